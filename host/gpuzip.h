@@ -1,0 +1,199 @@
+/* gpuzip.h: lossless text compression with language models. The public API.
+ *
+ * A .gpz file can be decompressed only with the models that made it, on any
+ * machine and any backend: probabilities are computed to the same bits on CPU
+ * and GPU. Any input compresses and round-trips, text or not.
+ *
+ * Sizes are in bytes. Functions write their outputs only when they return
+ * GPUZIP_OK. The library does not print, exit or abort on bad input, and the
+ * decompressor may be given hostile bytes.
+ *
+ * Threads: a gpuzip is used by one thread at a time; distinct ones are
+ * independent. There is no global state.
+ */
+#ifndef GPUZIP_H
+#define GPUZIP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define GPUZIP_API __attribute__((visibility("default")))
+#else
+#define GPUZIP_API
+#endif
+
+/* Values are part of the API and are never renumbered. */
+typedef enum {
+    GPUZIP_OK = 0,
+    GPUZIP_ERR_ARGUMENT = 1,    /* the caller broke a documented precondition */
+    GPUZIP_ERR_MEMORY = 2,      /* host or device allocation failed, or a stated limit was hit */
+    GPUZIP_ERR_IO = 3,          /* a file or a callback could not read or write; see errno */
+    GPUZIP_ERR_CAPACITY = 4,    /* the output buffer is too small */
+    GPUZIP_ERR_FORMAT = 5,      /* not a file of the expected kind */
+    GPUZIP_ERR_CORRUPT = 6,     /* truncated, or a checksum does not match */
+    GPUZIP_ERR_MODEL = 7,       /* compressed with a model that has not been added */
+    GPUZIP_ERR_DEVICE = 8,      /* the device is absent or reported an error */
+    GPUZIP_ERR_SELF_TEST = 9,   /* this device's arithmetic does not give the expected bits */
+    GPUZIP_ERR_UNSUPPORTED = 10, /* a well-formed file of a newer version, or with a feature
+                                    this build lacks */
+    GPUZIP_ERR_CANCELLED = 11   /* a progress callback asked to stop */
+} gpuzip_status;
+
+/* Returns a short lower-case name, e.g. "corrupt data"; never NULL. */
+GPUZIP_API const char *gpuzip_status_name(gpuzip_status status);
+
+/* Returns the library's version, e.g. "0.1.0". */
+GPUZIP_API const char *gpuzip_version(void);
+
+typedef enum { GPUZIP_DEVICE_AUTO, GPUZIP_DEVICE_CPU, GPUZIP_DEVICE_CUDA } gpuzip_device;
+
+/* An opened set of models, ready on a device. */
+typedef struct gpuzip gpuzip;
+
+/* Opens the library on a device with `threads` CPU threads (0: one a core).
+ * The caller owns *gz and releases it with gpuzip_close(), which accepts NULL.
+ * Errors: MEMORY, DEVICE. */
+GPUZIP_API gpuzip_status gpuzip_open(gpuzip **gz, gpuzip_device device, int threads);
+GPUZIP_API void gpuzip_close(gpuzip *gz);
+
+/* Returns text on the last error of this handle (which file, which field, what
+ * to do), or "" when there is none. Valid until the next call on gz. */
+GPUZIP_API const char *gpuzip_error(const gpuzip *gz);
+
+#define GPUZIP_ID_BYTES 32 /* a model's id: SHA-256 of its .gpzm file */
+
+/* Adds a model: the built-in one when source is NULL, else a .gpzm file, a
+ * Hugging Face folder, a llama2.c or llm.c .bin, or a name such as
+ * "openai-community/gpt2" that is looked up in the local Hugging Face cache.
+ * *model (may be NULL) becomes its index: 0 for the first, then 1, ...
+ * Errors: IO, FORMAT, CORRUPT, UNSUPPORTED, MEMORY, DEVICE. */
+GPUZIP_API gpuzip_status gpuzip_add_model(gpuzip *gz, const char *source, int *model);
+
+/* What a model is. Strings live as long as the gpuzip. */
+typedef struct {
+    uint8_t id[GPUZIP_ID_BYTES];
+    const char *name;         /* from the file; printable */
+    const char *architecture; /* "llama", "gpt2", "wpoe" */
+    const char *tokenizer;    /* "byte-level BPE", "SentencePiece BPE", "bytes" */
+    int layers, dim, heads, kv_heads, head_dim, ffn, vocab, context;
+    int weight_bits, activation_bits, kv_bits;
+    uint64_t parameters; /* weights, biases and norms; tables not counted */
+    uint64_t file_size;  /* bytes of the .gpzm */
+} gpuzip_model_info;
+
+GPUZIP_API gpuzip_status gpuzip_get_model_info(const gpuzip *gz, int model,
+                                               gpuzip_model_info *info);
+
+/* Converts source (as in gpuzip_add_model(), or a .gpzm) to the model file
+ * dst_path; an existing file is replaced only on success. bits of 0 choose the
+ * default: 15-bit weights below 32 M parameters, else 8; activations 15; KV 12.
+ * Errors: ARGUMENT, IO, FORMAT, CORRUPT, UNSUPPORTED, MEMORY. */
+GPUZIP_API gpuzip_status gpuzip_import_model(gpuzip *gz, const char *source, const char *dst_path,
+                                             int weight_bits, int activation_bits, int kv_bits);
+
+#define GPUZIP_MAX_EXPERTS 8
+
+typedef enum {
+    GPUZIP_EXPERT_MODEL = 0,      /* a language model */
+    GPUZIP_EXPERT_NAIVE_BAYES = 1 /* unigram counts with Laplace smoothing */
+} gpuzip_expert_kind;
+
+/* One factor p^alpha of the product of experts. */
+typedef struct {
+    gpuzip_expert_kind kind;
+    int model;    /* index from gpuzip_add_model(), for EXPERT_MODEL */
+    double alpha; /* weight, 0 .. 15.99; kept to 1/65536 */
+} gpuzip_expert;
+
+#define GPUZIP_LEVEL_MIN     1
+#define GPUZIP_LEVEL_MAX     9
+#define GPUZIP_LEVEL_DEFAULT 6
+
+/* How to compress. Zeroes mean: what the level says. */
+typedef struct {
+    int level;           /* 1 (fast) .. 9 (small); 0: the default */
+    int window;          /* tokens a window predicts, 2 .. context */
+    int hop;             /* tokens from a window to the next, 1 .. window */
+    int streams;         /* streams a block */
+    int update_interval; /* steps between updates of adaptive experts */
+    bool window_scope;   /* adaptive experts forget at every window (needs hop == window) */
+    size_t block_size;   /* bytes of input a block, at most GPUZIP_BLOCK_MAX */
+    int experts;         /* 0: model 0 alone with alpha 1 */
+    gpuzip_expert expert[GPUZIP_MAX_EXPERTS];
+    bool no_verify; /* do not decode every block again after compressing it */
+} gpuzip_options;
+
+#define GPUZIP_BLOCK_MAX ((size_t)16 << 20)
+
+/* Where bytes come from and go to. Each callback gets `context` first. */
+typedef struct {
+    void *context;
+    /* Reads up to size bytes into data; *got = 0 means the end.
+     * Returns nonzero on failure (the call then ends with IO). */
+    int (*read)(void *context, void *data, size_t size, size_t *got);
+    /* Writes size bytes; returns nonzero on failure. May be NULL: discard. */
+    int (*write)(void *context, const void *data, size_t size);
+    /* Told from time to time how many bytes were read and written. Returns
+     * nonzero to cancel. May be NULL. */
+    int (*progress)(void *context, uint64_t bytes_in, uint64_t bytes_out);
+} gpuzip_io;
+
+/* What a call did. Cross-entropies are in bits over the coded tokens. */
+typedef struct {
+    uint64_t bytes_in, bytes_out;
+    uint64_t blocks, stored_blocks;
+    uint64_t tokens;          /* coded with the model (stored blocks have none) */
+    uint64_t model_bytes;     /* raw bytes of the blocks coded with the model */
+    double model_bits;        /* sum of -log2(freq / 2^30) over the tokens */
+    double coder_bits;        /* bits that the range coder wrote for them */
+    double mix_bits;          /* -log2 pi in double precision; only with stats in tests */
+    double seconds_tokenizer, seconds_forward, seconds_mix, seconds_coder, seconds_verify;
+    double forward_ops;       /* s8 multiply-adds times 2 that the linear layers needed */
+} gpuzip_stats;
+
+/* Reads everything from io, writes one .gpz frame. stats may be NULL.
+ * Errors: ARGUMENT, IO, MEMORY, DEVICE, SELF_TEST (verification failed), CANCELLED. */
+GPUZIP_API gpuzip_status gpuzip_compress(gpuzip *gz, const gpuzip_options *options,
+                                         const gpuzip_io *io, gpuzip_stats *stats);
+
+/* Reads one or more concatenated frames to the end of the input, writes the
+ * original bytes. Bytes are written as blocks are verified; on an error what
+ * was written so far is a correct beginning.
+ * Errors: IO, FORMAT, CORRUPT, MODEL, UNSUPPORTED, MEMORY, DEVICE, CANCELLED. */
+GPUZIP_API gpuzip_status gpuzip_decompress(gpuzip *gz, const gpuzip_io *io, gpuzip_stats *stats);
+
+/* What a .gpz file says of itself. */
+typedef struct {
+    uint64_t frames, blocks, stored_blocks;
+    uint64_t size;            /* bytes of the original; claimed, verified only by decoding */
+    uint64_t compressed_size; /* bytes of the file */
+    int version;
+    int window, hop;          /* of the first frame */
+    int experts;
+    struct {
+        gpuzip_expert_kind kind;
+        double alpha;
+        uint8_t model_id[8]; /* the first bytes of the model's id */
+    } expert[GPUZIP_MAX_EXPERTS];
+    bool model_known; /* every model of every frame has been added */
+} gpuzip_info;
+
+/* Reads the headers of a .gpz file, skipping the payloads; needs no model.
+ * io->write is not used. Errors: IO, FORMAT, CORRUPT, UNSUPPORTED. */
+GPUZIP_API gpuzip_status gpuzip_peek(gpuzip *gz, const gpuzip_io *io, gpuzip_info *info);
+
+/* Measures this machine's int8 multiply-add peak with the fastest instructions
+ * its linear layers use, on all of gz's threads: operations (2 a multiply-add)
+ * a second. Errors: DEVICE. */
+GPUZIP_API gpuzip_status gpuzip_measure_peak(gpuzip *gz, double *ops_per_second);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
