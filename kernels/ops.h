@@ -1,0 +1,267 @@
+/* ops.h: every operation of a forward pass and of the mixing, once, with its
+ * shapes and its exact arithmetic. Each backend implements this table; for the
+ * same inputs all give the same bits, for any number of rows in a call, any
+ * tiling, any number of threads. kernels/cpu/ is the reference that defines
+ * correct.
+ *
+ * The law. Floats never meet a plus sign across elements; every sum is a sum of
+ * integers, which is exact and has no order. What is left of float arithmetic
+ * is single IEEE-754 binary32 operations (+ - * / sqrt fma rint, conversions,
+ * max), each correctly rounded, round to nearest even, subnormals kept.
+ * Below, every float expression is to be read as written: one rounding an
+ * operator, left to right where there are no parentheses, never fused. (float)
+ * of an integer and rint() of a float round once. det_*() are in detmath.h.
+ *
+ * Finite by construction. The model file's checks (weights/FORMAT.md: bounds on
+ * scales, gains, biases, dimensions) keep every intermediate finite, so NaN and
+ * infinity do not arise and no operation needs to define them.
+ *
+ * Quantised rows. A row x[dim] is held as integers of at most 15 bits and one
+ * scale: QUANT_ROW(x, qmax), with qmax 16256 (= 127 * 128) or 127:
+ *     amax  = max |x[i]|
+ *     if amax < 2^-100: q[i] = 0 and scale = 0
+ *     else: inv = qmax / amax;  q[i] = rint(x[i] * inv);  scale = amax / qmax
+ * |q[i]| <= qmax always. 15-bit rows are two s8 planes, q = 128 * hi + lo with
+ * hi = q >> 7 in [-127, 127] and lo = q & 127 in [0, 127]; 8-bit rows are the
+ * plane hi alone, q = hi. Either way no plane value is -128, and s8 x s8 sums
+ * are exact in s32 while dim <= 131,071.
+ *
+ * Pointers into device memory come from alloc(); every float, integer and plane
+ * pointer below is one, unless it says "host". Matrices are row-major.
+ * Operations run in order; on a device that is asynchronous they may return
+ * before they are done, and sync() or download() waits and reports.
+ */
+#ifndef GPUZIP_OPS_H
+#define GPUZIP_OPS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "status.h"
+
+#define OPS_Q15_MAX 16256 /* the largest magnitude of a 15-bit row: hi in [-127, 127] */
+#define OPS_Q12_MAX 2047  /* of a 12-bit KV row */
+#define OPS_Q8_MAX  127   /* of an 8-bit row */
+
+#define OPS_MAX_DIM      65536  /* columns of any linear layer */
+#define OPS_MAX_HEAD_DIM 256    /* a multiple of 2 */
+#define OPS_MAX_VOCAB    262144 /* escapes included */
+#define OPS_MAX_EXPERTS  8
+#define OPS_CDF_BITS     30 /* frequencies of a distribution sum to 2^30 (RC_BITS) */
+
+/* Rounds a row pitch up so that SIMD loads and tensor-core tiles need no tail. */
+#define OPS_PITCH(dim) (((size_t)(dim) + 63) & ~(size_t)63)
+
+typedef struct ops_context ops_context; /* a device, its threads or streams, its scratch */
+typedef struct ops_matrix ops_matrix;   /* a weight matrix in the backend's own layout */
+typedef struct ops_kv ops_kv;           /* a KV cache in the backend's own layout */
+
+/* Quantised rows. Planes are [rows][OPS_PITCH(dim)], the pad zero; lo is NULL
+ * for 8-bit rows. scale is [rows]. */
+typedef struct {
+    int8_t *hi, *lo;
+    float *scale;
+    int rows, dim;
+    int bits; /* 8 or 15 */
+} ops_qrows;
+
+/* The rows of one forward pass. Rows of one KV slot stand together, with
+ * consecutive ascending positions (a run); a slot has at most one run a pass.
+ * The cache must hold every earlier position of the run's slot. */
+typedef struct {
+    const int32_t *token; /* [rows] in [0, vocab) */
+    const int32_t *slot;  /* [rows] in [0, slots) */
+    const int32_t *pos;   /* [rows] in [0, positions) */
+    int rows;
+} ops_batch;
+
+/* A weight matrix as the model file holds it, in host memory: [n][k] integers,
+ * int8_t for bits 8 (|w| <= 127), int16_t for bits 15 (|w| <= 16256), one scale
+ * an output channel. */
+typedef struct {
+    const void *w;      /* host, [n][k] */
+    const float *scale; /* host, [n] */
+    int n, k;
+    int bits; /* 8 or 15 */
+} ops_weights;
+
+typedef enum { OPS_NORM_RMS = 0, OPS_NORM_LAYER = 1 } ops_norm_kind;
+
+typedef enum {
+    OPS_ACT_NONE = 0,
+    OPS_ACT_GELU_TANH = 1, /* 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
+    OPS_ACT_GELU_ERF = 2,  /* 0.5 x (1 + erf(x / sqrt 2)) */
+    OPS_ACT_SWIGLU = 3     /* silu(gate) * up; rows hold [gate dim][up dim] */
+} ops_act;
+
+/* One expert of a mix. Exactly one of logits and counts is set. */
+typedef struct {
+    const float *logits;   /* [rows][stride], natural log, a language model's */
+    const int32_t *counts; /* [vocab] log2(count + 1) in Q16, the same for all rows */
+    size_t stride;         /* of logits, in floats */
+    uint32_t alpha;        /* Q16, < 2^20 */
+} ops_expert;
+
+/* The experts' product, for a number of rows. */
+typedef struct {
+    ops_expert expert[OPS_MAX_EXPERTS];
+    int experts; /* >= 1 */
+    int vocab;   /* symbols the experts know */
+    int escapes; /* further symbols vocab .. vocab + escapes - 1 that none knows: 0 or 256 */
+} ops_mix;
+
+typedef struct {
+    uint32_t start, freq; /* of 2^OPS_CDF_BITS; freq >= 1 */
+} ops_interval;
+
+typedef struct {
+    int32_t symbol;
+    uint32_t start, freq;
+} ops_symbol;
+
+typedef struct ops {
+    const char *name; /* "cpu", "cuda" */
+
+    /* -- device and memory ------------------------------------------------ */
+
+    /* device: which one, for backends with several. threads: CPU threads, 0 for
+     * one a core. isa: host string or NULL, restricts the instruction set
+     * ("c", "avx2", "avx512", "avx512vnni", "amx"); for tests. */
+    gpuzip_status (*open)(ops_context **ctx, int device, int threads, const char *isa);
+    void (*close)(ops_context *ctx); /* accepts NULL */
+
+    /* Zeroed memory, 64-byte aligned, released with release() (accepts NULL).
+     * Errors: MEMORY. */
+    gpuzip_status (*alloc)(ops_context *ctx, void **ptr, size_t bytes);
+    void (*release)(ops_context *ctx, void *ptr);
+    gpuzip_status (*upload)(ops_context *ctx, void *dst, const void *host_src, size_t bytes);
+    gpuzip_status (*download)(ops_context *ctx, void *host_dst, const void *src, size_t bytes);
+    gpuzip_status (*sync)(ops_context *ctx);
+
+    /* Packs a matrix for linear() (and nothing else); src need not outlive the
+     * call. Errors: MEMORY. */
+    gpuzip_status (*matrix_create)(ops_context *ctx, ops_matrix **m, const ops_weights *src);
+    void (*matrix_destroy)(ops_context *ctx, ops_matrix *m);
+
+    /* A KV cache [layers][slots][kv_heads][positions][head_dim]; bits 8 or 12.
+     * Errors: MEMORY. */
+    gpuzip_status (*kv_create)(ops_context *ctx, ops_kv **kv, int layers, int slots, int positions,
+                               int kv_heads, int head_dim, int bits);
+    void (*kv_destroy)(ops_context *ctx, ops_kv *kv);
+    /* Device bytes that kv_create() with these arguments takes. */
+    size_t (*kv_bytes)(int layers, int slots, int positions, int kv_heads, int head_dim, int bits);
+
+    /* -- the forward pass ------------------------------------------------- */
+
+    /* x[r][i] = (float)w[token][i] * scale[token] (+ position[pos][i] unless
+     * position is NULL). w is [vocab][dim] of int16_t, whatever the file's width.
+     * x: [rows][dim]. */
+    gpuzip_status (*embed)(ops_context *ctx, float *x, const ops_batch *batch, const int16_t *w,
+                           const float *scale, const float *position, int dim);
+
+    /* Normalises rows x[rows][dim], then writes y (unless NULL) and the rows
+     * quantised by QUANT_ROW(y) (unless q is NULL). y may be x.
+     * Each row first becomes integers: with 2^p <= max|x| < 2^(p+1) (p from the
+     * float's exponent; a row whose max is below 2^-100 is taken as zero),
+     * u[i] = rint(x[i] * 2^(20-p)), |u| <= 2^21; the factor 2^(20-p) is exact
+     * (two factors where one would overflow). S = sum u[i], Q = sum u[i]^2, s64.
+     * RMS:   ms = (float)Q / (float)dim
+     *        r = 1 / sqrt(ms * 2^(2p-40) + eps);  y[i] = (x[i] * r) * gain[i]
+     * LAYER: m = floor((2 S + dim) / (2 dim)), the mean rounded to an integer;
+     *        V = sum (u[i]-m)^2 in s64;  S' = S - m dim
+     *        mean = ((float)S / (float)dim) * 2^(p-20)
+     *        c = (float)S' / (float)dim
+     *        var = ((float)V / (float)dim - c * c) * 2^(2p-40), at least 0
+     *        r = 1 / sqrt(var + eps);  y[i] = ((x[i] - mean) * r) * gain[i] + bias[i]
+     * A zero row has S = Q = V = 0 and p = 0. Powers of two outside binary32's
+     * range are applied in two steps. gain [dim]; bias [dim], for LAYER. */
+    gpuzip_status (*norm)(ops_context *ctx, ops_norm_kind kind, const float *x, const float *gain,
+                          const float *bias, float eps, float *y, ops_qrows *q);
+
+    /* Quantises act(x) row by row: QUANT_ROW(act(x)). x: [rows][dim], or
+     * [rows][2 dim] for SWIGLU; rows, dim and bits are q's. */
+    gpuzip_status (*quantize)(ops_context *ctx, ops_act act, const float *x, ops_qrows *q);
+
+    /* out[r][n] = ((float)acc * q.scale[r]) * w.scale[n] (+ bias[n]) and, with a
+     * residual, residual[r][n] + that; acc = sum_k q[r][k] * w[n][k], exact (s64).
+     * out, residual: [rows][n]; bias [n]; residual and bias may be NULL; out may
+     * be residual. */
+    gpuzip_status (*linear)(ops_context *ctx, const ops_qrows *q, const ops_matrix *w,
+                            const float *bias, const float *residual, float *out);
+
+    /* Turns rows of [heads][head_dim] q, [kv_heads][head_dim] k and the same of
+     * v, qkv: [rows][(heads + 2 kv_heads) head_dim], into quantised queries and
+     * cache entries.
+     * Rotation (rotary position embedding, arXiv:2104.09864; rotate-half pairs
+     * i and i + head_dim/2), for q and k when cosine is not NULL, head by head:
+     * with 2^p <= max|h| < 2^(p+1): a[i] = rint(h[i] * 2^(22-p)), |a| <= 2^23 (a
+     * head whose max is below 2^-100 is zero);
+     *     r[i]       = a[i] * cosine[pos][i] - a[i + d/2] * sine[pos][i]
+     *     r[i + d/2] = a[i + d/2] * cosine[pos][i] + a[i] * sine[pos][i]
+     * in s64, with the tables in Q30, [positions][head_dim/2]; then
+     * f[i] = (float)r[i] and unit = 2^(p-52). Without rotation f = h, unit = 1.
+     * q: QUANT_ROW(f, 16256), q_scale = scale * unit, stored as int16_t
+     * [rows][heads][head_dim] and [rows][heads].
+     * k, v: QUANT_ROW(f, 2047 or 127 by the cache's bits), scale * unit, into
+     * the cache at [layer][slot][kv_head][pos]. */
+    gpuzip_status (*qkv)(ops_context *ctx, const ops_batch *batch, const float *qkv, int heads,
+                         const int32_t *cosine, const int32_t *sine, int16_t *q, float *q_scale,
+                         ops_kv *kv, int layer);
+
+    /* Causal attention of every row over positions j = 0 .. pos of its slot; the
+     * query head h reads KV head h / (heads / kv_heads). For each row and head:
+     *     qs   = q_scale * factor      (factor = log2(e) / sqrt(head_dim) mostly)
+     *     s_j  = ((float)(sum_i q[i] k_j[i]) * k_scale_j) * qs
+     *     e_j  = det_exp2f(s_j - max_j s_j)
+     *     D    = sum_j rint(e_j * 2^24)                                  (s64)
+     *     vmax = max_j v_scale_j;  inv = 16256 / vmax   (vmax < 2^-100: out = 0)
+     *     w_j  = rint((e_j * v_scale_j) * inv)          (0 .. 16256)
+     *     A[i] = sum_j w_j v_j[i]                                        (s64)
+     *     out[i] = (float)A[i] * ((vmax / 16256) * (2^24 / (float)D))
+     * D >= 2^24, for the maximum gives 1. out: [rows][heads][head_dim]. */
+    gpuzip_status (*attention)(ops_context *ctx, const ops_batch *batch, const int16_t *q,
+                               const float *q_scale, int heads, float factor, const ops_kv *kv,
+                               int layer, float *out);
+
+    /* -- mixing ----------------------------------------------------------- */
+
+    /* The weighted product of experts as an integer distribution. For one row:
+     *     l_k[i] = rint(max((x[i] - max x) * (log2(e) 2^16), -2^24)) for logits x
+     *              (the constant is the float 94548.4609375), counts[i] for counts
+     *     t[i] = sum_k alpha_k * l_k[i]                       (s64, Q32 bits)
+     *     d[i] = max((t[i] - max t) >> 16, -40 * 2^16)        (floor; Q16 bits)
+     *     w[i] = rint(det_exp2f((float)d[i] * 2^-16) * 2^30)  (0 .. 2^30)
+     * Normalisers of the experts cancel in Z, so they are not formed. With
+     * C[i] = w[0] + .. + w[i-1] (u64), Z = C[vocab]; each escape symbol has
+     * weight Z >> 18 (C continues over them; Z' = the total). h = the smallest
+     * shift with Z' >> h < 2^34, M = 2^30 - (vocab + escapes):
+     *     start[i] = ((C[i] >> h) * M) / (Z' >> h) + i        (u64, floor)
+     *     freq[i]  = start[i+1] - start[i]                    (>= 1; total 2^30)
+     *
+     * mix_encode: the interval of symbol[r], for every row.
+     * mix_decode: the symbol whose interval holds target[r] (< 2^30).
+     * mix_cdf: start[r][0 .. vocab + escapes], the last one 2^30; for tests and
+     * library users. */
+    gpuzip_status (*mix_encode)(ops_context *ctx, const ops_mix *mix, int rows,
+                                const int32_t *symbol, ops_interval *out);
+    gpuzip_status (*mix_decode)(ops_context *ctx, const ops_mix *mix, int rows,
+                                const uint32_t *target, ops_symbol *out);
+    gpuzip_status (*mix_cdf)(ops_context *ctx, const ops_mix *mix, int rows, uint32_t *start);
+
+    /* Naive Bayes: for every symbol[i] in [0, vocab), count[symbol] += 1; then
+     * counts[a] = det_log2_q16(count[a] + 1) for those that changed (repeats
+     * count as often as they occur; symbols >= vocab are skipped). */
+    gpuzip_status (*count_add)(ops_context *ctx, uint32_t *count, int32_t *counts, int vocab,
+                               const int32_t *symbol, int n);
+
+    /* -- measurement ------------------------------------------------------ */
+
+    /* The int8 multiply-add peak of this context, in operations (2 a
+     * multiply-add) a second, measured with the instructions that linear() uses. */
+    gpuzip_status (*measure_peak)(ops_context *ctx, double *ops_per_second);
+} ops;
+
+/* The plain C and SIMD backend; always there. */
+extern const ops ops_cpu;
+
+#endif

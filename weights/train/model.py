@@ -1,0 +1,185 @@
+"""The built-in model: a small Llama (RMSNorm, RoPE, SwiGLU, one KV head), written for fast CPU training.
+
+Module names are those of transformers' LlamaForCausalLM, so a state dict is a checkpoint.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+@dataclass
+class Config:
+    vocab_size: int = 4096
+    hidden_size: int = 256
+    intermediate_size: int = 704
+    num_hidden_layers: int = 5
+    num_attention_heads: int = 4
+    num_key_value_heads: int = 1
+    head_dim: int = 64
+    max_position_embeddings: int = 1024
+    rope_theta: float = 10000.0
+    rms_norm_eps: float = 1e-5
+
+    def to_hf(self):
+        """config.json as transformers reads it."""
+        fixed = {
+            "architectures": ["LlamaForCausalLM"],
+            "model_type": "llama",
+            "hidden_act": "silu",
+            "tie_word_embeddings": True,
+            "attention_bias": False,
+            "mlp_bias": False,
+            "bos_token_id": 0,
+            "eos_token_id": None,
+            "torch_dtype": "float32",
+        }
+        return json.dumps(asdict(self) | fixed, indent=2, sort_keys=True) + "\n"
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, dim, eps):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.eps = eps
+
+    def forward(self, x):
+        y = x.float()
+        y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + self.eps)
+        return (y * self.weight).to(x.dtype)
+
+
+def rope_tables(config, length):
+    """cos and sin, [length, head_dim], in the rotate-half convention."""
+    half = torch.arange(0, config.head_dim, 2).double() / config.head_dim
+    angle = torch.outer(torch.arange(length).double(), config.rope_theta**-half)
+    angle = torch.cat([angle, angle], -1)
+    return angle.cos().float(), angle.sin().float()
+
+
+def rotate(x, cos, sin):
+    left, right = x.chunk(2, -1)
+    return x * cos + torch.cat([-right, left], -1) * sin
+
+
+class Attention(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.heads, self.kv_heads, self.head_dim = c.num_attention_heads, c.num_key_value_heads, c.head_dim
+        self.q_proj = nn.Linear(c.hidden_size, self.heads * c.head_dim, bias=False)
+        self.k_proj = nn.Linear(c.hidden_size, self.kv_heads * c.head_dim, bias=False)
+        self.v_proj = nn.Linear(c.hidden_size, self.kv_heads * c.head_dim, bias=False)
+        self.o_proj = nn.Linear(self.heads * c.head_dim, c.hidden_size, bias=False)
+
+    def forward(self, x, cos, sin):
+        rows, length, _ = x.shape
+        q = self.q_proj(x).view(rows, length, self.heads, self.head_dim).transpose(1, 2)
+        k = self.k_proj(x).view(rows, length, self.kv_heads, self.head_dim).transpose(1, 2)
+        v = self.v_proj(x).view(rows, length, self.kv_heads, self.head_dim).transpose(1, 2)
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        group = self.heads // self.kv_heads
+        k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.o_proj(y.transpose(1, 2).reshape(rows, length, -1))
+
+
+class MLP(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.gate_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(c.intermediate_size, c.hidden_size, bias=False)
+
+    def forward(self, x):
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Layer(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.input_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
+        self.self_attn = Attention(c)
+        self.post_attention_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
+        self.mlp = MLP(c)
+
+    def forward(self, x, cos, sin):
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Decoder(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.config = c
+        self.embed_tokens = nn.Embedding(c.vocab_size, c.hidden_size)
+        self.layers = nn.ModuleList(Layer(c) for _ in range(c.num_hidden_layers))
+        self.norm = RMSNorm(c.hidden_size, c.rms_norm_eps)
+        cos, sin = rope_tables(c, c.max_position_embeddings)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+
+    def forward(self, ids, dtype=torch.float32):
+        """ids [rows, length] -> normed hidden states [rows, length, hidden] in `dtype`."""
+        x = self.embed_tokens(ids).to(dtype)
+        cos, sin = self.cos[: ids.shape[1]].to(dtype), self.sin[: ids.shape[1]].to(dtype)
+        for layer in self.layers:
+            x = layer(x, cos, sin)
+        return self.norm(x)
+
+
+class HeadLoss(torch.autograd.Function):
+    """Mean cross-entropy of the tied head, with both gradients made on the way.
+
+    Chunks keep the logits (rows * vocab floats) in the cache and out of memory.
+    """
+
+    CHUNK = 1024
+
+    @staticmethod
+    def forward(ctx, x, weight, targets):
+        dx, dw = torch.empty_like(x), torch.zeros_like(weight, dtype=torch.float32)
+        low = weight.to(x.dtype)
+        total = torch.zeros(())
+        for i in range(0, len(x), HeadLoss.CHUNK):
+            part, target = x[i : i + HeadLoss.CHUNK], targets[i : i + HeadLoss.CHUNK, None]
+            logits = (part @ low.T).float()
+            logits = logits.log_softmax(-1)
+            total -= logits.gather(1, target).sum()
+            grad = logits.exp_()
+            grad.scatter_add_(1, target, torch.full(target.shape, -1.0))
+            grad = grad.to(x.dtype)
+            dx[i : i + HeadLoss.CHUNK] = grad @ low
+            dw += grad.T @ part
+        ctx.save_for_backward(dx / len(x), dw / len(x))
+        return total / len(x)
+
+    @staticmethod
+    def backward(ctx, grad):
+        dx, dw = ctx.saved_tensors
+        return dx * grad, dw * grad, None
+
+
+class Model(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.model = Decoder(config)
+        # Residual branches start small (GPT-2's rule), embeddings at the scale of a tied head.
+        deep = (2 * config.num_hidden_layers) ** -0.5
+        for name, p in self.named_parameters():
+            if "o_proj" in name or "down_proj" in name:
+                nn.init.normal_(p, std=deep * p.shape[1] ** -0.5)
+            elif p.ndim == 2 and "embed" not in name:
+                nn.init.normal_(p, std=p.shape[1] ** -0.5)
+            elif p.ndim == 2:
+                nn.init.normal_(p, std=0.04)
+
+    def loss(self, ids, targets, dtype=torch.float32):
+        x = self.model(ids, dtype)
+        return HeadLoss.apply(x.flatten(0, 1), self.model.embed_tokens.weight, targets.flatten())
+
+    def parameters_count(self):
+        return sum(p.numel() for p in self.parameters())

@@ -1,0 +1,133 @@
+/* weights.h: the model file .gpzm and the importers that make one.
+ *
+ * A model is integer weights with one scale an output channel, float norms and
+ * biases, tables (positions, RoPE), a tokenizer blob (host/tokenizer.h), widths
+ * and test vectors; its id is the SHA-256 of the file. weights/FORMAT.md says
+ * it byte by byte. Files are hostile input: everything is checked when opened,
+ * and after that every pointer, index and float in a weights_model is safe to
+ * use (bounds that keep the arithmetic finite: see FORMAT.md).
+ */
+#ifndef GPUZIP_WEIGHTS_H
+#define GPUZIP_WEIGHTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "status.h"
+
+typedef enum { WEIGHTS_LLAMA = 0, WEIGHTS_GPT2 = 1, WEIGHTS_WPOE = 2 } weights_arch;
+typedef enum { WEIGHTS_NORM_RMS = 0, WEIGHTS_NORM_LAYER = 1 } weights_norm; /* = ops_norm_kind */
+typedef enum {
+    WEIGHTS_ACT_GELU_TANH = 1,
+    WEIGHTS_ACT_GELU_ERF = 2,
+    WEIGHTS_ACT_SWIGLU = 3
+} weights_act; /* = ops_act */
+
+/* Limits of a valid model; see FORMAT.md for those on floats. */
+#define WEIGHTS_MAX_LAYERS  256
+#define WEIGHTS_MAX_DIM     65536
+#define WEIGHTS_MAX_VOCAB   261888 /* 2^18 less 256 escapes */
+#define WEIGHTS_MAX_CONTEXT 131072
+#define WEIGHTS_ID_BYTES    32
+
+typedef struct {
+    weights_arch arch; /* for display; the fields below say what to compute */
+    weights_norm norm;
+    weights_act act;
+    bool post_norm; /* x = norm(x + f(x)) instead of x = x + f(norm(x)) */
+    bool rope;      /* cosine and sine are set; else position is */
+    int layers, dim, heads, kv_heads, head_dim, ffn, vocab, context;
+    int weight_bits;     /* 8 or 15 */
+    int activation_bits; /* 8 or 15 */
+    int kv_bits;         /* 8 or 12 */
+    int bos;             /* the token that every window begins with */
+    float eps;
+    float attention_factor; /* log2(e) / sqrt(head_dim), or what the model says */
+} weights_config;
+
+/* [n][k] integers (int8_t or int16_t by weight_bits) and [n] scales. */
+typedef struct {
+    const void *w;
+    const float *scale;
+    int n, k;
+} weights_matrix;
+
+typedef struct {
+    const float *gain, *bias; /* [dim]; bias NULL for RMS */
+} weights_norm_vectors;
+
+/* bias pointers are NULL where the model has none. */
+typedef struct {
+    weights_norm_vectors norm1, norm2;
+    weights_matrix qkv;     /* n = (heads + 2 kv_heads) head_dim, k = dim; rotate-half order */
+    weights_matrix out;     /* n = dim, k = heads head_dim */
+    weights_matrix up;      /* n = ffn, or 2 ffn [gate; up] for SWIGLU; k = dim */
+    weights_matrix down;    /* n = dim, k = ffn */
+    const float *qkv_bias, *out_bias, *up_bias, *down_bias; /* [n] */
+} weights_layer;
+
+typedef struct weights_model weights_model;
+struct weights_model {
+    weights_config config;
+    char name[64];           /* printable UTF-8, NUL-terminated */
+    uint8_t id[WEIGHTS_ID_BYTES];
+    uint64_t file_size;
+    uint64_t parameters;
+
+    weights_matrix embedding; /* n = vocab, k = dim */
+    float embedding_factor;   /* embed() uses scale * factor: sqrt(dim) for wpoe, else 1 */
+    const float *position;    /* [context][dim], or NULL with RoPE */
+    const int32_t *cosine, *sine; /* [context][head_dim / 2], Q30, or NULL */
+    weights_layer *layer;         /* [layers] */
+    weights_norm_vectors final_norm;
+    weights_matrix head;    /* n = vocab, k = dim; the embedding itself when tied */
+    const float *head_bias; /* [vocab] or NULL */
+
+    const void *tokenizer; /* host/tokenizer.h */
+    size_t tokenizer_size;
+
+    /* Test vectors: the forward pass over test_token, from position 0, must give
+     * logits whose XXH3-64 (over the rows' float bits, little-endian) is
+     * test_hash; tests 0 when the file has none. */
+    const uint32_t *test_token; /* [tests] */
+    int tests;
+    uint64_t test_hash;
+};
+
+/* Opens a .gpzm. weights_open_memory() does not copy: data must outlive the
+ * model and be 64-byte aligned. *model is released with weights_close(), which
+ * accepts NULL. Errors: IO, FORMAT, CORRUPT, UNSUPPORTED, MEMORY. */
+gpuzip_status weights_open(weights_model **model, const char *path);
+gpuzip_status weights_open_memory(weights_model **model, const void *data, size_t size);
+void weights_close(weights_model *model);
+
+/* What an importer is asked for. */
+typedef struct {
+    int weight_bits, activation_bits, kv_bits; /* 0: the default */
+    const char *name;                          /* NULL: from the source */
+} weights_import_options;
+
+/* Messages say which file and which field; printable. */
+typedef struct {
+    char text[512];
+} weights_error;
+
+/* Reads a checkpoint: a Hugging Face folder, a llama2.c .bin, an llm.c .bin.
+ * Gives the bytes of a .gpzm without test vectors in *data (malloc'd, 64-byte
+ * aligned, *size bytes; the caller frees). The same checkpoint gives the same
+ * bytes on any machine. `tokenizer` is the blob that host/tokenizer_import made
+ * from the same source, `bos` its first token of a window.
+ * Errors: IO, FORMAT, CORRUPT, UNSUPPORTED, MEMORY; *error says why. */
+gpuzip_status weights_import(void **data, size_t *size, const char *source,
+                             const weights_import_options *options, const void *tokenizer,
+                             size_t tokenizer_size, weights_error *error);
+
+/* Adds test vectors to the bytes of a .gpzm that has none; *data may move. */
+gpuzip_status weights_set_test(void **data, size_t *size, const uint32_t *token, int tests,
+                               uint64_t hash);
+
+/* Writes bytes to path through a temporary file beside it. Errors: IO. */
+gpuzip_status weights_write(const char *path, const void *data, size_t size);
+
+#endif
