@@ -90,12 +90,20 @@ typedef struct {
 GPUZIP_API gpuzip_status gpuzip_get_model_info(const gpuzip *gz, int model,
                                                gpuzip_model_info *info);
 
-/* Converts source (as in gpuzip_add_model(), or a .gpzm) to the model file
- * dst_path; an existing file is replaced only on success. bits of 0 choose the
- * default: 15-bit weights below 32 M parameters, else 8; activations 15; KV 12.
+/* How to import. Zeroes mean the default. */
+typedef struct {
+    const char *tokenizer; /* path; NULL: found beside the checkpoint */
+    const char *name;      /* NULL: the source's */
+    int weight_bits;       /* 8 or 15; 0: 15 below 32 M parameters, else 8 */
+    int activation_bits;   /* 8 or 15; 0: 15 */
+    int kv_bits;           /* 8 or 12; 0: 12 */
+} gpuzip_import_options;
+
+/* Converts a checkpoint (as in gpuzip_add_model()) to the model file dst_path;
+ * an existing file is replaced only on success. options may be NULL.
  * Errors: ARGUMENT, IO, FORMAT, CORRUPT, UNSUPPORTED, MEMORY. */
 GPUZIP_API gpuzip_status gpuzip_import_model(gpuzip *gz, const char *source, const char *dst_path,
-                                             int weight_bits, int activation_bits, int kv_bits);
+                                             const gpuzip_import_options *options);
 
 #define GPUZIP_MAX_EXPERTS 8
 
