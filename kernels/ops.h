@@ -23,7 +23,7 @@
  *     else: inv = qmax / amax;  q[i] = rint(x[i] * inv);  scale = amax / qmax
  * |q[i]| <= qmax always. 15-bit rows are two s8 planes, q = 128 * hi + lo with
  * hi = q >> 7 in [-127, 127] and lo = q & 127 in [0, 127]; 8-bit rows are the
- * plane hi alone, q = hi. Either way no plane value is -128, and s8 x s8 sums
+ * plane hi alone, q = hi. norm() and quantize() write the pad too. Either way no plane value is -128, and s8 x s8 sums
  * are exact in s32 while dim <= 131,071.
  *
  * Pointers into device memory come from alloc(); every float, integer and plane
@@ -108,6 +108,8 @@ typedef struct {
     int experts; /* >= 1 */
     int vocab;   /* symbols the experts know */
     int escapes; /* further symbols vocab .. vocab + escapes - 1 that none knows: 0 or 256 */
+    const int32_t *row; /* [rows] the row of every expert's logits that mixed row r reads;
+                           NULL: r itself */
 } ops_mix;
 
 typedef struct {
