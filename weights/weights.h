@@ -60,24 +60,24 @@ typedef struct {
 /* bias pointers are NULL where the model has none. */
 typedef struct {
     weights_norm_vectors norm1, norm2;
-    weights_matrix qkv;     /* n = (heads + 2 kv_heads) head_dim, k = dim; rotate-half order */
-    weights_matrix out;     /* n = dim, k = heads head_dim */
-    weights_matrix up;      /* n = ffn, or 2 ffn [gate; up] for SWIGLU; k = dim */
-    weights_matrix down;    /* n = dim, k = ffn */
+    weights_matrix qkv;  /* n = (heads + 2 kv_heads) head_dim, k = dim; rotate-half order */
+    weights_matrix out;  /* n = dim, k = heads head_dim */
+    weights_matrix up;   /* n = ffn, or 2 ffn [gate; up] for SWIGLU; k = dim */
+    weights_matrix down; /* n = dim, k = ffn */
     const float *qkv_bias, *out_bias, *up_bias, *down_bias; /* [n] */
 } weights_layer;
 
 typedef struct weights_model weights_model;
 struct weights_model {
     weights_config config;
-    char name[64];           /* printable UTF-8, NUL-terminated */
+    char name[64]; /* printable UTF-8, NUL-terminated */
     uint8_t id[WEIGHTS_ID_BYTES];
     uint64_t file_size;
     uint64_t parameters;
 
-    weights_matrix embedding; /* n = vocab, k = dim */
-    float embedding_factor;   /* embed() uses scale * factor: sqrt(dim) for wpoe, else 1 */
-    const float *position;    /* [context][dim], or NULL with RoPE */
+    weights_matrix embedding;     /* n = vocab, k = dim */
+    float embedding_factor;       /* embed() uses scale * factor: sqrt(dim) for wpoe, else 1 */
+    const float *position;        /* [context][dim], or NULL with RoPE */
     const int32_t *cosine, *sine; /* [context][head_dim / 2], Q30, or NULL */
     weights_layer *layer;         /* [layers] */
     weights_norm_vectors final_norm;
@@ -102,26 +102,46 @@ gpuzip_status weights_open(weights_model **model, const char *path);
 gpuzip_status weights_open_memory(weights_model **model, const void *data, size_t size);
 void weights_close(weights_model *model);
 
+/* Says which file and which field was wrong and what to do; printable. */
+typedef struct {
+    char text[512];
+} weights_error;
+
 /* What an importer is asked for. */
 typedef struct {
     int weight_bits, activation_bits, kv_bits; /* 0: the default */
     const char *name;                          /* NULL: from the source */
 } weights_import_options;
 
-/* Messages say which file and which field; printable. */
+/* What a checkpoint is, before its tokenizer is known. */
+typedef enum {
+    WEIGHTS_SOURCE_GPZM = 0,         /* already a model file */
+    WEIGHTS_SOURCE_HUGGING_FACE = 1, /* a folder */
+    WEIGHTS_SOURCE_LLAMA2C = 2,
+    WEIGHTS_SOURCE_LLMC = 3
+} weights_source_kind;
+
 typedef struct {
-    char text[512];
-} weights_error;
+    weights_source_kind kind;
+    int vocab;       /* the model's */
+    int64_t bos;     /* the id that begins a text by the source's configuration: bos_token_id,
+                        else eos_token_id (a list: its first); -1: it does not say */
+    bool byte_vocab; /* no tokenizer belongs to it: ids are bytes (the wPoE models) */
+} weights_source;
+
+/* Says what kind of checkpoint a path holds, by its content.
+ * Errors: IO, FORMAT, UNSUPPORTED (*error says why), MEMORY. */
+gpuzip_status weights_probe(weights_source *source, const char *path, weights_error *error);
 
 /* Reads a checkpoint: a Hugging Face folder, a llama2.c .bin, an llm.c .bin.
  * Gives the bytes of a .gpzm without test vectors in *data (malloc'd, 64-byte
  * aligned, *size bytes; the caller frees). The same checkpoint gives the same
  * bytes on any machine. `tokenizer` is the blob that host/tokenizer_import made
- * from the same source, `bos` its first token of a window.
+ * from the same source, bos (in [0, vocab)) the token every window begins with.
  * Errors: IO, FORMAT, CORRUPT, UNSUPPORTED, MEMORY; *error says why. */
 gpuzip_status weights_import(void **data, size_t *size, const char *source,
                              const weights_import_options *options, const void *tokenizer,
-                             size_t tokenizer_size, weights_error *error);
+                             size_t tokenizer_size, uint32_t bos, weights_error *error);
 
 /* Adds test vectors to the bytes of a .gpzm that has none; *data may move. */
 gpuzip_status weights_set_test(void **data, size_t *size, const uint32_t *token, int tests,

@@ -1,0 +1,49 @@
+/* model.h: the forward pass. One for every architecture and every backend.
+ *
+ * A model is weights prepared for a device. A state is a KV cache and the
+ * scratch of a pass; a model may have several. Neither is thread-safe.
+ */
+#ifndef GPUZIP_MODEL_H
+#define GPUZIP_MODEL_H
+
+#include "ops.h"
+#include "weights.h"
+
+typedef struct model model;
+typedef struct model_state model_state;
+
+/* Prepares weights on a device; ops, ctx and weights must outlive the model.
+ * model_close() accepts NULL. Errors: MEMORY, DEVICE. */
+gpuzip_status model_open(model **m, const ops *ops, ops_context *ctx, const weights_model *weights);
+void model_close(model *m);
+const weights_model *model_weights(const model *m);
+
+/* A cache of `slots` windows of `positions` tokens (at most the context), and
+ * scratch for passes of at most max_rows rows and logits of at most
+ * max_logits rows. Errors: MEMORY, DEVICE. */
+gpuzip_status model_state_open(model_state **s, model *m, int slots, int positions, int max_rows,
+                               int max_logits);
+void model_state_close(model_state *s);
+
+/* Bytes that model_state_open() with these arguments allocates. */
+size_t model_state_bytes(const model *m, int slots, int positions, int max_rows, int max_logits);
+
+/* Runs the layers over the rows of a batch (host arrays; see ops_batch) and
+ * extends the cache. Errors: DEVICE. */
+gpuzip_status model_forward(model_state *s, const ops_batch *batch);
+
+/* The logits of rows [first, first + count) of the last pass, count <=
+ * max_logits: device memory, [count][model_logits_stride()], valid until the
+ * next call. Errors: DEVICE. */
+gpuzip_status model_logits(model_state *s, int first, int count, const float **logits);
+size_t model_logits_stride(const model *m);
+
+/* Operations (2 a multiply-add of s8 planes) of the linear layers for a row,
+ * without and with the head. */
+void model_row_ops(const model *m, double *layers, double *head);
+
+/* Runs tokens [count] from position 0 and gives the XXH3-64 of the logits'
+ * bits: the test vectors of a model file. Errors: MEMORY, DEVICE. */
+gpuzip_status model_fingerprint(model *m, const uint32_t *tokens, int count, uint64_t *hash);
+
+#endif
