@@ -1,0 +1,495 @@
+/* container.c: the .gpz format, version 1. */
+#include <assert.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "container.h"
+
+/* Not text in any encoding: 0xb7 begins no UTF-8 character, and whoever drops
+ * eighth bits or converts line ends destroys it. */
+static const uint8_t frame_magic[4] = {0xb7, 'g', '\r', '\n'};
+
+enum {
+    CHECK_BYTES = 4,
+    HASH_BYTES = 8,
+    FEATURE_WINDOW_SCOPE = 1,
+    FEATURES_KNOWN = FEATURE_WINDOW_SCOPE,
+    CODED_BODY_MIN = 1 + 1 + 2 * CHECK_BYTES /* tokens, streams, checks */
+};
+
+/* -- writing -------------------------------------------------------------- */
+
+/* A place to write to. It counts what does not fit, too, without writing it. */
+typedef struct {
+    uint8_t *dst; /* [capacity] */
+    size_t size, capacity;
+} writer;
+
+static void put_bytes(writer *w, const void *data, size_t size)
+{
+    if (size > 0 && w->size <= w->capacity && size <= w->capacity - w->size)
+        memcpy(w->dst + w->size, data, size);
+    w->size += size;
+}
+
+static void put_byte(writer *w, unsigned byte)
+{
+    put_bytes(w, &(uint8_t){(uint8_t)byte}, 1);
+}
+
+/* bytes: 1 .. 8, the low ones of value, lowest first. */
+static void put_fixed(writer *w, uint64_t value, int bytes)
+{
+    for (int i = 0; i < bytes; i++)
+        put_byte(w, value >> (8 * i) & 0xff);
+}
+
+static void put_varint(writer *w, uint64_t value)
+{
+    for (; value >= 0x80; value >>= 7)
+        put_byte(w, (value & 0x7f) | 0x80);
+    put_byte(w, (unsigned)value);
+}
+
+/* Writes the check over all bytes so far, which ends headers and blocks. */
+static gpuzip_status put_check(writer *w, size_t *size)
+{
+    if (w->capacity < CHECK_BYTES || w->size > w->capacity - CHECK_BYTES)
+        return FAIL(GPUZIP_ERR_CAPACITY);
+    put_fixed(w, container_check(w->dst, w->size), CHECK_BYTES);
+    *size = w->size;
+    return GPUZIP_OK;
+}
+
+static size_t varint_size(uint64_t value)
+{
+    writer w = {0};
+    put_varint(&w, value);
+    return w.size;
+}
+
+/* -- reading -------------------------------------------------------------- */
+
+/* What is left to read. A failed take_ sets bad and returns a valid value, so
+ * that a row of them needs one test at its end. */
+typedef struct {
+    const uint8_t *src; /* [size] */
+    size_t size;
+    bool bad;
+} reader;
+
+/* Returns a pointer to `size` bytes, or NULL if fewer are left. */
+static const uint8_t *take_bytes(reader *r, size_t size)
+{
+    if (size > r->size) {
+        r->bad = true;
+        return NULL;
+    }
+    const uint8_t *bytes = r->src;
+    r->src += size;
+    r->size -= size;
+    return bytes;
+}
+
+/* bytes: 1 .. 8. */
+static uint64_t take_fixed(reader *r, int bytes)
+{
+    const uint8_t *src = take_bytes(r, (size_t)bytes);
+    uint64_t value = 0;
+    for (int i = 0; src && i < bytes; i++)
+        value |= (uint64_t)src[i] << (8 * i);
+    return value;
+}
+
+/* Returns a value in [min, max], max < 2^63: at most 9 bytes, and never more
+ * than the value needs, so that a content has one encoding only. */
+static uint64_t take_varint(reader *r, uint64_t min, uint64_t max)
+{
+    uint64_t value = 0;
+    uint8_t byte = 0x80;
+    for (int shift = 0; byte >= 0x80; shift += 7) {
+        const uint8_t *src = shift < 63 ? take_bytes(r, 1) : NULL;
+        if (!src || (*src == 0 && shift > 0)) {
+            r->bad = true;
+            return min;
+        }
+        byte = *src;
+        value |= (uint64_t)(byte & 0x7f) << shift;
+    }
+    if (value < min || value > max) {
+        r->bad = true;
+        return min;
+    }
+    return value;
+}
+
+/* Tests the check that ends src[0, size) and takes it off *size. */
+static bool strip_check(const uint8_t *src, size_t *size)
+{
+    if (*size < CHECK_BYTES)
+        return false;
+    reader r = {.src = src + *size - CHECK_BYTES, .size = CHECK_BYTES};
+    *size -= CHECK_BYTES;
+    return take_fixed(&r, CHECK_BYTES) == container_check(src, *size);
+}
+
+/* -- frame header --------------------------------------------------------- */
+
+static bool frame_is_valid(const container_frame *frame)
+{
+    bool valid = frame->window >= 2 && frame->window <= CONTAINER_STEPS_MAX && frame->hop >= 1 &&
+                 frame->hop <= frame->window && frame->update_interval >= 1 &&
+                 frame->update_interval <= CONTAINER_STEPS_MAX && frame->experts >= 1 &&
+                 frame->experts <= CONTAINER_EXPERTS_MAX &&
+                 (!frame->window_scope || frame->hop == frame->window);
+    for (int k = 0; valid && k < frame->experts; k++)
+        valid = frame->expert[k].alpha <= CONTAINER_ALPHA_MAX &&
+                (frame->expert[k].kind == CONTAINER_EXPERT_MODEL ||
+                 frame->expert[k].kind == CONTAINER_EXPERT_NAIVE_BAYES);
+    return valid;
+}
+
+/* Alphas near 1 are the usual ones, so they are sent as the distance from it:
+ * 0, -1, 1, -2, 2, .. become 0, 1, 2, 3, 4, .. */
+static uint32_t alpha_code(uint32_t alpha)
+{
+    return alpha < CONTAINER_ALPHA_ONE ? 2 * (CONTAINER_ALPHA_ONE - alpha) - 1
+                                       : 2 * (alpha - CONTAINER_ALPHA_ONE);
+}
+
+/* Returns an alpha, perhaps not a valid one. code < 2^31. */
+static uint32_t alpha_from_code(uint32_t code)
+{
+    return code & 1 ? CONTAINER_ALPHA_ONE - (code + 1) / 2 : CONTAINER_ALPHA_ONE + code / 2;
+}
+
+static void put_frame_body(writer *w, const container_frame *frame)
+{
+    put_varint(w, frame->window_scope ? FEATURE_WINDOW_SCOPE : 0);
+    put_varint(w, frame->window);
+    put_varint(w, frame->window - frame->hop);
+    put_varint(w, frame->update_interval);
+    put_varint(w, (uint64_t)frame->experts);
+    for (int k = 0; k < frame->experts; k++) {
+        const container_expert *expert = &frame->expert[k];
+        put_varint(w, expert->kind);
+        put_varint(w, alpha_code(expert->alpha));
+        if (expert->kind == CONTAINER_EXPERT_MODEL)
+            put_bytes(w, expert->model_id, CONTAINER_MODEL_BYTES);
+    }
+}
+
+gpuzip_status container_write_frame(uint8_t *dst, size_t capacity, size_t *size,
+                                    const container_frame *frame)
+{
+    if (!frame_is_valid(frame))
+        return FAIL(GPUZIP_ERR_ARGUMENT);
+    writer body = {0};
+    put_frame_body(&body, frame);
+
+    writer w = {.dst = dst, .capacity = capacity};
+    put_bytes(&w, frame_magic, sizeof frame_magic);
+    put_byte(&w, CONTAINER_VERSION);
+    put_varint(&w, body.size + CHECK_BYTES);
+    put_frame_body(&w, frame);
+    return put_check(&w, size);
+}
+
+gpuzip_status container_peek_frame(const uint8_t *src, size_t size, size_t *frame_size)
+{
+    size_t magic_size = size < sizeof frame_magic ? size : sizeof frame_magic;
+    if (size == 0 || memcmp(src, frame_magic, magic_size) != 0)
+        return FAIL(GPUZIP_ERR_FORMAT);
+
+    reader r = {.src = src, .size = size};
+    take_bytes(&r, sizeof frame_magic + 1);
+    size_t body_size = take_varint(&r, 0, CONTAINER_FRAME_MAX);
+    if (r.bad)
+        return FAIL(GPUZIP_ERR_CORRUPT);
+    size_t whole = (size_t)(r.src - src) + body_size;
+    if (whole <= CONTAINER_FRAME_PREFIX || whole > CONTAINER_FRAME_MAX)
+        return FAIL(GPUZIP_ERR_CORRUPT);
+    *frame_size = whole;
+    return GPUZIP_OK;
+}
+
+static gpuzip_status take_experts(reader *r, container_frame *frame)
+{
+    frame->experts = (int)take_varint(r, 1, CONTAINER_EXPERTS_MAX);
+    for (int k = 0; k < frame->experts; k++) {
+        container_expert *expert = &frame->expert[k];
+        uint64_t kind = take_varint(r, 0, UINT32_MAX);
+        if (kind > CONTAINER_EXPERT_NAIVE_BAYES)
+            return FAIL(GPUZIP_ERR_UNSUPPORTED);
+        expert->kind = (container_expert_kind)kind;
+        expert->alpha = alpha_from_code((uint32_t)take_varint(r, 0, INT32_MAX));
+        if (expert->kind == CONTAINER_EXPERT_MODEL) {
+            const uint8_t *id = take_bytes(r, CONTAINER_MODEL_BYTES);
+            if (id)
+                memcpy(expert->model_id, id, CONTAINER_MODEL_BYTES);
+        }
+    }
+    return GPUZIP_OK;
+}
+
+gpuzip_status container_read_frame(container_frame *frame, const uint8_t *src, size_t size)
+{
+    size_t frame_size;
+    TRY(container_peek_frame(src, size, &frame_size));
+    if (size != frame_size || !strip_check(src, &size))
+        return FAIL(GPUZIP_ERR_CORRUPT);
+    if (src[sizeof frame_magic] != CONTAINER_VERSION)
+        return FAIL(GPUZIP_ERR_UNSUPPORTED);
+
+    reader r = {.src = src, .size = size};
+    take_bytes(&r, sizeof frame_magic + 1);
+    take_varint(&r, 0, CONTAINER_FRAME_MAX);
+
+    uint64_t features = take_varint(&r, 0, CONTAINER_SIZE_MAX);
+    if (features & ~(uint64_t)FEATURES_KNOWN)
+        return FAIL(GPUZIP_ERR_UNSUPPORTED);
+    container_frame parsed = {.window_scope = features & FEATURE_WINDOW_SCOPE};
+    parsed.window = (uint32_t)take_varint(&r, 2, CONTAINER_STEPS_MAX);
+    parsed.hop = parsed.window - (uint32_t)take_varint(&r, 0, parsed.window - 1);
+    parsed.update_interval = (uint32_t)take_varint(&r, 1, CONTAINER_STEPS_MAX);
+    TRY(take_experts(&r, &parsed));
+
+    /* Optional records: none is known yet, so each is skipped. */
+    while (r.size > 0 && !r.bad) {
+        take_varint(&r, 0, UINT32_MAX);
+        take_bytes(&r, take_varint(&r, 0, CONTAINER_FRAME_MAX));
+    }
+    if (r.bad || !frame_is_valid(&parsed))
+        return FAIL(GPUZIP_ERR_CORRUPT);
+    *frame = parsed;
+    return GPUZIP_OK;
+}
+
+/* -- blocks --------------------------------------------------------------- */
+
+uint32_t container_stream_length(uint32_t tokens, uint32_t streams)
+{
+    assert(tokens >= 1 && streams >= 1);
+    return (tokens - 1) / streams + 1;
+}
+
+uint32_t container_fit_streams(uint32_t tokens, uint32_t wanted)
+{
+    /* The length that `wanted` streams need is also what the result needs, so
+     * fitting again changes nothing. */
+    return container_stream_length(tokens, container_stream_length(tokens, wanted));
+}
+
+size_t container_stored_size(uint32_t raw_size)
+{
+    return 1 + varint_size(raw_size) + raw_size + CHECK_BYTES;
+}
+
+/* Returns the bytes of a coded block after its body's size, its check included. */
+static size_t coded_body_size(uint32_t tokens, const container_stream *stream, uint32_t streams)
+{
+    size_t size = varint_size(tokens) + varint_size(streams) + 2 * CHECK_BYTES;
+    for (uint32_t s = 0; s < streams; s++)
+        size += stream[s].size + (s + 1 < streams ? varint_size(stream[s].size) : 0);
+    return size;
+}
+
+size_t container_coded_size(uint32_t raw_size, uint32_t tokens, const container_stream *stream,
+                            uint32_t streams)
+{
+    size_t body_size = coded_body_size(tokens, stream, streams);
+    return 1 + varint_size(raw_size) + varint_size(body_size) + body_size;
+}
+
+gpuzip_status container_write_stored(uint8_t *dst, size_t capacity, size_t *size,
+                                     const uint8_t *raw, uint32_t raw_size)
+{
+    if (raw_size < 1 || raw_size > CONTAINER_RAW_MAX)
+        return FAIL(GPUZIP_ERR_ARGUMENT);
+    writer w = {.dst = dst, .capacity = capacity};
+    put_byte(&w, CONTAINER_STORED);
+    put_varint(&w, raw_size);
+    put_bytes(&w, raw, raw_size);
+    return put_check(&w, size);
+}
+
+gpuzip_status container_write_coded(uint8_t *dst, size_t capacity, size_t *size, const uint8_t *raw,
+                                    uint32_t raw_size, uint32_t tokens,
+                                    const container_stream *stream, uint32_t streams)
+{
+    if (raw_size < 1 || raw_size > CONTAINER_RAW_MAX || tokens < 1 || tokens > raw_size ||
+        streams < 1 || streams > CONTAINER_STREAMS_MAX ||
+        streams != container_fit_streams(tokens, streams) ||
+        container_coded_size(raw_size, tokens, stream, streams) >= container_stored_size(raw_size))
+        return FAIL(GPUZIP_ERR_ARGUMENT);
+    writer w = {.dst = dst, .capacity = capacity};
+    put_byte(&w, CONTAINER_CODED);
+    put_varint(&w, raw_size);
+    put_varint(&w, coded_body_size(tokens, stream, streams));
+    put_varint(&w, tokens);
+    put_varint(&w, streams);
+    for (uint32_t s = 0; s + 1 < streams; s++)
+        put_varint(&w, stream[s].size);
+    put_fixed(&w, container_check(raw, raw_size), CHECK_BYTES);
+    for (uint32_t s = 0; s < streams; s++)
+        put_bytes(&w, stream[s].data, stream[s].size);
+    return put_check(&w, size);
+}
+
+/* Takes the beginning of a block or end mark; what follows it is next in r. */
+static void take_prefix(reader *r, container_prefix *prefix)
+{
+    const uint8_t *begin = r->src;
+    uint64_t kind = take_fixed(r, 1);
+    size_t rest;
+    if (kind == CONTAINER_END) {
+        take_varint(r, 0, CONTAINER_SIZE_MAX);
+        *prefix = (container_prefix){.kind = CONTAINER_END};
+        rest = HASH_BYTES;
+    } else {
+        uint32_t raw_size = (uint32_t)take_varint(r, 1, CONTAINER_RAW_MAX);
+        rest = kind == CONTAINER_STORED
+                   ? raw_size + CHECK_BYTES
+                   : take_varint(r, CODED_BODY_MIN, container_stored_size(raw_size));
+        *prefix = (container_prefix){.kind = (container_kind)kind, .raw_size = raw_size};
+    }
+    prefix->size = (size_t)(r->src - begin) + rest;
+    /* A coded block is smaller than a stored one: the promise that bounds what a
+     * reader must hold. */
+    if (kind > CONTAINER_CODED ||
+        (kind == CONTAINER_CODED && prefix->size >= container_stored_size(prefix->raw_size)))
+        r->bad = true;
+}
+
+gpuzip_status container_peek_block(container_prefix *prefix, const uint8_t *src, size_t size)
+{
+    reader r = {.src = src, .size = size};
+    container_prefix parsed;
+    take_prefix(&r, &parsed);
+    if (r.bad)
+        return FAIL(GPUZIP_ERR_CORRUPT);
+    *prefix = parsed;
+    return GPUZIP_OK;
+}
+
+/* Reads what follows the prefix of a coded block, up to its check. */
+static void take_coded_body(reader *r, container_block *block)
+{
+    block->tokens = (uint32_t)take_varint(r, 1, block->raw_size);
+    block->streams = (uint32_t)take_varint(r, 1, CONTAINER_STREAMS_MAX);
+    if (block->streams != container_fit_streams(block->tokens, block->streams))
+        r->bad = true;
+    block->table = r->src;
+    size_t table_total = 0;
+    for (uint32_t s = 0; s + 1 < block->streams && !r->bad; s++)
+        table_total += take_varint(r, 0, CONTAINER_RAW_MAX);
+    block->content_check = (uint32_t)take_fixed(r, CHECK_BYTES);
+    if (table_total > r->size)
+        r->bad = true;
+}
+
+gpuzip_status container_read_block(container_block *block, const uint8_t *src, size_t size)
+{
+    reader r = {.src = src, .size = size};
+    container_prefix prefix;
+    take_prefix(&r, &prefix);
+    if (r.bad)
+        return FAIL(GPUZIP_ERR_CORRUPT);
+    if (prefix.kind == CONTAINER_END)
+        return FAIL(GPUZIP_ERR_ARGUMENT);
+    if (size != prefix.size || !strip_check(src, &size))
+        return FAIL(GPUZIP_ERR_CORRUPT);
+
+    r.size -= CHECK_BYTES;
+    container_block parsed = {.kind = prefix.kind, .raw_size = prefix.raw_size};
+    if (parsed.kind == CONTAINER_CODED)
+        take_coded_body(&r, &parsed);
+    if (r.bad)
+        return FAIL(GPUZIP_ERR_CORRUPT);
+    parsed.payload = r.src;
+    parsed.payload_size = r.size;
+    *block = parsed;
+    return GPUZIP_OK;
+}
+
+void container_read_streams(const container_block *block, container_stream *stream)
+{
+    assert(block->kind == CONTAINER_CODED);
+    reader table = {.src = block->table, .size = (size_t)(block->payload - block->table)};
+    reader payload = {.src = block->payload, .size = block->payload_size};
+    for (uint32_t s = 0; s < block->streams; s++) {
+        size_t size =
+            s + 1 < block->streams ? take_varint(&table, 0, CONTAINER_RAW_MAX) : payload.size;
+        stream[s] = (container_stream){.data = take_bytes(&payload, size), .size = size};
+    }
+    assert(!table.bad && !payload.bad);
+}
+
+/* -- end mark ------------------------------------------------------------- */
+
+gpuzip_status container_write_end(uint8_t *dst, size_t capacity, size_t *size,
+                                  const container_end *end)
+{
+    if (end->raw_size > CONTAINER_SIZE_MAX)
+        return FAIL(GPUZIP_ERR_ARGUMENT);
+    writer w = {.dst = dst, .capacity = capacity};
+    put_byte(&w, CONTAINER_END);
+    put_varint(&w, end->raw_size);
+    put_fixed(&w, end->content_hash, HASH_BYTES);
+    if (w.size > capacity)
+        return FAIL(GPUZIP_ERR_CAPACITY);
+    *size = w.size;
+    return GPUZIP_OK;
+}
+
+gpuzip_status container_read_end(container_end *end, const uint8_t *src, size_t size)
+{
+    reader r = {.src = src, .size = size};
+    container_end parsed;
+    if (take_fixed(&r, 1) != CONTAINER_END)
+        return FAIL(GPUZIP_ERR_CORRUPT);
+    parsed.raw_size = take_varint(&r, 0, CONTAINER_SIZE_MAX);
+    parsed.content_hash = take_fixed(&r, HASH_BYTES);
+    if (r.bad || r.size > 0)
+        return FAIL(GPUZIP_ERR_CORRUPT);
+    *end = parsed;
+    return GPUZIP_OK;
+}
+
+/* -- checksums ------------------------------------------------------------ */
+
+uint32_t container_check(const uint8_t *data, size_t size)
+{
+    return (uint32_t)XXH3_64bits(data, size);
+}
+
+/* container_hash is XXH3's own state; the name keeps xxhash.h out of the header. */
+gpuzip_status container_hash_open(container_hash **hash)
+{
+    XXH3_state_t *state = XXH3_createState();
+    if (!state)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    XXH3_64bits_reset(state);
+    *hash = (container_hash *)state;
+    return GPUZIP_OK;
+}
+
+void container_hash_close(container_hash *hash)
+{
+    XXH3_freeState((XXH3_state_t *)hash);
+}
+
+void container_hash_reset(container_hash *hash)
+{
+    XXH3_64bits_reset((XXH3_state_t *)hash);
+}
+
+void container_hash_add(container_hash *hash, const uint8_t *data, size_t size)
+{
+    XXH3_64bits_update((XXH3_state_t *)hash, data, size);
+}
+
+uint64_t container_hash_value(const container_hash *hash)
+{
+    return XXH3_64bits_digest((const XXH3_state_t *)hash);
+}

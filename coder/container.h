@@ -1,0 +1,196 @@
+/* container.h: the .gpz format, version 1. FORMAT.md defines it byte by byte.
+ *
+ * A file is one or more frames: a frame header, blocks, an end mark. Here they
+ * are written to and read from memory, without any input, output or allocation.
+ *
+ * To read a frame from a file or a pipe:
+ *     fetch CONTAINER_FRAME_PREFIX bytes, container_peek_frame() gives the
+ *     header's size; fetch the rest of it, container_read_frame(); then, until
+ *     the end mark, fetch CONTAINER_BLOCK_PREFIX bytes, container_peek_block()
+ *     gives the kind and size; fetch the rest (or skip it, to list a file), and
+ *     container_read_block() or container_read_end().
+ * A whole frame always has that many bytes there. Where the input ends sooner,
+ * call the function with the fewer bytes there are: it returns CORRUPT (or
+ * FORMAT if they are not the beginning of a frame).
+ *
+ * Any bytes may be read. Outputs are written only on success.
+ * FORMAT: not a .gpz file. CORRUPT: truncated or changed. UNSUPPORTED: intact,
+ * but made by a newer gpuzip. CAPACITY: the buffer is too small. ARGUMENT: a
+ * value is out of the range given here.
+ */
+#ifndef GPUZIP_CONTAINER_H
+#define GPUZIP_CONTAINER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "status.h"
+
+#define CONTAINER_VERSION     1
+#define CONTAINER_RAW_MAX     ((uint32_t)1 << 24) /* bytes of content a block */
+#define CONTAINER_STREAMS_MAX 65536u
+#define CONTAINER_STEPS_MAX   ((uint32_t)1 << 20) /* of window and update_interval */
+#define CONTAINER_EXPERTS_MAX 8
+#define CONTAINER_ALPHA_MAX   (((uint32_t)1 << 20) - 1)
+#define CONTAINER_ALPHA_ONE   ((uint32_t)1 << 16)
+#define CONTAINER_MODEL_BYTES 8
+
+#define CONTAINER_FRAME_PREFIX 7    /* bytes that tell the size of a frame header */
+#define CONTAINER_FRAME_MAX    4096 /* bytes of a frame header that may be read */
+#define CONTAINER_FRAME_BOUND  128  /* bytes of any that container_write_frame() writes */
+#define CONTAINER_BLOCK_PREFIX 10   /* bytes that tell kind and size of what follows */
+#define CONTAINER_END_MAX      18   /* bytes of an end mark */
+#define CONTAINER_SIZE_MAX     (((uint64_t)1 << 63) - 1) /* bytes of content a frame */
+
+/* Values are part of the format. */
+typedef enum {
+    CONTAINER_EXPERT_MODEL = 0,      /* a language model */
+    CONTAINER_EXPERT_NAIVE_BAYES = 1 /* unigram counts */
+} container_expert_kind;
+
+typedef struct {
+    container_expert_kind kind;
+    uint32_t alpha;                          /* weight, Q16, 0 .. CONTAINER_ALPHA_MAX */
+    uint8_t model_id[CONTAINER_MODEL_BYTES]; /* EXPERT_MODEL: the first bytes of its SHA-256 */
+} container_expert;
+
+/* What every block of a frame shares. */
+typedef struct {
+    uint32_t window;          /* tokens, 2 .. CONTAINER_STEPS_MAX */
+    uint32_t hop;             /* tokens, 1 .. window */
+    uint32_t update_interval; /* steps, 1 .. CONTAINER_STEPS_MAX */
+    bool window_scope;        /* adaptive experts forget at every window; needs hop == window */
+    int experts;              /* 1 .. CONTAINER_EXPERTS_MAX */
+    container_expert expert[CONTAINER_EXPERTS_MAX];
+} container_frame;
+
+/* Values are part of the format. */
+typedef enum {
+    CONTAINER_END = 0,    /* the end mark */
+    CONTAINER_STORED = 1, /* content as it is */
+    CONTAINER_CODED = 2   /* content as range-coded tokens */
+} container_kind;
+
+/* One range coder's bytes. */
+typedef struct {
+    const uint8_t *data; /* [size]; may be NULL if size is 0 */
+    size_t size;
+} container_stream;
+
+/* A stored or coded block that has been read. Pointers point into the source. */
+typedef struct {
+    container_kind kind;
+    uint32_t raw_size;      /* bytes of content, 1 .. CONTAINER_RAW_MAX */
+    const uint8_t *payload; /* [payload_size] stored: the content; coded: the streams */
+    size_t payload_size;
+    uint32_t tokens;        /* coded: 1 .. raw_size */
+    uint32_t streams;       /* coded: 1 .. CONTAINER_STREAMS_MAX, see container_fit_streams() */
+    uint32_t content_check; /* coded: container_check() of the content */
+    const uint8_t *table;   /* coded: the streams' sizes, for container_read_streams() */
+} container_block;
+
+typedef struct {
+    uint64_t raw_size;     /* bytes of content of all blocks, 0 .. CONTAINER_SIZE_MAX */
+    uint64_t content_hash; /* container_hash_value() of the content of all blocks in order */
+} container_end;
+
+/* -- frame header --------------------------------------------------------- */
+
+/* Writes a frame header to dst and its size to *size. A capacity of
+ * CONTAINER_FRAME_BOUND suffices. Errors: ARGUMENT, CAPACITY. */
+gpuzip_status container_write_frame(uint8_t *dst, size_t capacity, size_t *size,
+                                    const container_frame *frame);
+
+/* Finds the size of the frame header (more than CONTAINER_FRAME_PREFIX, at most
+ * CONTAINER_FRAME_MAX) that begins at src. size: CONTAINER_FRAME_PREFIX or more,
+ * less only where the input ends. Errors: FORMAT, CORRUPT. */
+gpuzip_status container_peek_frame(const uint8_t *src, size_t size, size_t *frame_size);
+
+/* Reads a whole frame header; size is what container_peek_frame() found, or
+ * less where the input ends. Errors: FORMAT, CORRUPT, UNSUPPORTED. */
+gpuzip_status container_read_frame(container_frame *frame, const uint8_t *src, size_t size);
+
+/* -- blocks --------------------------------------------------------------- */
+
+/* Returns the size in bytes of a stored block. raw_size: 1 .. CONTAINER_RAW_MAX. */
+size_t container_stored_size(uint32_t raw_size);
+
+/* Returns the size in bytes of a coded block. If it is not below
+ * container_stored_size(), or tokens > raw_size, the content must be stored. */
+size_t container_coded_size(uint32_t raw_size, uint32_t tokens, const container_stream *stream,
+                            uint32_t streams);
+
+/* Writes raw[0, raw_size) as a stored block. A capacity of
+ * container_stored_size(raw_size) suffices. Errors: ARGUMENT, CAPACITY. */
+gpuzip_status container_write_stored(uint8_t *dst, size_t capacity, size_t *size,
+                                     const uint8_t *raw, uint32_t raw_size);
+
+/* Writes stream[0, streams) as a coded block of tokens 1 .. raw_size that stand
+ * for raw[0, raw_size). streams is a value of container_fit_streams().
+ * Errors: ARGUMENT (also if it must be stored), CAPACITY. */
+gpuzip_status container_write_coded(uint8_t *dst, size_t capacity, size_t *size, const uint8_t *raw,
+                                    uint32_t raw_size, uint32_t tokens,
+                                    const container_stream *stream, uint32_t streams);
+
+/* The beginning of a block or end mark. */
+typedef struct {
+    container_kind kind;
+    uint32_t raw_size; /* bytes of content, as yet unchecked; 0 for the end mark */
+    size_t size;       /* bytes of the whole: at most container_stored_size(raw_size) for a block,
+                          CONTAINER_END_MAX for the end mark. A stored block may be shorter than
+                          CONTAINER_BLOCK_PREFIX: what was fetched beyond it is its successor. */
+} container_prefix;
+
+/* Reads the beginning of a block or end mark at src. size: CONTAINER_BLOCK_PREFIX
+ * or more, less only where the input ends. Errors: CORRUPT. */
+gpuzip_status container_peek_block(container_prefix *prefix, const uint8_t *src, size_t size);
+
+/* Reads a whole stored or coded block (ARGUMENT for an end mark); size is what
+ * container_peek_block() found, or less where the input ends. All its bytes are verified, so that
+ * what is decoded then is what an encoder wrote. Errors: ARGUMENT, CORRUPT. */
+gpuzip_status container_read_block(container_block *block, const uint8_t *src, size_t size);
+
+/* Finds the streams of a coded block that container_read_block() returned;
+ * stream: [block->streams]. */
+void container_read_streams(const container_block *block, container_stream *stream);
+
+/* Returns how many streams to use where `wanted` (1 .. CONTAINER_STREAMS_MAX) are
+ * wanted for so many tokens (>= 1): at most wanted, and none is empty. */
+uint32_t container_fit_streams(uint32_t tokens, uint32_t wanted);
+
+/* Returns L: stream s holds the tokens [s L, min((s + 1) L, tokens)). */
+uint32_t container_stream_length(uint32_t tokens, uint32_t streams);
+
+/* -- end mark ------------------------------------------------------------- */
+
+/* A capacity of CONTAINER_END_MAX suffices. Errors: ARGUMENT, CAPACITY. */
+gpuzip_status container_write_end(uint8_t *dst, size_t capacity, size_t *size,
+                                  const container_end *end);
+
+/* Reads an end mark; size is what container_peek_block() found, or less where the
+ * input ends. An end mark has no check of its own: its reader must compare both
+ * fields with the content (a lister compares raw_size). Errors: CORRUPT. */
+gpuzip_status container_read_end(container_end *end, const uint8_t *src, size_t size);
+
+/* -- checksums ------------------------------------------------------------ */
+
+/* Returns the low 32 bits of XXH3-64 of data[0, size). */
+uint32_t container_check(const uint8_t *data, size_t size);
+
+/* XXH3-64 of content that comes in pieces. */
+typedef struct container_hash container_hash;
+
+/* The caller owns *hash and releases it with container_hash_close(), which
+ * accepts NULL. Errors: MEMORY. */
+gpuzip_status container_hash_open(container_hash **hash);
+void container_hash_close(container_hash *hash);
+
+/* Begins again with no content. */
+void container_hash_reset(container_hash *hash);
+void container_hash_add(container_hash *hash, const uint8_t *data, size_t size);
+
+/* Returns the hash of the content so far; more may be added. */
+uint64_t container_hash_value(const container_hash *hash);
+
+#endif
