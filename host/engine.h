@@ -1,0 +1,90 @@
+/* engine.h: blocks of tokens to range-coded streams and back.
+ *
+ * A block of n tokens is cut into S streams: stream s holds the tokens
+ * [s L, min(n, (s + 1) L)), L = ceil(n / S). All streams advance in lock-step:
+ * step t codes token t of every stream that still has one.
+ *
+ * The context of a token depends on its step alone. Window k covers the steps
+ * [k H, k H + W); it begins with the model's BOS at position 0, and position p
+ * holds token k H + p - 1 and predicts token k H + p. Window 0 codes all its
+ * steps; each later one codes its last H, and reads the W - H before them again.
+ *
+ * Adaptive experts are shared by the streams of a block. They learn the tokens
+ * of all streams every U steps: what is coded at step t knows the steps before
+ * floor(t / U) U. With window_scope they forget at the start of each window.
+ *
+ * The encoder runs many steps a pass, the decoder one; both through the same
+ * code, and by the law of ops.h with the same numbers.
+ */
+#ifndef GPUZIP_ENGINE_H
+#define GPUZIP_ENGINE_H
+
+#include "model.h"
+
+typedef struct {
+    gpuzip_expert_kind kind;
+    model *m;       /* for GPUZIP_EXPERT_MODEL */
+    uint32_t alpha; /* Q16, < 2^20 */
+} engine_expert;
+
+typedef struct {
+    int window;          /* W, 2 .. the smallest context of the models */
+    int hop;             /* H, 1 .. W */
+    int update_interval; /* U >= 1 */
+    bool window_scope;   /* needs hop == window */
+    int escapes;         /* of the tokenizer: 0 or 256 */
+    int vocab;           /* of every model */
+    int experts;         /* >= 1, at least one a model */
+    engine_expert expert[GPUZIP_MAX_EXPERTS];
+} engine_config;
+
+/* What a block's work cost, added up. */
+typedef struct {
+    double seconds_forward, seconds_mix, seconds_coder;
+    double forward_ops; /* as in gpuzip_stats */
+    double model_bits;  /* sum of -log2(freq / 2^30) */
+} engine_costs;
+
+/* Told how many of the block's steps are done; nonzero cancels. */
+typedef struct {
+    int (*step)(void *context, size_t done, size_t steps);
+    void *context;
+} engine_progress;
+
+typedef struct engine engine;
+
+/* ops, ctx and the models must outlive the engine. engine_close() accepts NULL.
+ * Errors: MEMORY, DEVICE. */
+gpuzip_status engine_open(engine **e, const ops *ops, ops_context *ctx,
+                          const engine_config *config);
+void engine_close(engine *e);
+
+/* Bytes of memory that coding a block of `streams` streams allocates. */
+size_t engine_bytes(const engine *e, int streams);
+
+/* The streams of n tokens when at most `wanted` are wanted: ceil(n / L) with
+ * L = ceil(n / wanted), so that none is empty. */
+uint32_t engine_streams(size_t n, size_t wanted);
+
+/* A block's code: `streams` byte strings one after another. */
+typedef struct {
+    uint8_t *data;         /* [size] */
+    size_t size;           /* bytes */
+    uint32_t *stream_size; /* [streams], bytes */
+    uint32_t streams;      /* = engine_streams(n, streams) */
+} engine_code;
+
+void engine_code_free(engine_code *code);
+
+/* Encodes token[n], n >= 1, each below vocab + escapes, as code->streams
+ * streams; fills in the rest of *code, which the caller frees.
+ * Errors: MEMORY, DEVICE, CANCELLED. */
+gpuzip_status engine_encode(engine *e, const uint32_t *token, size_t n, engine_code *code,
+                            engine_costs *costs, const engine_progress *progress);
+
+/* The inverse: fills token[n]. Errors: CORRUPT (a stream was not written by an
+ * encoder), MEMORY, DEVICE, CANCELLED. */
+gpuzip_status engine_decode(engine *e, uint32_t *token, size_t n, const engine_code *code,
+                            engine_costs *costs, const engine_progress *progress);
+
+#endif
