@@ -447,61 +447,44 @@ static gpuzip_status code_block(block_job *job, const engine_progress *progress)
     return GPUZIP_OK;
 }
 
-uint32_t engine_streams(size_t n, size_t wanted)
-{
-    size_t length = (n + wanted - 1) / wanted;
-    return (uint32_t)((n + length - 1) / length);
-}
-
 void engine_code_free(engine_code *code)
 {
-    free(code->data);
-    free(code->stream_size);
+    free(code->stream);
+    free(code->buffer);
     *code = (engine_code){0};
-}
-
-/* Moves the streams, each in its own part of buffer, together. */
-static gpuzip_status gather_streams(const block_job *job, uint8_t *buffer, engine_code *code)
-{
-    size_t size = 0;
-    for (int s = 0; s < job->streams; s++) {
-        size_t stream_size;
-        if (!rc_encode_end(&job->encoder[s], &stream_size))
-            return FAIL(GPUZIP_ERR_CAPACITY);
-        memmove(buffer + size, job->encoder[s].out, stream_size);
-        code->stream_size[s] = (uint32_t)stream_size;
-        size += stream_size;
-    }
-    code->size = size;
-    return GPUZIP_OK;
 }
 
 gpuzip_status engine_encode(engine *e, const uint32_t *token, size_t n, engine_code *code,
                             engine_costs *costs, const engine_progress *progress)
 {
     gpuzip_status status = GPUZIP_OK;
-    int streams = (int)code->streams;
-    size_t length = (n + (size_t)streams - 1) / (size_t)streams;
+    size_t streams = code->streams;
+    size_t length = container_stream_length((uint32_t)n, code->streams);
     size_t room = length * 4 + 1; /* rc_encode_begin(): always enough */
     engine_code made = {.streams = code->streams};
     block_job job = {.e = e,
                      .token = (uint32_t *)token, /* read only: decode is not set */
                      .n = n,
                      .length = length,
-                     .streams = streams,
+                     .streams = (int)streams,
                      .costs = costs};
-    assert(code->streams == engine_streams(n, code->streams));
-    job.encoder = calloc((size_t)streams, sizeof *job.encoder);
-    made.stream_size = calloc((size_t)streams, sizeof *made.stream_size);
-    made.data = malloc((size_t)streams * room);
-    if (!job.encoder || !made.stream_size || !made.data) {
+    job.encoder = calloc(streams, sizeof *job.encoder);
+    made.stream = calloc(streams, sizeof *made.stream);
+    made.buffer = malloc(streams * room);
+    if (!job.encoder || !made.stream || !made.buffer) {
         status = FAIL(GPUZIP_ERR_MEMORY);
         goto out;
     }
-    for (int s = 0; s < streams; s++)
-        rc_encode_begin(&job.encoder[s], made.data + (size_t)s * room, room);
+    for (size_t s = 0; s < streams; s++) {
+        made.stream[s].data = made.buffer + s * room;
+        rc_encode_begin(&job.encoder[s], made.buffer + s * room, room);
+    }
     TRY_OUT(code_block(&job, progress));
-    TRY_OUT(gather_streams(&job, made.data, &made));
+    for (size_t s = 0; s < streams; s++) {
+        bool fits = rc_encode_end(&job.encoder[s], &made.stream[s].size);
+        assert(fits);
+        (void)fits;
+    }
     *code = made;
     made = (engine_code){0};
 out:
@@ -514,24 +497,20 @@ gpuzip_status engine_decode(engine *e, uint32_t *token, size_t n, const engine_c
                             engine_costs *costs, const engine_progress *progress)
 {
     gpuzip_status status = GPUZIP_OK;
-    int streams = (int)code->streams;
-    const uint8_t *data = code->data;
     block_job job = {.e = e,
                      .token = token,
                      .n = n,
-                     .length = (n + (size_t)streams - 1) / (size_t)streams,
-                     .streams = streams,
+                     .length = container_stream_length((uint32_t)n, code->streams),
+                     .streams = (int)code->streams,
                      .decode = true,
                      .costs = costs};
-    job.decoder = calloc((size_t)streams, sizeof *job.decoder);
+    job.decoder = calloc(code->streams, sizeof *job.decoder);
     if (!job.decoder)
         return FAIL(GPUZIP_ERR_MEMORY);
-    for (int s = 0; s < streams; s++) {
-        rc_decode_begin(&job.decoder[s], data, code->stream_size[s]);
-        data += code->stream_size[s];
-    }
+    for (int s = 0; s < job.streams; s++)
+        rc_decode_begin(&job.decoder[s], code->stream[s].data, code->stream[s].size);
     TRY_OUT(code_block(&job, progress));
-    for (int s = 0; s < streams; s++)
+    for (int s = 0; s < job.streams; s++)
         if (!rc_decode_end(&job.decoder[s])) {
             status = FAIL(GPUZIP_ERR_CORRUPT);
             break;

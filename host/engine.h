@@ -19,6 +19,7 @@
 #ifndef GPUZIP_ENGINE_H
 #define GPUZIP_ENGINE_H
 
+#include "container.h"
 #include "model.h"
 
 typedef struct {
@@ -62,18 +63,14 @@ void engine_close(engine *e);
 /* Bytes of memory that coding a block of `streams` streams allocates. */
 size_t engine_bytes(const engine *e, int streams);
 
-/* The streams of n tokens when at most `wanted` are wanted: ceil(n / L) with
- * L = ceil(n / wanted), so that none is empty. */
-uint32_t engine_streams(size_t n, size_t wanted);
-
-/* A block's code: `streams` byte strings one after another. */
+/* A block's code: a byte string a stream. */
 typedef struct {
-    uint8_t *data;         /* [size] */
-    size_t size;           /* bytes */
-    uint32_t *stream_size; /* [streams], bytes */
-    uint32_t streams;      /* = engine_streams(n, streams) */
+    container_stream *stream; /* [streams] */
+    uint32_t streams;         /* a value of container_fit_streams() for the block's tokens */
+    uint8_t *buffer;          /* that engine_encode() made for the streams, or NULL */
 } engine_code;
 
+/* Frees what engine_encode() gave. */
 void engine_code_free(engine_code *code);
 
 /* Encodes token[n], n >= 1, each below vocab + escapes, as code->streams

@@ -31,18 +31,18 @@ extern "C" {
 /* Values are part of the API and are never renumbered. */
 typedef enum {
     GPUZIP_OK = 0,
-    GPUZIP_ERR_ARGUMENT = 1,    /* the caller broke a documented precondition */
-    GPUZIP_ERR_MEMORY = 2,      /* host or device allocation failed, or a stated limit was hit */
-    GPUZIP_ERR_IO = 3,          /* a file or a callback could not read or write; see errno */
-    GPUZIP_ERR_CAPACITY = 4,    /* the output buffer is too small */
-    GPUZIP_ERR_FORMAT = 5,      /* not a file of the expected kind */
-    GPUZIP_ERR_CORRUPT = 6,     /* truncated, or a checksum does not match */
-    GPUZIP_ERR_MODEL = 7,       /* compressed with a model that has not been added */
-    GPUZIP_ERR_DEVICE = 8,      /* the device is absent or reported an error */
-    GPUZIP_ERR_SELF_TEST = 9,   /* this device's arithmetic does not give the expected bits */
+    GPUZIP_ERR_ARGUMENT = 1,     /* the caller broke a documented precondition */
+    GPUZIP_ERR_MEMORY = 2,       /* host or device allocation failed, or a stated limit was hit */
+    GPUZIP_ERR_IO = 3,           /* a file or a callback could not read or write; see errno */
+    GPUZIP_ERR_CAPACITY = 4,     /* the output buffer is too small */
+    GPUZIP_ERR_FORMAT = 5,       /* not a file of the expected kind */
+    GPUZIP_ERR_CORRUPT = 6,      /* truncated, or a checksum does not match */
+    GPUZIP_ERR_MODEL = 7,        /* compressed with a model that has not been added */
+    GPUZIP_ERR_DEVICE = 8,       /* the device is absent or reported an error */
+    GPUZIP_ERR_SELF_TEST = 9,    /* this device's arithmetic does not give the expected bits */
     GPUZIP_ERR_UNSUPPORTED = 10, /* a well-formed file of a newer version, or with a feature
                                     this build lacks */
-    GPUZIP_ERR_CANCELLED = 11   /* a progress callback asked to stop */
+    GPUZIP_ERR_CANCELLED = 11    /* a progress callback asked to stop */
 } gpuzip_status;
 
 /* Returns a short lower-case name, e.g. "corrupt data"; never NULL. */
@@ -62,17 +62,23 @@ typedef struct gpuzip gpuzip;
 GPUZIP_API gpuzip_status gpuzip_open(gpuzip **gz, gpuzip_device device, int threads);
 GPUZIP_API void gpuzip_close(gpuzip *gz);
 
+/* Limits the memory that coding may take besides the models' weights, in bytes;
+ * 4 GiB at first. Compressing keeps below it by using fewer streams; a file
+ * that needs more is refused with MEMORY. 0: no limit. */
+GPUZIP_API void gpuzip_set_memory_limit(gpuzip *gz, uint64_t bytes);
+
 /* Returns text on the last error of this handle (which file, which field, what
  * to do), or "" when there is none. Valid until the next call on gz. */
 GPUZIP_API const char *gpuzip_error(const gpuzip *gz);
 
 #define GPUZIP_ID_BYTES 32 /* a model's id: SHA-256 of its .gpzm file */
 
-/* Adds a model: the built-in one when source is NULL, else a .gpzm file, a
- * Hugging Face folder, a llama2.c or llm.c .bin, or a name such as
+/* Adds a model and tests the device's arithmetic with it: the built-in one when source is NULL,
+ * else a .gpzm file, a Hugging Face folder, a llama2.c or llm.c .bin, or a name such as
  * "openai-community/gpt2" that is looked up in the local Hugging Face cache.
  * *model (may be NULL) becomes its index: 0 for the first, then 1, ...
- * Errors: IO, FORMAT, CORRUPT, UNSUPPORTED, MEMORY, DEVICE. */
+ * Errors: ARGUMENT (too many), IO, FORMAT, CORRUPT, UNSUPPORTED, MEMORY, DEVICE,
+ * SELF_TEST. */
 GPUZIP_API gpuzip_status gpuzip_add_model(gpuzip *gz, const char *source, int *model);
 
 /* What a model is. Strings live as long as the gpuzip. */
@@ -105,6 +111,7 @@ typedef struct {
 GPUZIP_API gpuzip_status gpuzip_import_model(gpuzip *gz, const char *source, const char *dst_path,
                                              const gpuzip_import_options *options);
 
+#define GPUZIP_MAX_MODELS  16
 #define GPUZIP_MAX_EXPERTS 8
 
 typedef enum {
@@ -156,13 +163,12 @@ typedef struct {
 typedef struct {
     uint64_t bytes_in, bytes_out;
     uint64_t blocks, stored_blocks;
-    uint64_t tokens;          /* coded with the model (stored blocks have none) */
-    uint64_t model_bytes;     /* raw bytes of the blocks coded with the model */
-    double model_bits;        /* sum of -log2(freq / 2^30) over the tokens */
-    double coder_bits;        /* bits that the range coder wrote for them */
-    double mix_bits;          /* -log2 pi in double precision; only with stats in tests */
+    uint64_t tokens;      /* coded with the model (stored blocks have none) */
+    uint64_t model_bytes; /* raw bytes of the blocks coded with the model */
+    double model_bits;    /* sum of -log2(freq / 2^30) over the tokens */
+    double coder_bits;    /* bits that the range coder wrote for them */
     double seconds_tokenizer, seconds_forward, seconds_mix, seconds_coder, seconds_verify;
-    double forward_ops;       /* s8 multiply-adds times 2 that the linear layers needed */
+    double forward_ops; /* s8 multiply-adds times 2 that the linear layers needed */
 } gpuzip_stats;
 
 /* Reads everything from io, writes one .gpz frame. stats may be NULL.
@@ -182,7 +188,7 @@ typedef struct {
     uint64_t size;            /* bytes of the original; claimed, verified only by decoding */
     uint64_t compressed_size; /* bytes of the file */
     int version;
-    int window, hop;          /* of the first frame */
+    int window, hop; /* of the first frame */
     int experts;
     struct {
         gpuzip_expert_kind kind;
