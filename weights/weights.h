@@ -25,11 +25,12 @@ typedef enum {
 } weights_act; /* = ops_act */
 
 /* Limits of a valid model; see FORMAT.md for those on floats. */
-#define WEIGHTS_MAX_LAYERS  256
-#define WEIGHTS_MAX_DIM     65536
-#define WEIGHTS_MAX_VOCAB   261888 /* 2^18 less 256 escapes */
-#define WEIGHTS_MAX_CONTEXT 131072
-#define WEIGHTS_ID_BYTES    32
+#define WEIGHTS_MAX_LAYERS   256
+#define WEIGHTS_MAX_DIM      65536  /* of dim, ffn and heads head_dim */
+#define WEIGHTS_MAX_HEAD_DIM 256    /* even */
+#define WEIGHTS_MAX_VOCAB    261888 /* 2^18 less 256 escapes */
+#define WEIGHTS_MAX_CONTEXT  131072
+#define WEIGHTS_ID_BYTES     32
 
 typedef struct {
     weights_arch arch; /* for display; the fields below say what to compute */

@@ -1,0 +1,104 @@
+/* weights.c: opens a .gpzm file or its bytes. */
+#include "weights.h"
+
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "weights_format.h"
+
+/* What weights_close() gets back: the model is the first member. */
+typedef struct {
+    weights_model model;
+    void *map; /* [map_size], or NULL if the bytes are the caller's */
+    size_t map_size;
+} opened_model;
+
+/* Fills *model from the bytes of a file. On failure its layers may be allocated. */
+static gpuzip_status parse(weights_model *model, const uint8_t *data, size_t size)
+{
+    uint32_t flags;
+    TRY(format_read_header(model, &flags, data, size));
+    if (model->file_size != size)
+        return FAIL(GPUZIP_ERR_CORRUPT);
+    model->layer = calloc((size_t)model->config.layers, sizeof *model->layer);
+    if (!model->layer)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    /* Only a file of exactly this size is touched beyond its header. */
+    if (format_layout(model, flags, NULL) != size)
+        return FAIL(GPUZIP_ERR_CORRUPT);
+    format_layout(model, flags, data);
+    if (!format_pad_is_zero(model, flags, data))
+        return FAIL(GPUZIP_ERR_CORRUPT);
+    TRY(weights_check(model, NULL));
+    if (EVP_Digest(data, size, model->id, NULL, EVP_sha256(), NULL) != 1)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    return GPUZIP_OK;
+}
+
+gpuzip_status weights_open_memory(weights_model **model, const void *data, size_t size)
+{
+    gpuzip_status status = GPUZIP_OK;
+    if ((uintptr_t)data % FORMAT_ALIGN != 0)
+        return FAIL(GPUZIP_ERR_ARGUMENT);
+    opened_model *opened = calloc(1, sizeof *opened);
+    if (!opened)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    TRY_OUT(parse(&opened->model, data, size));
+    *model = &opened->model;
+    opened = NULL;
+out:
+    weights_close(opened ? &opened->model : NULL);
+    return status;
+}
+
+gpuzip_status weights_open(weights_model **model, const char *path)
+{
+    gpuzip_status status = GPUZIP_OK;
+    void *map = MAP_FAILED;
+    size_t size = 0;
+    struct stat st;
+    weights_model *m;
+
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 || fstat(fd, &st) != 0) {
+        status = FAIL(GPUZIP_ERR_IO);
+        goto out;
+    }
+    if (!S_ISREG(st.st_mode) || st.st_size == 0) {
+        status = FAIL(GPUZIP_ERR_FORMAT);
+        goto out;
+    }
+    size = (size_t)st.st_size;
+    map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (map == MAP_FAILED) {
+        status = FAIL(GPUZIP_ERR_IO);
+        goto out;
+    }
+    TRY_OUT(weights_open_memory(&m, map, size));
+    opened_model *opened = (opened_model *)m;
+    opened->map = map;
+    opened->map_size = size;
+    *model = m;
+    map = MAP_FAILED;
+out:
+    if (map != MAP_FAILED)
+        munmap(map, size);
+    if (fd >= 0)
+        close(fd);
+    return status;
+}
+
+void weights_close(weights_model *model)
+{
+    if (!model)
+        return;
+    opened_model *opened = (opened_model *)model;
+    free(model->layer);
+    if (opened->map)
+        munmap(opened->map, opened->map_size);
+    free(opened);
+}
