@@ -1,0 +1,296 @@
+/* gpuzip.c: the handle: opening, models, errors. compress.c and decompress.c do the rest. */
+#include "gpuzip.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "handle.h"
+
+#define MEMORY_LIMIT_DEFAULT ((uint64_t)4 << 30)
+
+const char *gpuzip_status_name(gpuzip_status status)
+{
+    switch (status) {
+    case GPUZIP_OK:
+        return "ok";
+    case GPUZIP_ERR_ARGUMENT:
+        return "invalid argument";
+    case GPUZIP_ERR_MEMORY:
+        return "not enough memory";
+    case GPUZIP_ERR_IO:
+        return "input or output failed";
+    case GPUZIP_ERR_CAPACITY:
+        return "buffer too small";
+    case GPUZIP_ERR_FORMAT:
+        return "unknown file format";
+    case GPUZIP_ERR_CORRUPT:
+        return "corrupt data";
+    case GPUZIP_ERR_MODEL:
+        return "model missing";
+    case GPUZIP_ERR_DEVICE:
+        return "device failed";
+    case GPUZIP_ERR_SELF_TEST:
+        return "self-test failed";
+    case GPUZIP_ERR_UNSUPPORTED:
+        return "unsupported feature";
+    case GPUZIP_ERR_CANCELLED:
+        return "cancelled";
+    }
+    return "unknown status";
+}
+
+const char *gpuzip_version(void)
+{
+    return GPUZIP_VERSION;
+}
+
+gpuzip_status handle_fail(gpuzip *gz, gpuzip_status status, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(gz->error, sizeof gz->error, format, args);
+    va_end(args);
+    return FAIL(status);
+}
+
+gpuzip_status gpuzip_open(gpuzip **out, gpuzip_device device, int threads)
+{
+    gpuzip *gz;
+    if (device == GPUZIP_DEVICE_CUDA)
+        return FAIL(GPUZIP_ERR_DEVICE); /* this build has the CPU backend alone */
+    gz = calloc(1, sizeof *gz);
+    if (!gz)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    gz->ops = &ops_cpu;
+    gz->memory_limit = MEMORY_LIMIT_DEFAULT;
+    gpuzip_status status = gz->ops->open(&gz->ctx, 0, threads, NULL);
+    if (status != GPUZIP_OK) {
+        free(gz);
+        return FAIL(status);
+    }
+    *out = gz;
+    return GPUZIP_OK;
+}
+
+static void close_model(handle_model *m)
+{
+    tokenizer_close(m->t);
+    model_close(m->m);
+    source_close(&m->source);
+    *m = (handle_model){0};
+}
+
+void gpuzip_close(gpuzip *gz)
+{
+    if (!gz)
+        return;
+    for (int i = 0; i < gz->models; i++)
+        close_model(&gz->model[i]);
+    gz->ops->close(gz->ctx);
+    free(gz);
+}
+
+void gpuzip_set_memory_limit(gpuzip *gz, uint64_t bytes)
+{
+    gz->memory_limit = bytes;
+}
+
+const char *gpuzip_error(const gpuzip *gz)
+{
+    return gz->error;
+}
+
+/* The model file's test vectors on this device. */
+static gpuzip_status self_test(gpuzip *gz, const handle_model *m, const char *name)
+{
+    const weights_model *w = m->source.weights;
+    uint64_t hash;
+    if (!w->tests)
+        return GPUZIP_OK;
+    TRY(model_fingerprint(m->m, w->test_token, w->tests, &hash));
+    if (hash != w->test_hash)
+        return handle_fail(gz, GPUZIP_ERR_SELF_TEST,
+                           "%s: the arithmetic of device '%s' does not give the model file's test "
+                           "vectors; files made here would not decode elsewhere",
+                           name, gz->ops->name);
+    return GPUZIP_OK;
+}
+
+gpuzip_status gpuzip_add_model(gpuzip *gz, const char *name, int *index)
+{
+    gpuzip_status status = GPUZIP_OK;
+    handle_model m = {0};
+    const char *shown = name ? name : "the built-in model";
+    gz->error[0] = '\0';
+    if (gz->models == GPUZIP_MAX_MODELS)
+        return handle_fail(gz, GPUZIP_ERR_ARGUMENT, "more than %d models", GPUZIP_MAX_MODELS);
+    TRY_OUT(source_open(&m.source, name, NULL, gz->error));
+    const weights_model *w = m.source.weights;
+    status = tokenizer_open(&m.t, w->tokenizer, w->tokenizer_size, (uint32_t)w->config.vocab);
+    if (status != GPUZIP_OK) {
+        handle_fail(gz, status, "%s: its tokenizer is damaged", shown);
+        goto out;
+    }
+    status = model_open(&m.m, gz->ops, gz->ctx, w);
+    if (status != GPUZIP_OK) {
+        handle_fail(gz, status, "%s: no room for its weights on device '%s'", shown, gz->ops->name);
+        goto out;
+    }
+    TRY_OUT(self_test(gz, &m, shown));
+    if (index)
+        *index = gz->models;
+    gz->model[gz->models++] = m;
+    m = (handle_model){0};
+out:
+    close_model(&m);
+    return status;
+}
+
+static const char *architecture_name(weights_arch arch)
+{
+    switch (arch) {
+    case WEIGHTS_LLAMA:
+        return "llama";
+    case WEIGHTS_GPT2:
+        return "gpt2";
+    case WEIGHTS_WPOE:
+        return "wpoe";
+    }
+    return "unknown";
+}
+
+gpuzip_status gpuzip_get_model_info(const gpuzip *gz, int index, gpuzip_model_info *info)
+{
+    if (index < 0 || index >= gz->models)
+        return FAIL(GPUZIP_ERR_ARGUMENT);
+    const handle_model *m = &gz->model[index];
+    const weights_model *w = m->source.weights;
+    const weights_config *c = &w->config;
+    gpuzip_model_info filled = {
+        .name = w->name,
+        .architecture = architecture_name(c->arch),
+        .tokenizer = tokenizer_name(m->t),
+        .layers = c->layers,
+        .dim = c->dim,
+        .heads = c->heads,
+        .kv_heads = c->kv_heads,
+        .head_dim = c->head_dim,
+        .ffn = c->ffn,
+        .vocab = c->vocab,
+        .context = c->context,
+        .weight_bits = c->weight_bits,
+        .activation_bits = c->activation_bits,
+        .kv_bits = c->kv_bits,
+        .parameters = w->parameters,
+        .file_size = w->file_size,
+    };
+    memcpy(filled.id, w->id, sizeof filled.id);
+    *info = filled;
+    return GPUZIP_OK;
+}
+
+gpuzip_status gpuzip_import_model(gpuzip *gz, const char *name, const char *dst_path,
+                                  const gpuzip_import_options *options)
+{
+    void *data;
+    size_t size;
+    gz->error[0] = '\0';
+    TRY(source_import(&data, &size, name, options, gz->error));
+    gpuzip_status status = weights_write(dst_path, data, size);
+    if (status != GPUZIP_OK)
+        handle_fail(gz, status, "%s: cannot be written", dst_path);
+    free(data);
+    return status;
+}
+
+gpuzip_status gpuzip_measure_peak(gpuzip *gz, double *ops_per_second)
+{
+    return gz->ops->measure_peak(gz->ctx, ops_per_second);
+}
+
+/* ---- from a frame's experts to an engine's ------------------------------- */
+
+static const handle_model *find_model(const gpuzip *gz, const uint8_t id[CONTAINER_MODEL_BYTES])
+{
+    for (int i = 0; i < gz->models; i++)
+        if (memcmp(gz->model[i].source.weights->id, id, CONTAINER_MODEL_BYTES) == 0)
+            return &gz->model[i];
+    return NULL;
+}
+
+static gpuzip_status fail_no_model(gpuzip *gz, const uint8_t id[CONTAINER_MODEL_BYTES])
+{
+    char hex[2 * CONTAINER_MODEL_BYTES + 1];
+    for (int i = 0; i < CONTAINER_MODEL_BYTES; i++)
+        snprintf(hex + 2 * i, 3, "%02x", id[i]);
+    return handle_fail(gz, GPUZIP_ERR_MODEL,
+                       "compressed with the model %s..., which is not here; name it with --model",
+                       hex);
+}
+
+static bool same_tokenizer(const handle_model *a, const handle_model *b)
+{
+    const weights_model *x = a->source.weights, *y = b->source.weights;
+    return x->config.vocab == y->config.vocab && x->tokenizer_size == y->tokenizer_size &&
+           memcmp(x->tokenizer, y->tokenizer, x->tokenizer_size) == 0;
+}
+
+gpuzip_status handle_engine_config(gpuzip *gz, const container_frame *frame, engine_config *config,
+                                   const tokenizer **t)
+{
+    const handle_model *first = NULL;
+    engine_config c = {.window = (int)frame->window,
+                       .hop = (int)frame->hop,
+                       .update_interval = (int)frame->update_interval,
+                       .window_scope = frame->window_scope,
+                       .experts = frame->experts};
+    for (int k = 0; k < frame->experts; k++) {
+        const container_expert *expert = &frame->expert[k];
+        c.expert[k].alpha = expert->alpha;
+        if (expert->kind == CONTAINER_EXPERT_NAIVE_BAYES) {
+            c.expert[k].kind = GPUZIP_EXPERT_NAIVE_BAYES;
+            continue;
+        }
+        const handle_model *m = find_model(gz, expert->model_id);
+        if (!m)
+            return fail_no_model(gz, expert->model_id);
+        if (first && !same_tokenizer(first, m))
+            return handle_fail(gz, GPUZIP_ERR_UNSUPPORTED,
+                               "the models '%s' and '%s' have different tokenizers; experts must "
+                               "share one vocabulary",
+                               first->source.weights->name, m->source.weights->name);
+        if (c.window > m->source.weights->config.context)
+            return handle_fail(gz, GPUZIP_ERR_UNSUPPORTED,
+                               "a window of %d tokens is more than the %d that model '%s' knows",
+                               c.window, m->source.weights->config.context,
+                               m->source.weights->name);
+        c.expert[k].kind = GPUZIP_EXPERT_MODEL;
+        c.expert[k].m = m->m;
+        if (!first)
+            first = m;
+    }
+    if (!first)
+        return handle_fail(gz, GPUZIP_ERR_UNSUPPORTED,
+                           "no language model among the experts: nothing names the vocabulary");
+    c.vocab = first->source.weights->config.vocab;
+    c.escapes = (int)tokenizer_escapes(first->t);
+    *config = c;
+    *t = first->t;
+    return GPUZIP_OK;
+}
+
+/* ---- progress ----------------------------------------------------------- */
+
+int handle_tell(const gpuzip_io *io, uint64_t bytes_in, uint64_t bytes_out)
+{
+    return io->progress ? io->progress(io->context, bytes_in, bytes_out) : 0;
+}
+
+int handle_step(void *context, size_t done, size_t steps)
+{
+    const handle_progress *p = context;
+    double part = p->done + p->share * (double)done / (double)steps;
+    return handle_tell(p->io, p->bytes_in + (uint64_t)(part * p->block_bytes), p->bytes_out);
+}

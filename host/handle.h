@@ -1,0 +1,58 @@
+/* handle.h: what is behind the opaque gpuzip, for the files that implement the API. */
+#ifndef GPUZIP_HANDLE_H
+#define GPUZIP_HANDLE_H
+
+#include "container.h"
+#include "engine.h"
+#include "gpuzip.h"
+#include "source.h"
+#include "tokenizer.h"
+
+typedef struct {
+    source source;
+    model *m;
+    tokenizer *t;
+} handle_model;
+
+struct gpuzip {
+    const ops *ops;
+    ops_context *ctx;
+    handle_model model[GPUZIP_MAX_MODELS];
+    int models;
+    uint64_t memory_limit; /* bytes; 0: none */
+    char error[SOURCE_ERROR_BYTES];
+};
+
+/* Sets gpuzip_error()'s text and returns status. */
+__attribute__((format(printf, 3, 4))) gpuzip_status handle_fail(gpuzip *gz, gpuzip_status status,
+                                                                const char *format, ...);
+
+/* Turns a frame's experts into an engine's: finds each model, checks that all
+ * share one vocabulary and that the window fits. *tokenizer is theirs.
+ * Errors: MODEL (one is not there), UNSUPPORTED, CORRUPT (no model could have
+ * such a window), with the text set. */
+gpuzip_status handle_engine_config(gpuzip *gz, const container_frame *frame, engine_config *config,
+                                   const tokenizer **t);
+
+/* A block being coded, for io->progress. */
+typedef struct {
+    gpuzip *gz;
+    const gpuzip_io *io;
+    uint64_t bytes_in, bytes_out; /* before this block */
+    double share, done;           /* of the block's input that this phase stands for; before it */
+    double block_bytes;           /* input bytes of the block */
+} handle_progress;
+
+/* An engine_progress step function over a handle_progress. */
+int handle_step(void *context, size_t done, size_t steps);
+
+/* Tells io->progress; nonzero cancels. */
+int handle_tell(const gpuzip_io *io, uint64_t bytes_in, uint64_t bytes_out);
+
+/* Decodes one coded block: *raw becomes block->raw_size bytes that the caller
+ * frees. costs are added to. Errors: CORRUPT, MEMORY, DEVICE, CANCELLED. */
+gpuzip_status handle_decode_block(gpuzip *gz, engine *e, const tokenizer *t,
+                                  const container_block *block, uint8_t **raw, engine_costs *costs,
+                                  const engine_progress *progress);
+
+#endif
