@@ -29,6 +29,15 @@ def load(folder):
 
 
 @torch.no_grad()
+def round_to_s8(model):
+    """Rounds matrices to s8 with one scale per output channel, to see what that costs."""
+    for p in model.parameters():
+        if p.ndim == 2:
+            scale = p.abs().amax(1, keepdim=True) / 127
+            p.copy_((p / scale).round() * scale)
+
+
+@torch.no_grad()
 def bits(model, ids, window, rows=8):
     """Code length of `ids` in bits."""
     hop = window // 2
@@ -58,10 +67,13 @@ def main():
     parser.add_argument("--window", type=int, default=1024)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--fast", action="store_true", help="bfloat16 products, for a look at a running training")
+    parser.add_argument("--s8", action="store_true", help="round the matrices to 8 bits first")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     model, tokenizer = load(args.folder)
     model.fast = args.fast
+    if args.s8:
+        round_to_s8(model)
     print("| file | bytes | bytes/token | bits/byte |\n|---|---:|---:|---:|")
     rates = []
     for file in args.files:

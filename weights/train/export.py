@@ -15,5 +15,6 @@ def export(model, tokenizer, folder):
     tensors = {name: p.detach().float().contiguous() for name, p in model.state_dict().items()}
     save_file(tensors, folder / "model.safetensors.part", metadata={"format": "pt"})
     shutil.copyfile(tokenizer, folder / "tokenizer.json.part")
+    (folder / "model.safetensors.part").chmod(0o644)
     for part in folder.glob("*.part"):
         os.replace(part, part.with_suffix(""))
