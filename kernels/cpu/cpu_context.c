@@ -1,0 +1,194 @@
+/* cpu_context.c: the CPU backend's context: which instructions, how many threads,
+ * memory, and the table of operations. */
+#include <assert.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cpu_isa.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+#define CPU_MAX_THREADS 1024
+/* Below this many elements a parallel region costs more than it saves (a few
+ * microseconds to wake the threads; an element takes about a nanosecond). */
+#define CPU_PARALLEL_MIN 16384
+
+#if defined(__x86_64__)
+/* Does the system let this process use AMX tile registers? It must be asked. */
+static bool cpu_has_amx_permission(void)
+{
+#if defined(__linux__)
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+#else
+    return false;
+#endif
+}
+
+/* The state components that the system saves, XCR0: 0x6 SSE and AVX registers,
+ * 0xe0 AVX-512's, 0x60000 AMX's. Requires OSXSAVE. */
+static uint32_t cpu_read_xcr0(void)
+{
+    uint32_t low, high;
+    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return low;
+}
+
+static bool has_all(uint32_t word, uint32_t bits)
+{
+    return (word & bits) == bits;
+}
+
+/* Asked of the processor directly: __builtin_cpu_supports() does not know every
+ * feature in every compiler. */
+static cpu_isa cpu_find_isa(void)
+{
+    const uint32_t fma = 1u << 12, osxsave = 1u << 27, avx = 1u << 28, f16c = 1u << 29;
+    const uint32_t avx2 = 1u << 5, bmi2 = 1u << 8;
+    const uint32_t f = 1u << 16, dq = 1u << 17, bw = 1u << 30, vl = 1u << 31;
+    const uint32_t vnni = 1u << 11;
+    const uint32_t amx_tile = 1u << 24, amx_int8 = 1u << 25;
+    uint32_t a, b, c, d;
+
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !has_all(c, fma | osxsave | avx | f16c))
+        return CPU_ISA_C;
+    uint32_t xcr0 = cpu_read_xcr0();
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !has_all(b, avx2 | bmi2) || !has_all(xcr0, 0x6))
+        return CPU_ISA_C;
+    if (!has_all(b, f | dq | bw | vl) || !has_all(xcr0, 0xe6))
+        return CPU_ISA_AVX2;
+    if (!has_all(c, vnni))
+        return CPU_ISA_AVX512;
+    if (!has_all(d, amx_tile | amx_int8) || !has_all(xcr0, 0x600e6) || !cpu_has_amx_permission())
+        return CPU_ISA_AVX512VNNI;
+    return CPU_ISA_AMX;
+}
+#else
+static cpu_isa cpu_find_isa(void)
+{
+    return CPU_ISA_C;
+}
+#endif
+
+/* Errors: ARGUMENT (no such name). */
+static gpuzip_status cpu_parse_isa(cpu_isa *isa, const char *name)
+{
+    static const char *const names[] = {"c", "avx2", "avx512", "avx512vnni", "amx"};
+    for (int i = 0; i < (int)(sizeof names / sizeof *names); i++) {
+        if (strcmp(name, names[i]) == 0) {
+            *isa = (cpu_isa)i;
+            return GPUZIP_OK;
+        }
+    }
+    return FAIL(GPUZIP_ERR_ARGUMENT);
+}
+
+/* Errors: ARGUMENT (threads < 0, no such isa), DEVICE (the machine lacks it), MEMORY. */
+static gpuzip_status cpu_open(ops_context **ctx, int device, int threads, const char *isa)
+{
+    (void)device; /* there is one */
+    if (threads < 0)
+        return FAIL(GPUZIP_ERR_ARGUMENT);
+    cpu_isa best = cpu_find_isa(), wanted = best;
+    if (isa)
+        TRY(cpu_parse_isa(&wanted, isa));
+    if (wanted > best)
+        return FAIL(GPUZIP_ERR_DEVICE);
+    if (threads == 0)
+        threads = omp_get_num_procs();
+    if (threads > CPU_MAX_THREADS)
+        threads = CPU_MAX_THREADS;
+
+    ops_context *opened = malloc(sizeof *opened);
+    if (!opened)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    *opened = (ops_context){.threads = threads, .isa = wanted};
+    *ctx = opened;
+    return GPUZIP_OK;
+}
+
+static void cpu_close(ops_context *ctx)
+{
+    free(ctx);
+}
+
+static gpuzip_status cpu_alloc(ops_context *ctx, void **ptr, size_t bytes)
+{
+    (void)ctx;
+    if (bytes > SIZE_MAX - 63)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    size_t size = bytes ? (bytes + 63) & ~(size_t)63 : 64;
+    void *memory = aligned_alloc(64, size);
+    if (!memory)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    memset(memory, 0, size);
+    *ptr = memory;
+    return GPUZIP_OK;
+}
+
+static void cpu_release(ops_context *ctx, void *ptr)
+{
+    (void)ctx;
+    free(ptr);
+}
+
+static gpuzip_status cpu_copy(ops_context *ctx, void *dst, const void *src, size_t bytes)
+{
+    (void)ctx;
+    if (bytes)
+        memcpy(dst, src, bytes);
+    return GPUZIP_OK;
+}
+
+static gpuzip_status cpu_sync(ops_context *ctx)
+{
+    (void)ctx;
+    return GPUZIP_OK;
+}
+
+void cpu_for_rows(const ops_context *ctx, int rows, size_t cost, cpu_row_fn fn, const void *job)
+{
+    int threads = ctx->threads < rows ? ctx->threads : rows;
+    if (threads <= 1 || (size_t)rows * cost < CPU_PARALLEL_MIN) {
+        for (int row = 0; row < rows; row++)
+            fn(job, row, 0);
+        return;
+    }
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int row = 0; row < rows; row++)
+        fn(job, row, omp_get_thread_num());
+}
+
+const ops ops_cpu = {
+    .name = "cpu",
+    .open = cpu_open,
+    .close = cpu_close,
+    .alloc = cpu_alloc,
+    .release = cpu_release,
+    .upload = cpu_copy,
+    .download = cpu_copy,
+    .sync = cpu_sync,
+    .matrix_create = cpu_matrix_create,
+    .matrix_destroy = cpu_matrix_destroy,
+    .kv_create = cpu_kv_create,
+    .kv_destroy = cpu_kv_destroy,
+    .kv_bytes = cpu_kv_bytes,
+    .embed = cpu_embed,
+    .norm = cpu_norm,
+    .quantize = cpu_quantize,
+    .linear = cpu_linear,
+    .qkv = cpu_qkv,
+    .attention = cpu_attention,
+    .mix_encode = cpu_mix_encode,
+    .mix_decode = cpu_mix_decode,
+    .mix_cdf = cpu_mix_cdf,
+    .count_add = cpu_count_add,
+    .measure_peak = cpu_measure_peak,
+};

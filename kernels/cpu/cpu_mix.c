@@ -1,0 +1,1 @@
+/* cpu_mix.c: the mixing operations of the CPU backend. */

@@ -1,0 +1,1 @@
+/* cpu_mix_isa.c: the inner loops of mixing, compiled once a level. */

@@ -1,0 +1,1 @@
+/* cpu_rows.c: embedding, norms and quantisation of rows. */

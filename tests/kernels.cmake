@@ -1,0 +1,1 @@
+# The kernels: each test links gpuzip_kernels alone.
