@@ -229,7 +229,7 @@ static gpuzip_status import_settings(importer *im, pattern_arena *patterns, cons
 static gpuzip_status import_tokenizer(importer *im, pattern_arena *patterns, const json_t *root,
                                       uint32_t *bos)
 {
-    bool byte_fallback;
+    bool byte_fallback = false;
     TRY(import_settings(im, patterns, root, &byte_fallback));
     const json_t *added = json_object_get(root, "added_tokens");
     const json_t *model = json_object_get(root, "model");
