@@ -162,11 +162,11 @@ typedef struct ops {
                            const float *scale, const float *position, int dim);
 
     /* Normalises rows x[rows][dim], then writes y (unless NULL) and the rows
-     * quantised by QUANT_ROW(y) (unless q is NULL). y may be x.
+     * quantised by QUANT_ROW(y); rows, dim and bits are q's. y may be x.
      * Each row first becomes integers: with 2^p <= max|x| < 2^(p+1) (p from the
      * float's exponent; a row whose max is below 2^-100 is taken as zero),
      * u[i] = rint(x[i] * 2^(20-p)), |u| <= 2^21; the factor 2^(20-p) is exact
-     * (two factors where one would overflow). S = sum u[i], Q = sum u[i]^2, s64.
+     * and in binary32's range. S = sum u[i], Q = sum u[i]^2, s64.
      * RMS:   ms = (float)Q / (float)dim
      *        r = 1 / sqrt(ms * 2^(2p-40) + eps);  y[i] = (x[i] * r) * gain[i]
      * LAYER: m = floor((2 S + dim) / (2 dim)), the mean rounded to an integer;
@@ -175,8 +175,9 @@ typedef struct ops {
      *        c = (float)S' / (float)dim
      *        var = ((float)V / (float)dim - c * c) * 2^(2p-40), at least 0
      *        r = 1 / sqrt(var + eps);  y[i] = ((x[i] - mean) * r) * gain[i] + bias[i]
-     * A zero row has S = Q = V = 0 and p = 0. Powers of two outside binary32's
-     * range are applied in two steps. gain [dim]; bias [dim], for LAYER. */
+     * A zero row has S = Q = V = 0 and p = 0; y takes its x[i] as they are. The
+     * product with 2^(2p-40) is det_scale2(), which takes two steps, for the power
+     * may be outside binary32's range. gain [dim]; bias [dim], for LAYER. */
     gpuzip_status (*norm)(ops_context *ctx, ops_norm_kind kind, const float *x, const float *gain,
                           const float *bias, float eps, float *y, ops_qrows *q);
 

@@ -17,6 +17,7 @@ typedef enum {
 struct ops_context {
     int threads; /* OpenMP threads an operation may use, >= 1 */
     cpu_isa isa; /* the best that the machine has, or what the caller asked for */
+    float *scratch; /* [threads][OPS_MAX_DIM] a row of each thread */
 };
 
 /* cpu_linear.c */

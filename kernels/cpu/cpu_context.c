@@ -107,15 +107,21 @@ static gpuzip_status cpu_open(ops_context **ctx, int device, int threads, const 
         threads = CPU_MAX_THREADS;
 
     ops_context *opened = malloc(sizeof *opened);
-    if (!opened)
+    float *scratch = aligned_alloc(64, (size_t)threads * OPS_MAX_DIM * sizeof *scratch);
+    if (!opened || !scratch) {
+        free(scratch);
+        free(opened);
         return FAIL(GPUZIP_ERR_MEMORY);
-    *opened = (ops_context){.threads = threads, .isa = wanted};
+    }
+    *opened = (ops_context){.threads = threads, .isa = wanted, .scratch = scratch};
     *ctx = opened;
     return GPUZIP_OK;
 }
 
 static void cpu_close(ops_context *ctx)
 {
+    if (ctx)
+        free(ctx->scratch);
     free(ctx);
 }
 

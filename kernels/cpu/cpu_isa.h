@@ -14,6 +14,18 @@
 #define CPU_ISA_JOIN(name, suffix)  CPU_ISA_JOIN_(name, suffix)
 #define CPU_ISA(name)               CPU_ISA_JOIN(name, CPU_ISA_SUFFIX)
 
+/* Declares the tables of one family, and picks the one for a context. */
+#if defined(__x86_64__)
+#define CPU_ISA_DECLARE(type, name) extern const type name##_c, name##_avx2, name##_avx512
+#define CPU_ISA_PICK(ctx, name)                                                                    \
+    ((ctx)->isa >= CPU_ISA_AVX512 ? &name##_avx512                                                 \
+     : (ctx)->isa >= CPU_ISA_AVX2 ? &name##_avx2                                                   \
+                                  : &name##_c)
+#else
+#define CPU_ISA_DECLARE(type, name) extern const type name##_c
+#define CPU_ISA_PICK(ctx, name)     ((void)(ctx), &name##_c)
+#endif
+
 /* Does one row of an operation; job is the operation's own description, thread in
  * [0, threads) tells which scratch it may use. */
 typedef void (*cpu_row_fn)(const void *job, int row, int thread);

@@ -1,1 +1,231 @@
-/* cpu_mix.c: the mixing operations of the CPU backend. */
+/* cpu_mix.c: distributions as intervals of [0, 2^OPS_CDF_BITS): encoding, decoding
+ * and whole tables; and Naive Bayes' counts. */
+#include <assert.h>
+
+#include "cpu_mix.h"
+#include "detmath.h"
+
+/* Turns cumulated weights to cumulated frequencies, see ops.h. */
+typedef struct {
+    uint64_t total;  /* Z' >> shift, in [2^30, 2^34) */
+    uint64_t spread; /* M */
+    int shift;       /* h */
+} mix_scale;
+
+typedef struct {
+    const ops_mix *mix;
+    const cpu_mix_table *isa;
+    const int32_t *symbol;  /* encode */
+    const uint32_t *target; /* decode */
+    ops_interval *interval; /* encode */
+    ops_symbol *decoded;    /* decode */
+    uint32_t *start;        /* cdf */
+} mix_job;
+
+static int mix_symbols(const ops_mix *mix)
+{
+    return mix->vocab + mix->escapes;
+}
+
+static void mix_check(const ops_mix *mix)
+{
+    assert(mix->vocab >= 1 && mix->escapes >= 0 && mix_symbols(mix) <= OPS_MAX_VOCAB);
+    assert(mix->experts >= 1 && mix->experts <= OPS_MAX_EXPERTS);
+    for (int k = 0; k < mix->experts; k++) {
+        assert(!mix->expert[k].logits != !mix->expert[k].counts);
+        assert(mix->expert[k].alpha < 1u << 20);
+    }
+    (void)mix;
+}
+
+/* Fills `row` for mixed row r and returns Z. */
+static uint64_t mix_open(cpu_mix_row *row, const mix_job *job, int r)
+{
+    const ops_mix *mix = job->mix;
+    size_t source = (size_t)(mix->row ? mix->row[r] : r);
+    row->mix = mix;
+    for (int k = 0; k < mix->experts; k++) {
+        const ops_expert *expert = &mix->expert[k];
+        row->logits[k] = expert->logits ? expert->logits + source * expert->stride : NULL;
+    }
+    job->isa->prepare(row);
+    uint64_t z = 0;
+    for (int tile = 0; tile < row->tiles; tile++)
+        z += row->sum[tile];
+    return z;
+}
+
+static uint64_t escape_weight(uint64_t z)
+{
+    return z >> 18;
+}
+
+static mix_scale scale_for(const ops_mix *mix, uint64_t z)
+{
+    uint64_t total = z + (uint64_t)mix->escapes * escape_weight(z);
+    int shift = 0;
+    while (total >> shift >= (uint64_t)1 << 34)
+        shift++;
+    uint64_t spread = ((uint64_t)1 << OPS_CDF_BITS) - (uint64_t)mix_symbols(mix);
+    return (mix_scale){total >> shift, spread, shift};
+}
+
+/* start[i], with c = C[i] <= Z'. */
+static uint32_t start_of(const mix_scale *s, uint64_t c, int i)
+{
+    return (uint32_t)((c >> s->shift) * s->spread / s->total) + (uint32_t)i;
+}
+
+/* start[i] <= target, without the division: floor(a / b) <= n means a < (n + 1) b.
+ * Requires i >= 1 and target < 2^30, else the product could pass 2^64. */
+static bool starts_by(const mix_scale *s, uint64_t c, int i, uint32_t target)
+{
+    uint32_t first = (uint32_t)i;
+    return first <= target &&
+           (c >> s->shift) * s->spread < (uint64_t)(target - first + 1) * s->total;
+}
+
+/* The interval of symbol i that begins at C[i] = c and has weight w. */
+static ops_interval interval_of(const mix_scale *s, uint64_t c, uint64_t w, int i)
+{
+    uint32_t start = start_of(s, c, i);
+    return (ops_interval){start, start_of(s, c + w, i + 1) - start};
+}
+
+static int tile_size(const ops_mix *mix, int first)
+{
+    return mix->vocab - first < MIX_TILE ? mix->vocab - first : MIX_TILE;
+}
+
+static void encode_row(const void *opaque, int r, int thread)
+{
+    (void)thread;
+    const mix_job *job = opaque;
+    const ops_mix *mix = job->mix;
+    int symbol = job->symbol[r];
+    assert(symbol >= 0 && symbol < mix_symbols(mix));
+    cpu_mix_row row;
+    uint64_t z = mix_open(&row, job, r);
+    mix_scale s = scale_for(mix, z);
+
+    if (symbol >= mix->vocab) {
+        uint64_t w = escape_weight(z);
+        uint64_t c = z + (uint64_t)(symbol - mix->vocab) * w;
+        job->interval[r] = interval_of(&s, c, w, symbol);
+        return;
+    }
+    int tile = symbol / MIX_TILE, first = tile * MIX_TILE;
+    uint64_t c = 0;
+    for (int before = 0; before < tile; before++)
+        c += row.sum[before];
+    uint32_t w[MIX_TILE];
+    int last = symbol - first;
+    job->isa->weights(&row, first, last + 1, w);
+    for (int i = 0; i < last; i++)
+        c += w[i];
+    job->interval[r] = interval_of(&s, c, w[last], symbol);
+}
+
+static void decode_row(const void *opaque, int r, int thread)
+{
+    (void)thread;
+    const mix_job *job = opaque;
+    const ops_mix *mix = job->mix;
+    uint32_t target = job->target[r];
+    assert(target < 1u << OPS_CDF_BITS);
+    cpu_mix_row row;
+    uint64_t z = mix_open(&row, job, r);
+    mix_scale s = scale_for(mix, z);
+
+    uint64_t c = 0, w = escape_weight(z);
+    int symbol = 0, tile = 0;
+    while (tile < row.tiles) {
+        int next = symbol + tile_size(mix, symbol);
+        if (!starts_by(&s, c + row.sum[tile], next, target))
+            break;
+        c += row.sum[tile++];
+        symbol = next;
+    }
+    if (tile == row.tiles) { /* an escape, of which all weigh the same */
+        while (symbol < mix_symbols(mix) - 1 && starts_by(&s, c + w, symbol + 1, target)) {
+            c += w;
+            symbol++;
+        }
+    } else {
+        uint32_t tile_w[MIX_TILE];
+        int last = tile_size(mix, symbol) - 1, i = 0;
+        job->isa->weights(&row, symbol, last + 1, tile_w);
+        while (i < last && starts_by(&s, c + tile_w[i], symbol + i + 1, target))
+            c += tile_w[i++];
+        symbol += i;
+        w = tile_w[i];
+    }
+    ops_interval found = interval_of(&s, c, w, symbol);
+    job->decoded[r] = (ops_symbol){symbol, found.start, found.freq};
+}
+
+static void cdf_row(const void *opaque, int r, int thread)
+{
+    (void)thread;
+    const mix_job *job = opaque;
+    const ops_mix *mix = job->mix;
+    cpu_mix_row row;
+    uint64_t z = mix_open(&row, job, r);
+    mix_scale s = scale_for(mix, z);
+
+    uint32_t *start = job->start + (size_t)r * ((size_t)mix_symbols(mix) + 1);
+    uint64_t c = 0;
+    for (int first = 0; first < mix->vocab; first += MIX_TILE) {
+        uint32_t w[MIX_TILE];
+        int n = tile_size(mix, first);
+        job->isa->weights(&row, first, n, w);
+        for (int i = 0; i < n; i++) {
+            start[first + i] = start_of(&s, c, first + i);
+            c += w[i];
+        }
+    }
+    for (int i = mix->vocab; i <= mix_symbols(mix); i++) {
+        start[i] = start_of(&s, c, i);
+        c += escape_weight(z);
+    }
+}
+
+static gpuzip_status mix_run(ops_context *ctx, const mix_job *job, int rows, cpu_row_fn fn)
+{
+    mix_check(job->mix);
+    size_t cost = (size_t)job->mix->vocab * (size_t)job->mix->experts;
+    cpu_for_rows(ctx, rows, cost, fn, job);
+    return GPUZIP_OK;
+}
+
+gpuzip_status cpu_mix_encode(ops_context *ctx, const ops_mix *mix, int rows, const int32_t *symbol,
+                             ops_interval *out)
+{
+    mix_job job = {mix, CPU_ISA_PICK(ctx, cpu_mix), .symbol = symbol, .interval = out};
+    return mix_run(ctx, &job, rows, encode_row);
+}
+
+gpuzip_status cpu_mix_decode(ops_context *ctx, const ops_mix *mix, int rows, const uint32_t *target,
+                             ops_symbol *out)
+{
+    mix_job job = {mix, CPU_ISA_PICK(ctx, cpu_mix), .target = target, .decoded = out};
+    return mix_run(ctx, &job, rows, decode_row);
+}
+
+gpuzip_status cpu_mix_cdf(ops_context *ctx, const ops_mix *mix, int rows, uint32_t *start)
+{
+    mix_job job = {mix, CPU_ISA_PICK(ctx, cpu_mix), .start = start};
+    return mix_run(ctx, &job, rows, cdf_row);
+}
+
+gpuzip_status cpu_count_add(ops_context *ctx, uint32_t *count, int32_t *counts, int vocab,
+                            const int32_t *symbol, int n)
+{
+    (void)ctx;
+    for (int i = 0; i < n; i++) {
+        int32_t a = symbol[i];
+        if (a < vocab)
+            counts[a] = det_log2_q16(++count[a] + 1);
+    }
+    return GPUZIP_OK;
+}
