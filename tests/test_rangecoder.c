@@ -248,7 +248,10 @@ static void rangecoder_carry(void **state)
         for (size_t i = 1; i + 8 < size; i++)
             assert_int_equal(below[i], 0xff);
 
+        /* The point itself is in the interval: the shortest string is one byte. */
         symbol[n] = (interval){at - 1, 2};
+        assert_int_equal(encode(above, symbol, n + 1), 1);
+        assert_int_equal(above[0], 0x80);
         rc_decode_advance(&rc, at - 1, 2);
     }
 }

@@ -1,0 +1,151 @@
+/* fuzz_container.c: any bytes as a .gpz file. The first byte says whether checks
+ * are made right before they are tested, so that what lies behind them is reached. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "container.h"
+#include "rangecoder.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define REQUIRE(condition)                                                                         \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            abort();                                                                               \
+    } while (0)
+
+typedef struct {
+    const uint8_t *src; /* [size] */
+    size_t size;
+    bool seal;
+    uint8_t *piece; /* heap, [piece_size] */
+    size_t piece_size;
+} source;
+
+static void fetch(source *in, size_t size, bool seal)
+{
+    free(in->piece);
+    in->piece_size = size < in->size ? size : in->size;
+    in->piece = malloc(in->piece_size ? in->piece_size : 1);
+    REQUIRE(in->piece);
+    if (in->piece_size)
+        memcpy(in->piece, in->src, in->piece_size);
+    if (seal && in->seal && in->piece_size == size && size >= 4) {
+        uint32_t check = container_check(in->piece, size - 4);
+        for (size_t i = 0; i < 4; i++)
+            in->piece[size - 4 + i] = (uint8_t)(check >> (8 * i));
+    }
+}
+
+static void skip(source *in, size_t size)
+{
+    REQUIRE(size <= in->size);
+    in->src += size;
+    in->size -= size;
+}
+
+/* Decodes a few symbols of any stream; what was found must encode to the same
+ * bytes if and only if the decoder says so. */
+static void use_stream(const container_stream *stream)
+{
+    enum { SYMBOLS = 64 };
+    uint8_t again[4 * SYMBOLS + 1];
+    size_t again_size;
+    rc_decoder decoder;
+    rc_encoder encoder;
+    rc_decode_begin(&decoder, stream->data, stream->size);
+    rc_encode_begin(&encoder, again, sizeof again);
+    for (uint32_t i = 0; i < SYMBOLS; i++) {
+        uint32_t target = rc_decode_target(&decoder);
+        REQUIRE(target < RC_TOTAL);
+        uint32_t freq = 1u << i * 7 % 31;
+        uint32_t start = target & ~(freq - 1);
+        rc_decode_advance(&decoder, start, freq);
+        rc_encode(&encoder, start, freq);
+    }
+    REQUIRE(rc_encode_end(&encoder, &again_size));
+    bool same = again_size == stream->size &&
+                (again_size == 0 || memcmp(again, stream->data, again_size) == 0);
+    REQUIRE(rc_decode_end(&decoder) == same);
+}
+
+static void use_coded(const container_block *block)
+{
+    container_stream *stream = malloc(block->streams * sizeof *stream);
+    REQUIRE(stream);
+    container_read_streams(block, stream);
+    const uint8_t *next = block->payload;
+    for (uint32_t s = 0; s < block->streams; s++) {
+        REQUIRE(stream[s].data == next);
+        next += stream[s].size;
+        if (s < 16)
+            use_stream(&stream[s]);
+    }
+    REQUIRE(next == block->payload + block->payload_size);
+    size_t size = container_coded_size(block->raw_size, block->tokens, stream, block->streams);
+    REQUIRE(size < container_stored_size(block->raw_size));
+    free(stream);
+}
+
+/* Reads blocks up to an end mark. Returns whether all was well. */
+static bool use_blocks(source *in)
+{
+    for (;;) {
+        container_prefix prefix;
+        fetch(in, CONTAINER_BLOCK_PREFIX, false);
+        if (container_peek_block(&prefix, in->piece, in->piece_size) != GPUZIP_OK)
+            return false;
+        fetch(in, prefix.size, prefix.kind != CONTAINER_END);
+        if (prefix.kind == CONTAINER_END) {
+            container_end end;
+            uint8_t again[CONTAINER_END_MAX];
+            size_t again_size;
+            if (container_read_end(&end, in->piece, in->piece_size) != GPUZIP_OK)
+                return false;
+            REQUIRE(container_write_end(again, sizeof again, &again_size, &end) == GPUZIP_OK);
+            REQUIRE(again_size == prefix.size && memcmp(again, in->piece, again_size) == 0);
+            skip(in, prefix.size);
+            return true;
+        }
+        container_block block;
+        if (container_read_block(&block, in->piece, in->piece_size) != GPUZIP_OK)
+            return false;
+        REQUIRE(block.payload + block.payload_size + 4 == in->piece + in->piece_size);
+        if (block.kind == CONTAINER_CODED)
+            use_coded(&block);
+        else
+            REQUIRE(block.payload_size == block.raw_size);
+        skip(in, prefix.size);
+    }
+}
+
+static bool use_frame(source *in)
+{
+    size_t frame_size, again_size;
+    container_frame frame;
+    uint8_t again[CONTAINER_FRAME_BOUND];
+    fetch(in, CONTAINER_FRAME_PREFIX, false);
+    if (container_peek_frame(in->piece, in->piece_size, &frame_size) != GPUZIP_OK)
+        return false;
+    fetch(in, frame_size, true);
+    if (container_read_frame(&frame, in->piece, in->piece_size) != GPUZIP_OK)
+        return false;
+    /* Optional records, which are dropped, are all that may differ. */
+    REQUIRE(container_write_frame(again, sizeof again, &again_size, &frame) == GPUZIP_OK);
+    REQUIRE(again_size <= frame_size);
+    if (again_size == frame_size)
+        REQUIRE(memcmp(again, in->piece, frame_size) == 0);
+    skip(in, frame_size);
+    return use_blocks(in);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size == 0)
+        return 0;
+    source in = {.src = data + 1, .size = size - 1, .seal = data[0] & 1};
+    while (in.size > 0 && use_frame(&in))
+        ;
+    free(in.piece);
+    return 0;
+}
