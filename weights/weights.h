@@ -71,7 +71,7 @@ typedef struct {
 typedef struct weights_model weights_model;
 struct weights_model {
     weights_config config;
-    char name[64]; /* printable UTF-8, NUL-terminated */
+    char name[64]; /* printable ASCII, NUL-terminated */
     uint8_t id[WEIGHTS_ID_BYTES];
     uint64_t file_size;
     uint64_t parameters;
@@ -98,7 +98,10 @@ struct weights_model {
 
 /* Opens a .gpzm. weights_open_memory() does not copy: data must outlive the
  * model and be 64-byte aligned. *model is released with weights_close(), which
- * accepts NULL. Errors: IO, FORMAT, CORRUPT, UNSUPPORTED, MEMORY. */
+ * accepts NULL. The file must not be shortened while it is open (a reader of
+ * mapped pages then gets SIGBUS); replacing it by rename, as weights_write()
+ * does, is safe. Errors: ARGUMENT (not aligned), IO, FORMAT, CORRUPT,
+ * UNSUPPORTED, MEMORY. */
 gpuzip_status weights_open(weights_model **model, const char *path);
 gpuzip_status weights_open_memory(weights_model **model, const void *data, size_t size);
 void weights_close(weights_model *model);
@@ -112,6 +115,7 @@ typedef struct {
 typedef struct {
     int weight_bits, activation_bits, kv_bits; /* 0: the default */
     const char *name;                          /* NULL: from the source */
+    int context;                               /* positions to keep at most; 0: 8192 */
 } weights_import_options;
 
 /* What a checkpoint is, before its tokenizer is known. */
@@ -126,11 +130,13 @@ typedef struct {
     weights_source_kind kind;
     int vocab;       /* the model's */
     int64_t bos;     /* the id that begins a text by the source's configuration: bos_token_id,
-                        else eos_token_id (a list: its first); -1: it does not say */
+                        else eos_token_id (a list: its first); llama2.c: 1; llm.c: the last
+                        token; -1: it does not say. Not checked against vocab */
     bool byte_vocab; /* no tokenizer belongs to it: ids are bytes (the wPoE models) */
 } weights_source;
 
-/* Says what kind of checkpoint a path holds, by its content.
+/* Says what kind of checkpoint a path holds, by its content (of a .gpzm, only
+ * that: vocab is 0, bos -1).
  * Errors: IO, FORMAT, UNSUPPORTED (*error says why), MEMORY. */
 gpuzip_status weights_probe(weights_source *source, const char *path, weights_error *error);
 
@@ -144,7 +150,9 @@ gpuzip_status weights_import(void **data, size_t *size, const char *source,
                              const weights_import_options *options, const void *tokenizer,
                              size_t tokenizer_size, uint32_t bos, weights_error *error);
 
-/* Adds test vectors to the bytes of a .gpzm that has none; *data may move. */
+/* Adds test vectors to the bytes of a .gpzm that has none; *data (malloc'd, as
+ * from weights_import()) may move. 0 < tests <= context; tokens < vocab.
+ * Errors: ARGUMENT, MEMORY; CORRUPT and the like if *data is no model. */
 gpuzip_status weights_set_test(void **data, size_t *size, const uint32_t *token, int tests,
                                uint64_t hash);
 
