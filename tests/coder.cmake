@@ -1,5 +1,6 @@
 gpuzip_test(test_rangecoder gpuzip_coder m)
 gpuzip_test(test_container gpuzip_coder)
+gpuzip_test(test_container_fields gpuzip_coder)
 gpuzip_fuzz(fuzz_container gpuzip_coder)
 
 # Not a test: ninja bench_rangecoder && ./bench_rangecoder
