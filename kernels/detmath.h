@@ -46,10 +46,21 @@ DET_FN float det_bits_float(uint32_t bits)
     return x;
 }
 
-/* The nearest integer, ties to even. Requires |x| < 2^31. */
+#if !defined(__CUDACC__) && defined(__has_builtin)
+#if __has_builtin(__builtin_irintf)
+#define DET_HAS_IRINTF 1
+#endif
+#endif
+
+/* The nearest integer, ties to even. Requires |x| < 2^31. gcc makes one instruction
+ * of irintf(), two of the other (and a call where there is no SSE4.1). */
 DET_FN int32_t det_rint_s32(float x)
 {
+#if defined(DET_HAS_IRINTF)
+    return __builtin_irintf(x);
+#else
     return (int32_t)rintf(x);
+#endif
 }
 
 /* p with 2^p <= |x| < 2^(p+1). Requires x normal. */
@@ -93,7 +104,7 @@ DET_FN float det_exp2_parts(float f, float rounded)
     return fmaf(q, f, 1.0f) * scale;
 }
 
-/* 2^x for x <= 126; 0 below -126; exactly 1 at 0. */
+/* 2^x for x <= 126; 0 below -126; exactly 1 at 0. Error < 0.8 ulp. */
 DET_FN float det_exp2f(float x)
 {
     float rounded = x + DET_ROUND_MAGIC;
@@ -101,8 +112,8 @@ DET_FN float det_exp2f(float x)
     return x < -126.0f ? 0.0f : y;
 }
 
-/* e^x for x <= 87; 0 below -87; exactly 1 at 0. The product x log2(e) is kept to
- * twice the precision, else the error would grow with |x|. */
+/* e^x for x <= 87; 0 below -87; exactly 1 at 0. Error < 1 ulp. The product x log2(e)
+ * is kept to twice the precision, else the error would grow with |x|. */
 DET_FN float det_expf(float x)
 {
     float rounded = fmaf(x, 0x1.715476p+0f, DET_ROUND_MAGIC);
@@ -119,14 +130,14 @@ DET_FN float det_sigmoid_times(float x, float z)
     return (z < 0.0f ? x * e : x) / (1.0f + e);
 }
 
-/* x / (1 + e^-x). */
+/* x / (1 + e^-x). Error < 2.5 ulp while the result is above 2^-100. */
 DET_FN float det_siluf(float x)
 {
     return det_sigmoid_times(x, x);
 }
 
 /* 0.5 x (1 + tanh(u)), u = sqrt(2/pi) (x + 0.044715 x^3), as x / (1 + e^-2u):
- * the same function without the cancellation. */
+ * the same function without the cancellation. Error < 1.2e-7 |x|. */
 DET_FN float det_gelu_tanh(float x)
 {
     float u2 = 0x1.988454p+0f * fmaf(0x1.6e4e26p-5f * x, x * x, x); /* 2 sqrt(2/pi) ... */
@@ -136,7 +147,7 @@ DET_FN float det_gelu_tanh(float x)
 /* 0.5 x (1 + erf(x / sqrt 2)) = x Phi(x). The normal distribution's tail is
  * Phi(-a) = e^(-a^2/2) t P(1 - 2t) with t = 1 / (1 + a/3), a = |x|; P is the
  * degree-8 fit of e^(a^2/2) Phi(-a) / t on a in [0, 14] (error 5.2e-8), beyond
- * which the exponential is 0. */
+ * which the exponential is 0. Error < 2.0e-7 |x|. */
 DET_FN float det_gelu_erf(float x)
 {
     float a = fabsf(x);
@@ -155,9 +166,21 @@ DET_FN float det_gelu_erf(float x)
     return x < 0.0f ? x * tail : fmaf(-x, tail, x);
 }
 
-/* floor(log2(n) * 2^16) in integers alone; n >= 1. n is normalised to m in
- * [1, 2), Q31; squaring m doubles its logarithm, so that each of 16 squarings
- * (truncated to Q31) yields the next bit of the fraction. */
+/* The upper half of the product a * b. */
+DET_FN uint64_t det_mul_high(uint64_t a, uint64_t b)
+{
+#if defined(__CUDA_ARCH__)
+    return __umul64hi(a, b);
+#else
+    return (uint64_t)((unsigned __int128)a * b >> 64);
+#endif
+}
+
+/* floor(log2(n) * 2^16), exactly, in integers alone; n >= 1. n is normalised to m in
+ * [1, 2), Q63; squaring m doubles its logarithm, so that each of 16 squarings yields
+ * the next bit of the fraction. Truncating the squares lowers the logarithm by less
+ * than 2^-61, and no step of the result lies that near to an integer n (the test tries
+ * every step). */
 DET_FN int32_t det_log2_q16(uint32_t n)
 {
 #if defined(__CUDA_ARCH__)
@@ -166,12 +189,12 @@ DET_FN int32_t det_log2_q16(uint32_t n)
     int zeros = __builtin_clz(n);
 #endif
     int32_t log = 31 - zeros;
-    uint64_t m = (uint64_t)n << zeros;
+    uint64_t m = (uint64_t)n << (zeros + 32);
     for (int bit = 0; bit < 16; bit++) {
-        m = m * m >> 31;
-        int32_t carry = (int32_t)(m >> 32);
-        m >>= carry;
-        log = 2 * log + carry;
+        m = det_mul_high(m, m); /* Q62, in [1, 4) */
+        int32_t two = (int32_t)(m >> 63);
+        m <<= 1 - two;
+        log = 2 * log + two;
     }
     return log;
 }

@@ -1,1 +1,4 @@
 # The kernels: each test links gpuzip_kernels alone.
+pkg_check_modules(MPFR REQUIRED IMPORTED_TARGET mpfr)
+
+gpuzip_test(test_detmath gpuzip_kernels PkgConfig::MPFR m)

@@ -14,7 +14,7 @@ typedef struct {
     const ops_mix *mix;
     const float *logits[OPS_MAX_EXPERTS]; /* [vocab], or NULL for counts */
     float max[OPS_MAX_EXPERTS];           /* of the logits */
-    int64_t max_t;                        /* of t[i], Q32 */
+    double max_t;                         /* of t[i], an integer, Q32 */
     uint64_t sum[MIX_TILES_MAX];          /* of the weights of each tile */
     int tiles;
 } cpu_mix_row;

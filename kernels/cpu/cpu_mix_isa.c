@@ -32,63 +32,69 @@ static inline int32_t log_q16(float x, float max)
     return det_rint_s32(log > LOG_MIN ? log : LOG_MIN);
 }
 
-/* w = rint(2^(d / 2^16) 2^30), d clamped to its range. */
+/* w = rint(2^(d / 2^16) 2^30). Requires d in [WEIGHT_MIN_LOG, 0]. */
 static inline uint32_t weight_of(int32_t d)
 {
-    d = d > WEIGHT_MIN_LOG ? d : WEIGHT_MIN_LOG;
     return (uint32_t)det_rint_s32(det_exp2f((float)d * 0x1p-16f) * 0x1p30f);
 }
 
-/* t[i] = sum_k alpha_k l_k[first + i] for i in [0, n). */
-static void tile_product(const cpu_mix_row *row, int first, int n, int64_t *t)
+/* t[i] = sum_k alpha_k l_k[first + i] for i in [0, n). |t| < 2^47, so that doubles hold
+ * these integers exactly; they vectorise where products of 64 bits do not. */
+static void tile_product(const cpu_mix_row *row, int first, int n, double *t)
 {
     memset(t, 0, (size_t)n * sizeof *t);
     for (int k = 0; k < row->mix->experts; k++) {
-        int32_t alpha = (int32_t)row->mix->expert[k].alpha;
+        double alpha = row->mix->expert[k].alpha;
         if (row->logits[k]) {
             const float *x = row->logits[k] + first;
             float max = row->max[k];
 #pragma omp simd
             for (int i = 0; i < n; i++)
-                t[i] += (int64_t)alpha * log_q16(x[i], max);
+                t[i] += alpha * (double)log_q16(x[i], max);
         } else {
             const int32_t *counts = row->mix->expert[k].counts + first;
 #pragma omp simd
             for (int i = 0; i < n; i++)
-                t[i] += (int64_t)alpha * counts[i];
+                t[i] += alpha * (double)counts[i];
         }
     }
 }
 
-/* One expert with alpha 1: then max t = 0 and d = l, for (65536 l) >> 16 is l. */
-static bool is_plain(const cpu_mix_row *row)
+/* One language model: its greatest l is 0, and so is its greatest t. (Infinite logits
+ * do not arise; were they to, this keeps Z from becoming 0.) */
+static bool is_single(const cpu_mix_row *row)
 {
-    return row->mix->experts == 1 && row->logits[0] && row->mix->expert[0].alpha == 65536;
+    return row->mix->experts == 1 && row->logits[0] && isfinite(row->max[0]);
 }
 
 static void mix_weights(const cpu_mix_row *row, int first, int n, uint32_t *w)
 {
-    if (is_plain(row)) {
+    if (is_single(row) && row->mix->expert[0].alpha == 65536) {
+        /* d = (65536 l) >> 16 = l. */
         const float *x = row->logits[0] + first;
         float max = row->max[0];
 #pragma omp simd
-        for (int i = 0; i < n; i++)
-            w[i] = weight_of(log_q16(x[i], max));
+        for (int i = 0; i < n; i++) {
+            int32_t d = log_q16(x[i], max);
+            w[i] = weight_of(d > WEIGHT_MIN_LOG ? d : WEIGHT_MIN_LOG);
+        }
         return;
     }
-    int64_t t[MIX_TILE], max_t = row->max_t;
+    double t[MIX_TILE], max_t = row->max_t;
     tile_product(row, first, n, t);
-    /* alpha < 2^20, l >= -2^24, at most 8 experts: t - max t > -2^47, so that bits 16 .. 47
-     * of the difference are its floor as s32. */
+    /* Clamping before the floor is the same, for the bound is an integer; made positive, the
+     * floor is a conversion. All of it is exact. */
 #pragma omp simd
-    for (int i = 0; i < n; i++)
-        w[i] = weight_of((int32_t)(uint32_t)((uint64_t)(t[i] - max_t) >> 16));
+    for (int i = 0; i < n; i++) {
+        double above = (t[i] - max_t) * 0x1p-16 - WEIGHT_MIN_LOG;
+        w[i] = weight_of((int32_t)(above > 0 ? above : 0) + WEIGHT_MIN_LOG);
+    }
 }
 
-static int64_t max_product(const cpu_mix_row *row)
+static double max_product(const cpu_mix_row *row)
 {
     int vocab = row->mix->vocab;
-    int64_t t[MIX_TILE], max = INT64_MIN;
+    double t[MIX_TILE], max = -INFINITY;
     for (int first = 0; first < vocab; first += MIX_TILE) {
         int n = min_int(MIX_TILE, vocab - first);
         tile_product(row, first, n, t);
@@ -105,7 +111,7 @@ static void mix_prepare(cpu_mix_row *row)
     for (int k = 0; k < row->mix->experts; k++)
         if (row->logits[k])
             row->max[k] = max_float(row->logits[k], vocab);
-    row->max_t = is_plain(row) ? 0 : max_product(row);
+    row->max_t = is_single(row) ? 0 : max_product(row);
 
     row->tiles = 0;
     for (int first = 0; first < vocab; first += MIX_TILE) {
