@@ -1,0 +1,337 @@
+/* args.c: see args.h. */
+#include "args.h"
+
+#include "help.h"
+#include "message.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ALPHA_MAX 15.99
+
+enum {
+    OPT_RM = 256,
+    OPT_MODEL,
+    OPT_ALPHA,
+    OPT_NAIVE_BAYES,
+    OPT_WINDOW,
+    OPT_HOP,
+    OPT_STREAMS,
+    OPT_BLOCK_SIZE,
+    OPT_UPDATE,
+    OPT_WINDOW_SCOPE,
+    OPT_NO_VERIFY,
+    OPT_DEVICE,
+    OPT_STATS,
+    OPT_JSON
+};
+
+static const char short_options[] = ":123456789bcdfhHi:klM:o:qrtT:vVz";
+
+static const struct option long_options[] = {
+    {"compress", no_argument, NULL, 'z'},
+    {"decompress", no_argument, NULL, 'd'},
+    {"uncompress", no_argument, NULL, 'd'},
+    {"test", no_argument, NULL, 't'},
+    {"list", no_argument, NULL, 'l'},
+    {"benchmark", no_argument, NULL, 'b'},
+    {"keep", no_argument, NULL, 'k'},
+    {"rm", no_argument, NULL, OPT_RM},
+    {"stdout", no_argument, NULL, 'c'},
+    {"to-stdout", no_argument, NULL, 'c'},
+    {"output", required_argument, NULL, 'o'},
+    {"force", no_argument, NULL, 'f'},
+    {"recursive", no_argument, NULL, 'r'},
+    {"threads", required_argument, NULL, 'T'},
+    {"memory", required_argument, NULL, 'M'},
+    {"quiet", no_argument, NULL, 'q'},
+    {"verbose", no_argument, NULL, 'v'},
+    {"help", no_argument, NULL, 'h'},
+    {"long-help", no_argument, NULL, 'H'},
+    {"version", no_argument, NULL, 'V'},
+    {"model", required_argument, NULL, OPT_MODEL},
+    {"alpha", required_argument, NULL, OPT_ALPHA},
+    {"naive-bayes", no_argument, NULL, OPT_NAIVE_BAYES},
+    {"window", required_argument, NULL, OPT_WINDOW},
+    {"hop", required_argument, NULL, OPT_HOP},
+    {"streams", required_argument, NULL, OPT_STREAMS},
+    {"block-size", required_argument, NULL, OPT_BLOCK_SIZE},
+    {"update", required_argument, NULL, OPT_UPDATE},
+    {"window-scope", no_argument, NULL, OPT_WINDOW_SCOPE},
+    {"no-verify", no_argument, NULL, OPT_NO_VERIFY},
+    {"device", required_argument, NULL, OPT_DEVICE},
+    {"stats", no_argument, NULL, OPT_STATS},
+    {"json", no_argument, NULL, OPT_JSON},
+    {NULL, 0, NULL, 0},
+};
+
+bool args_read_int(const char *text, int least, int most, int *value)
+{
+    char *end;
+    errno = 0;
+    long number = strtol(text, &end, 10);
+    if (end == text || *end || errno != 0 || number < least || number > most)
+        return false;
+    *value = (int)number;
+    return true;
+}
+
+bool args_read_size(const char *text, uint64_t *size)
+{
+    static const char *const unit[] = {"", "K", "M", "G"};
+    char *end;
+    if (*text < '0' || *text > '9') /* strtoull takes signs and blanks */
+        return false;
+    errno = 0;
+    unsigned long long number = strtoull(text, &end, 10);
+    if (errno != 0)
+        return false;
+    for (unsigned i = 0; i < sizeof unit / sizeof *unit; i++) {
+        size_t length = strlen(unit[i]);
+        if (strncmp(end, unit[i], length) != 0)
+            continue;
+        const char *rest = end + length;
+        if (*rest && strcmp(rest, "B") != 0 && (i == 0 || strcmp(rest, "iB") != 0))
+            continue;
+        if (number > (uint64_t)INT64_MAX >> (10 * i))
+            return false;
+        *size = number << (10 * i);
+        return true;
+    }
+    return false;
+}
+
+/* Tells what is wrong with an option's argument; returns false, for the caller to pass on. */
+static bool refuse(const char *option, const char *text, const char *wanted)
+{
+    message_error(NULL, "%s takes %s, not '%s'", option, wanted, text);
+    return false;
+}
+
+static bool read_positive(const char *option, const char *text, int *value)
+{
+    return args_read_int(text, 1, INT32_MAX, value) || refuse(option, text, "a number from 1 on");
+}
+
+static bool read_alphas(args *a, const char *text)
+{
+    const char *at = text;
+    for (a->alphas = 0;; at++) {
+        char *end;
+        double value = strtod(at, &end);
+        if (end == at || !(value >= 0) || value > ALPHA_MAX || (*end && *end != ','))
+            return refuse("--alpha", text, "numbers from 0 to 15.99 with commas between");
+        if (a->alphas == GPUZIP_MAX_EXPERTS)
+            return refuse("--alpha", text, "at most one number an expert");
+        a->alpha[a->alphas++] = value;
+        at = end;
+        if (!*at)
+            return true;
+    }
+}
+
+static bool read_device(args *a, const char *text)
+{
+    static const char *const name[] = {
+        [GPUZIP_DEVICE_AUTO] = "auto", [GPUZIP_DEVICE_CPU] = "cpu", [GPUZIP_DEVICE_CUDA] = "cuda"};
+    for (unsigned i = 0; i < sizeof name / sizeof *name; i++) {
+        if (strcmp(text, name[i]) == 0) {
+            a->device = (gpuzip_device)i;
+            return true;
+        }
+    }
+    return refuse("--device", text, "auto, cpu or cuda");
+}
+
+static bool read_block_size(args *a, const char *text)
+{
+    uint64_t size;
+    if (!args_read_size(text, &size) || size == 0 || size > GPUZIP_BLOCK_MAX)
+        return refuse("--block-size", text, "a size from 1 to 16M");
+    a->options.block_size = (size_t)size;
+    return true;
+}
+
+/* The options with an argument. */
+static bool take_value(args *a, int option, const char *text)
+{
+    switch (option) {
+    case 'o':
+        a->output = text;
+        return true;
+    case 'T':
+        return args_read_int(text, 0, 4096, &a->threads) ||
+               refuse("-T", text, "a number from 0 to 4096");
+    case 'M':
+        a->limits_memory = true;
+        return args_read_size(text, &a->memory_limit) || refuse("--memory", text, "a size");
+    case 'i': {
+        int seconds;
+        if (!args_read_int(text, 0, 3600, &seconds))
+            return refuse("-i", text, "seconds from 0 to 3600");
+        a->bench_seconds = seconds;
+        return true;
+    }
+    case OPT_MODEL:
+        if (a->models == GPUZIP_MAX_MODELS)
+            return refuse("--model", text, "at most 16 models");
+        a->model[a->models++] = text;
+        return true;
+    case OPT_ALPHA:
+        return read_alphas(a, text);
+    case OPT_WINDOW:
+        return args_read_int(text, 2, INT32_MAX, &a->options.window) ||
+               refuse("--window", text, "a number from 2 on");
+    case OPT_HOP:
+        return read_positive("--hop", text, &a->options.hop);
+    case OPT_STREAMS:
+        return read_positive("--streams", text, &a->options.streams);
+    case OPT_UPDATE:
+        return read_positive("--update", text, &a->options.update_interval);
+    case OPT_BLOCK_SIZE:
+        return read_block_size(a, text);
+    case OPT_DEVICE:
+        return read_device(a, text);
+    default:
+        return false;
+    }
+}
+
+/* The options without one; false: it is not among them. */
+static bool take_flag(args *a, int option)
+{
+    switch (option) {
+    case 'z':
+        a->mode = MODE_COMPRESS;
+        return true;
+    case 'd':
+        a->mode = MODE_DECOMPRESS;
+        return true;
+    case 't':
+        a->mode = MODE_TEST;
+        return true;
+    case 'l':
+        a->mode = MODE_LIST;
+        return true;
+    case 'b':
+        a->mode = MODE_BENCH;
+        return true;
+    case 'c':
+        a->to_stdout = true;
+        return true;
+    case 'f':
+        a->force = true;
+        return true;
+    case 'k':
+        a->remove_source = false;
+        return true;
+    case OPT_RM:
+        a->remove_source = true;
+        return true;
+    case 'r':
+        a->recursive = true;
+        return true;
+    case 'q':
+        message_set_verbosity(message_verbosity() - 1);
+        return true;
+    case 'v':
+        message_set_verbosity(message_verbosity() + 1);
+        return true;
+    case OPT_STATS:
+        a->stats = true;
+        return true;
+    case OPT_JSON:
+        a->json = true;
+        return true;
+    case OPT_NAIVE_BAYES:
+        a->naive_bayes = true;
+        return true;
+    case OPT_WINDOW_SCOPE:
+        a->options.window_scope = true;
+        return true;
+    case OPT_NO_VERIFY:
+        a->options.no_verify = true;
+        return true;
+    default:
+        if (option < '1' || option > '9')
+            return false;
+        a->options.level = option - '0';
+        a->levels |= 1u << a->options.level;
+        return true;
+    }
+}
+
+/* What options forbid each other. Returns false after telling the user. */
+static bool check(const args *a)
+{
+    int experts = (a->models > 0 ? a->models : 1) + (a->naive_bayes ? 1 : 0);
+    const char *wrong = NULL;
+    if (a->output && a->to_stdout)
+        wrong = "-o and -c exclude each other";
+    else if (a->output && (a->files > 1 || a->recursive))
+        wrong = "-o takes one input; -c joins several (joined .gpz files decode as one)";
+    else if (experts > GPUZIP_MAX_EXPERTS && (a->mode == MODE_COMPRESS || a->mode == MODE_BENCH))
+        wrong = "at most 8 experts work together";
+    else if (a->alphas > 0 && a->alphas != experts)
+        wrong = "--alpha takes one number for each --model, then one for --naive-bayes";
+    else if (a->options.window > 0 && a->options.hop > a->options.window)
+        wrong = "--hop can be no larger than --window";
+    if (wrong)
+        message_error(NULL, "%s", wrong);
+    return !wrong;
+}
+
+/* Tells which option getopt stumbled over. */
+static void refuse_option(char **argv, bool lacks_argument)
+{
+    char letter[] = {'-', (char)optopt, '\0'};
+    /* optopt is a short option's letter, else the option is the word before optind. */
+    const char *name = optopt > 0 && optopt < OPT_RM ? letter : argv[optind - 1];
+    message_error(NULL, "%s %s", name, lacks_argument ? "needs an argument" : "is not an option");
+}
+
+args_result args_parse(args *a, int argc, char **argv)
+{
+    static char *only_stdin[] = {"-", NULL};
+
+    *a = (args){.bench_seconds = 3};
+    opterr = 0; /* getopt would print the option as it is */
+    int option;
+    while ((option = getopt_long(argc, argv, short_options, long_options, NULL)) != -1) {
+        if (option == 'h' || option == 'H' || option == 'V') {
+            if (option == 'V')
+                help_print_version();
+            else if (option == 'h')
+                help_print_short();
+            else
+                help_print_long();
+            return ARGS_DONE;
+        }
+        if (option == '?' || option == ':') {
+            refuse_option(argv, option == ':');
+            goto wrong;
+        }
+        if (!(optarg ? take_value(a, option, optarg) : take_flag(a, option)))
+            goto wrong;
+    }
+    a->file = argv + optind;
+    a->files = argc - optind;
+    if (a->files == 0) {
+        a->file = only_stdin;
+        a->files = 1;
+    }
+    if (!check(a))
+        goto wrong;
+    if (a->output && strcmp(a->output, "-") == 0) {
+        a->output = NULL;
+        a->to_stdout = true;
+    }
+    return ARGS_RUN;
+
+wrong:
+    message_raise(EXIT_CODE_ERROR);
+    message_info(VERBOSITY_ERRORS, NULL, "Try 'gpuzip -h' for the options.");
+    return ARGS_WRONG;
+}

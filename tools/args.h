@@ -1,0 +1,45 @@
+/* args.h: the command line. */
+#ifndef ARGS_H
+#define ARGS_H
+
+#include "gpuzip.h"
+
+typedef enum { MODE_COMPRESS, MODE_DECOMPRESS, MODE_TEST, MODE_LIST, MODE_BENCH } args_mode;
+
+/* Strings point into argv. */
+typedef struct {
+    args_mode mode;
+    bool to_stdout, force, remove_source, recursive, stats, json;
+    const char *output; /* of -o; NULL: made from the input's name */
+    gpuzip_device device;
+    int threads; /* 0: one a core */
+    bool limits_memory;
+    uint64_t memory_limit;                /* bytes, 0: none; with limits_memory */
+    const char *model[GPUZIP_MAX_MODELS]; /* [models] sources in the order given */
+    int models;                           /* 0: the built-in one */
+    bool naive_bayes;
+    double alpha[GPUZIP_MAX_EXPERTS]; /* [alphas] */
+    int alphas;                       /* 0: none given */
+    unsigned levels;                  /* bit L: -L was given */
+    double bench_seconds;             /* least time to measure one direction */
+    gpuzip_options options;           /* all but the experts */
+    char **file;                      /* [files], followed by NULL; "-" is standard input */
+    int files;
+} args;
+
+typedef enum {
+    ARGS_RUN,  /* do what *a says */
+    ARGS_DONE, /* help or version was all that was asked for, and is printed */
+    ARGS_WRONG /* the user was told */
+} args_result;
+
+args_result args_parse(args *a, int argc, char **argv);
+
+/* Reads a decimal size in bytes with an optional K, M or G (powers of 1024; "KiB" and
+ * "KB" mean the same). Returns false for anything else or beyond 2^63. */
+bool args_read_size(const char *text, uint64_t *size);
+
+/* Reads a decimal integer of [least, most]. */
+bool args_read_int(const char *text, int least, int most, int *value);
+
+#endif

@@ -1,0 +1,371 @@
+/* file_io.c: see file_io.h. */
+#include "file_io.h"
+
+#include "message.h"
+#include "signals.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define TEMPORARY_NAME ".gpuzip-XXXXXX" /* beside the target; short whatever the target's name */
+
+static mode_t umask_bits;
+
+bool file_begin(void)
+{
+    umask_bits = umask(0);
+    umask(umask_bits);
+    for (int fd = 0; fd <= 2; fd++) {
+        if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF)
+            continue;
+        /* The wrong direction on purpose, so that reading or writing says EBADF. */
+        if (open("/dev/null", O_NOCTTY | (fd == 0 ? O_WRONLY : O_RDONLY)) != fd)
+            return false;
+    }
+    return true;
+}
+
+/* Waits until fd is ready; for descriptors that someone else made non-blocking. */
+static void wait_for(int fd, short events)
+{
+    struct pollfd wanted = {.fd = fd, .events = events};
+    poll(&wanted, 1, -1);
+}
+
+/* ---- sources ---- */
+
+/* Says why an open source is not to be read; NULL: it is. */
+static const char *unsuitable(const struct stat *st, file_kinds kinds)
+{
+    if (S_ISDIR(st->st_mode))
+        return "is a folder, skipped (-r works on all files in it)";
+    if (!S_ISREG(st->st_mode) && kinds != FILE_ANYTHING)
+        return "is not a regular file, skipped (-f reads it all the same)";
+    return NULL;
+}
+
+bool file_open_source(file_source *source, const char *path, file_kinds kinds)
+{
+    bool is_stdin = strcmp(path, "-") == 0;
+    *source = (file_source){.name = is_stdin ? "(stdin)" : path, .path = is_stdin ? NULL : path};
+    if (is_stdin) {
+        source->fd = STDIN_FILENO;
+        if (fstat(source->fd, &source->st) != 0) {
+            message_error(source->name, "cannot read: %s", strerror(errno));
+            return false;
+        }
+        return true;
+    }
+
+    int flags = O_RDONLY | O_NOCTTY | O_CLOEXEC;
+    if (kinds != FILE_ANYTHING)
+        flags |= O_NONBLOCK; /* opening a FIFO would wait for its writer */
+    if (kinds == FILE_REGULAR_ONLY)
+        flags |= O_NOFOLLOW;
+    source->fd = open(path, flags);
+    if (source->fd < 0) {
+        struct stat st;
+        if (errno == ELOOP && kinds == FILE_REGULAR_ONLY && lstat(path, &st) == 0 &&
+            S_ISLNK(st.st_mode)) {
+            message_warning(path, "is a symbolic link, skipped (-f follows it)");
+        } else if (errno == ENXIO) {
+            message_warning(path, "is a socket or an absent device, skipped");
+        } else {
+            message_error(path, "cannot open: %s", strerror(errno));
+        }
+        return false;
+    }
+    if (fstat(source->fd, &source->st) != 0) {
+        message_error(path, "cannot examine: %s", strerror(errno));
+        close(source->fd);
+        return false;
+    }
+    const char *reason = unsuitable(&source->st, kinds);
+    if (reason) {
+        message_warning(path, "%s", reason);
+        close(source->fd);
+        return false;
+    }
+    return true;
+}
+
+void file_close_source(file_source *source)
+{
+    if (source->path)
+        close(source->fd);
+    source->fd = -1;
+}
+
+int file_read(file_source *source, void *data, size_t size, size_t *got)
+{
+    /* Headers are asked for in a few bytes, blocks in megabytes: only the former
+     * take the way through the buffer. */
+    bool buffered = size < FILE_BUFFER_SIZE;
+    while (source->begin == source->end) {
+        ssize_t done =
+            read(source->fd, buffered ? source->buffer : data, buffered ? FILE_BUFFER_SIZE : size);
+        if (done >= 0) {
+            if (!buffered || done == 0) {
+                *got = (size_t)done;
+                return 0;
+            }
+            source->begin = 0;
+            source->end = (size_t)done;
+        } else if (errno == EAGAIN) {
+            wait_for(source->fd, POLLIN);
+        } else if (errno != EINTR) {
+            message_error(source->name, "cannot read: %s", strerror(errno));
+            source->failed = true;
+            return -1;
+        }
+    }
+    size_t left = source->end - source->begin;
+    *got = size < left ? size : left;
+    memcpy(data, source->buffer + source->begin, *got);
+    source->begin += *got;
+    return 0;
+}
+
+uint64_t file_source_size(const file_source *source)
+{
+    return S_ISREG(source->st.st_mode) ? (uint64_t)source->st.st_size : 0;
+}
+
+/* Whether path, the last link followed or not, is the file that st describes. */
+static bool is_same_file(const char *path, bool follow, const struct stat *st)
+{
+    struct stat now;
+    if ((follow ? stat(path, &now) : lstat(path, &now)) != 0)
+        return false;
+    return now.st_dev == st->st_dev && now.st_ino == st->st_ino;
+}
+
+bool file_remove_source(const file_source *source)
+{
+    /* Through a link: the link is what the user named, so the link goes. */
+    if (!is_same_file(source->path, true, &source->st)) {
+        message_warning(source->name, "was replaced meanwhile, not removed");
+        return false;
+    }
+    if (unlink(source->path) != 0) {
+        message_warning(source->name, "cannot remove: %s", strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+/* ---- targets ---- */
+
+/* The folder part of path with its last '/', "" when there is none; plus `name`.
+ * The caller frees it; NULL when memory is short. */
+static char *beside(const char *path, const char *name)
+{
+    const char *slash = strrchr(path, '/');
+    int folder = slash ? (int)(slash + 1 - path) : 0;
+    char *result;
+    return asprintf(&result, "%.*s%s", folder, path, name) < 0 ? NULL : result;
+}
+
+/* Opens a target that is no regular file: its bytes are not ours to rename. */
+static bool open_directly(file_target *target, const struct stat *st)
+{
+    if (S_ISDIR(st->st_mode)) {
+        message_error(target->name, "is a folder");
+        return false;
+    }
+    if (S_ISBLK(st->st_mode) && !target->replace) {
+        message_error(target->name, "is a block device; -f writes over it");
+        return false;
+    }
+    target->fd = open(target->path, O_WRONLY | O_NOCTTY | O_CLOEXEC);
+    if (target->fd < 0) {
+        message_error(target->name, "cannot write: %s", strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+bool file_open_target(file_target *target, const char *path, bool replace,
+                      const file_source *source)
+{
+    *target = (file_target){.name = path ? path : "(stdout)", .path = path, .replace = replace};
+    if (!path) {
+        target->fd = STDOUT_FILENO;
+        return true;
+    }
+
+    struct stat st;
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return open_directly(target, &st);
+    if (source->path && is_same_file(path, true, &source->st)) {
+        message_error(path, "is the input itself");
+        return false;
+    }
+    if (!replace && lstat(path, &st) == 0) {
+        message_error(path, "already exists, not touched; -f overwrites it");
+        return false;
+    }
+
+    target->temporary = beside(path, TEMPORARY_NAME);
+    if (!target->temporary) {
+        message_error(path, "%s", strerror(ENOMEM));
+        return false;
+    }
+    signals_hold();
+    target->fd = mkostemp(target->temporary, O_CLOEXEC);
+    int error = errno;
+    if (target->fd >= 0)
+        signals_doom(target->temporary);
+    signals_release();
+    if (target->fd < 0) {
+        message_error(path, "cannot create: %s", strerror(error));
+        free(target->temporary);
+        return false;
+    }
+    return true;
+}
+
+int file_write(file_target *target, const void *data, size_t size)
+{
+    const uint8_t *from = data;
+    while (size > 0) {
+        ssize_t done = write(target->fd, from, size);
+        if (done >= 0) {
+            from += done;
+            size -= (size_t)done;
+        } else if (errno == EAGAIN) {
+            wait_for(target->fd, POLLOUT);
+        } else if (errno != EINTR) {
+            /* A reader that has enough closes its end: SIGPIPE would have ended us
+             * without a word, so say none where it is ignored. */
+            if (errno == EPIPE)
+                message_raise(EXIT_CODE_ERROR);
+            else
+                message_error(target->name, "cannot write: %s", strerror(errno));
+            target->failed = true;
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* Gives the target what can be had of the source's owner, mode and times. Only the
+ * mode is worth a word when it fails. */
+static void copy_attributes(const file_target *target, const file_source *source)
+{
+    const struct stat *st = &source->st;
+    if (!S_ISREG(st->st_mode)) {
+        fchmod(target->fd, 0666 & ~umask_bits);
+        return;
+    }
+    mode_t mode = st->st_mode & 0777;
+    if (geteuid() == 0 && fchown(target->fd, st->st_uid, (gid_t)-1) != 0)
+        message_warning(target->name, "cannot set the owner: %s", strerror(errno));
+    if (fchown(target->fd, (uid_t)-1, st->st_gid) != 0) {
+        /* Another group now: it may do no more than both the old group and everyone. */
+        mode_t both = (mode >> 3) & mode & 07;
+        mode = (mode & 0700) | (both << 3) | both;
+    }
+    if (fchmod(target->fd, mode) != 0)
+        message_warning(target->name, "cannot set the mode: %s", strerror(errno));
+    struct timespec times[2] = {st->st_atim, st->st_mtim};
+    futimens(target->fd, times);
+}
+
+/* Renames without replacing, by the first means that this file system knows.
+ * Returns 0 or an errno. */
+static int rename_if_free(const char *from, const char *to)
+{
+    if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+        return 0;
+    if (errno != EINVAL && errno != ENOSYS)
+        return errno;
+    if (link(from, to) == 0) {
+        unlink(from);
+        return 0;
+    }
+    if (errno != EPERM && errno != EOPNOTSUPP && errno != ENOSYS && errno != EMLINK)
+        return errno;
+    struct stat st; /* neither: FAT on an old kernel; a moment of risk remains */
+    if (lstat(to, &st) == 0)
+        return EEXIST;
+    return rename(from, to) == 0 ? 0 : errno;
+}
+
+/* Waits until the target's bytes are on the disk. Returns 0 or an errno. */
+static int sync_target(const file_target *target)
+{
+    if (fsync(target->fd) == 0)
+        return 0;
+    return errno == EINVAL || errno == ENOTSUP ? 0 : errno; /* nothing to wait for here */
+}
+
+bool file_commit_target(file_target *target, const file_source *source, bool *named)
+{
+    if (named)
+        *named = false;
+    if (!target->path)
+        return true; /* stdout is closed, and looked at, when the program ends */
+    if (!target->temporary) {
+        if (close(target->fd) == 0)
+            return true;
+        message_error(target->name, "cannot write: %s", strerror(errno));
+        return false;
+    }
+
+    copy_attributes(target, source);
+    int error = sync_target(target);
+    if (close(target->fd) != 0 && error == 0)
+        error = errno;
+    signals_hold();
+    if (error == 0 && target->replace)
+        error = rename(target->temporary, target->path) == 0 ? 0 : errno;
+    else if (error == 0)
+        error = rename_if_free(target->temporary, target->path);
+    if (error != 0)
+        unlink(target->temporary);
+    signals_doom(NULL);
+    signals_release();
+    free(target->temporary);
+    target->temporary = NULL;
+    if (error == EEXIST)
+        message_error(target->name, "appeared meanwhile, not touched; -f overwrites it");
+    else if (error != 0)
+        message_error(target->name, "cannot finish: %s", strerror(error));
+    else if (named)
+        *named = true;
+    return error == 0;
+}
+
+void file_discard_target(file_target *target)
+{
+    if (!target->path)
+        return;
+    close(target->fd);
+    if (!target->temporary)
+        return;
+    signals_hold();
+    unlink(target->temporary);
+    signals_doom(NULL);
+    signals_release();
+    free(target->temporary);
+    target->temporary = NULL;
+}
+
+bool file_sync_folder(const char *path)
+{
+    char *folder = beside(path, ".");
+    int fd = folder ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    bool synced = fd >= 0 && (fsync(fd) == 0 || errno == EINVAL || errno == ENOTSUP);
+    if (!synced)
+        message_warning(path, "cannot make sure that it is on the disk: %s", strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    free(folder);
+    return synced;
+}

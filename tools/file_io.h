@@ -1,0 +1,86 @@
+/* file_io.h: opening, reading, writing and finishing files as a careful tool does.
+ *
+ * A target is written under a temporary name in its own folder and takes its name only
+ * when it is complete, on the disk and has the source's mode and times; until then an
+ * older file of that name is untouched, and whatever ends the program removes the
+ * temporary one. stdout, devices and FIFOs are written directly.
+ *
+ * These functions print what went wrong (message.h) and return false, or, where they
+ * are gpuzip_io's callbacks, nonzero. For the main thread only.
+ */
+#ifndef FILE_IO_H
+#define FILE_IO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#define FILE_BUFFER_SIZE 65536
+
+typedef struct {
+    const char *name; /* to print; "(stdin)" for standard input */
+    const char *path; /* NULL for standard input */
+    int fd;
+    struct stat st;
+    bool failed;       /* a read failed, and the user was told */
+    size_t begin, end; /* buffer[begin, end) was read but not yet asked for */
+    uint8_t buffer[FILE_BUFFER_SIZE];
+} file_source;
+
+typedef struct {
+    const char *name; /* to print; "(stdout)" for standard output */
+    const char *path; /* NULL for standard output */
+    char *temporary;  /* NULL when the target is written directly */
+    int fd;
+    bool replace; /* an existing file may be replaced */
+    bool failed;  /* a write failed, and the user was told */
+} file_target;
+
+/* Gives descriptors 0, 1 and 2 something to be where the caller closed them, on which
+ * every use fails: else the next file opened would become stdout. Also notes the umask.
+ * Call first, once. Returns false if it cannot. */
+bool file_begin(void);
+
+/* How file_open_source() treats what is not a regular file. Folders are always
+ * skipped. Skipping is a warning. */
+typedef enum {
+    FILE_REGULAR_ONLY,  /* skips links, FIFOs, sockets and devices without waiting */
+    FILE_THROUGH_LINKS, /* follows links, skips the rest */
+    FILE_ANYTHING       /* opens whatever it is and may wait for it */
+} file_kinds;
+
+/* Opens path, or standard input for "-". path must outlive the source. */
+bool file_open_source(file_source *source, const char *path, file_kinds kinds);
+void file_close_source(file_source *source);
+
+/* Reads up to size bytes: *got > 0 bytes, or 0 at the end. Nonzero: failed. */
+int file_read(file_source *source, void *data, size_t size, size_t *got);
+
+/* The size of the source in bytes, or 0 when it is not a regular file. */
+uint64_t file_source_size(const file_source *source);
+
+/* Removes the source's file, provided that its name still means what was opened. */
+bool file_remove_source(const file_source *source);
+
+/* Begins the target path, or standard output for NULL. An existing regular file is
+ * refused unless replace is set, and in any case when it is the source itself. path
+ * must outlive the target. */
+bool file_open_target(file_target *target, const char *path, bool replace,
+                      const file_source *source);
+
+/* Writes all size bytes. Nonzero: failed. */
+int file_write(file_target *target, const void *data, size_t size);
+
+/* Completes the target: owner, mode and times as the source's, onto the disk, and its
+ * name. Ends the target whether it succeeds or not. *named (may be NULL) tells whether
+ * the bytes are now in a regular file. */
+bool file_commit_target(file_target *target, const file_source *source, bool *named);
+
+/* Ends the target without a trace. */
+void file_discard_target(file_target *target);
+
+/* Writes folder entries to the disk: that path's name is there after a crash. */
+bool file_sync_folder(const char *path);
+
+#endif

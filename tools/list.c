@@ -1,0 +1,142 @@
+/* list.c: see list.h. */
+#include "list.h"
+
+#include "file_io.h"
+#include "message.h"
+#include "report.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SHOWN_ID_BYTES 4 /* of a model's id in the table; enough to tell models apart */
+
+static int on_read(void *context, void *data, size_t size, size_t *got)
+{
+    return file_read(context, data, size, got);
+}
+
+static const char *kind_name(gpuzip_expert_kind kind)
+{
+    return kind == GPUZIP_EXPERT_NAIVE_BAYES ? "naive-bayes" : "model";
+}
+
+static void print_row(const char *name, const gpuzip_info *info, list_totals *totals)
+{
+    char ids[GPUZIP_MAX_EXPERTS * (2 * SHOWN_ID_BYTES + 1) + 1] = "";
+    size_t used = 0;
+    for (int i = 0; i < info->experts; i++) {
+        if (info->expert[i].kind != GPUZIP_EXPERT_MODEL)
+            continue;
+        if (used > 0)
+            ids[used++] = '+';
+        report_hex(ids + used, info->expert[i].model_id, SHOWN_ID_BYTES);
+        used += 2 * SHOWN_ID_BYTES;
+    }
+    if (!totals->titled)
+        puts("Frames  Blocks   Compressed     Original    Ratio  Bits/byte  Model     File");
+    totals->titled = true;
+    printf("%6llu %7llu %12llu %12llu %7.2f%% %10.3f  %-8s  ", (unsigned long long)info->frames,
+           (unsigned long long)info->blocks, (unsigned long long)info->compressed_size,
+           (unsigned long long)info->size,
+           info->size > 0 ? 100.0 * (double)info->compressed_size / (double)info->size : 100.0,
+           report_bits_per_byte(info->size, info->compressed_size), ids);
+    message_put(stdout, name);
+    putchar('\n');
+}
+
+static void print_paragraph(const char *name, const gpuzip_info *info)
+{
+    message_put(stdout, name);
+    printf("\n  original     %llu bytes\n"
+           "  compressed   %llu bytes, %.3f bits/byte\n"
+           "  frames       %llu\n"
+           "  blocks       %llu, of which stored %llu\n"
+           "  format       version %d\n"
+           "  window, hop  %d, %d\n",
+           (unsigned long long)info->size, (unsigned long long)info->compressed_size,
+           report_bits_per_byte(info->size, info->compressed_size),
+           (unsigned long long)info->frames, (unsigned long long)info->blocks,
+           (unsigned long long)info->stored_blocks, info->version, info->window, info->hop);
+    for (int i = 0; i < info->experts; i++) {
+        char id[2 * sizeof info->expert[i].model_id + 1] = "";
+        if (info->expert[i].kind == GPUZIP_EXPERT_MODEL)
+            report_hex(id, info->expert[i].model_id, sizeof info->expert[i].model_id);
+        printf("  expert       %s %s%salpha %.5g\n", kind_name(info->expert[i].kind), id,
+               *id ? " " : "", info->expert[i].alpha);
+    }
+    printf("  models       %s\n", info->model_known
+                                      ? "at hand"
+                                      : "not among those given with --model (or the built-in one)");
+}
+
+static json_t *to_json(const char *name, const gpuzip_info *info)
+{
+    json_t *experts = json_array();
+    for (int i = 0; i < info->experts; i++) {
+        char id[2 * sizeof info->expert[i].model_id + 1];
+        report_hex(id, info->expert[i].model_id, sizeof info->expert[i].model_id);
+        bool is_model = info->expert[i].kind == GPUZIP_EXPERT_MODEL;
+        json_array_append_new(
+            experts, json_pack("{ss ss* sf}", "kind", kind_name(info->expert[i].kind), "model_id",
+                               is_model ? id : NULL, "alpha", info->expert[i].alpha));
+    }
+    return json_pack("{so sI sI sI sI sI sf si si si so sb}", "file", report_json_string(name),
+                     "frames", (json_int_t)info->frames, "blocks", (json_int_t)info->blocks,
+                     "stored_blocks", (json_int_t)info->stored_blocks, "original_bytes",
+                     (json_int_t)info->size, "compressed_bytes", (json_int_t)info->compressed_size,
+                     "bits_per_byte", report_bits_per_byte(info->size, info->compressed_size),
+                     "version", info->version, "window", info->window, "hop", info->hop, "experts",
+                     experts, "model_known", (int)info->model_known);
+}
+
+void list_file(gpuzip *gz, const args *a, const char *path, list_totals *totals)
+{
+    gpuzip_info info;
+    file_source *source = malloc(sizeof *source);
+    if (!source) {
+        message_error(path, "%s", strerror(ENOMEM));
+        return;
+    }
+    if (strcmp(path, "-") == 0 && isatty(STDIN_FILENO)) {
+        message_error(NULL, "compressed data is not read from a terminal; try 'gpuzip -h'");
+        goto out;
+    }
+    if (!file_open_source(source, path, a->force ? FILE_ANYTHING : FILE_THROUGH_LINKS))
+        goto out;
+    gpuzip_io io = {.context = source, .read = on_read};
+    gpuzip_status status = gpuzip_peek(gz, &io, &info);
+    if (status == GPUZIP_OK) {
+        totals->files++;
+        totals->frames += info.frames;
+        totals->blocks += info.blocks;
+        totals->compressed += info.compressed_size;
+        totals->original += info.size;
+        if (a->json)
+            report_print_json(stdout, to_json(source->name, &info));
+        else if (message_verbosity() >= VERBOSITY_SUMMARY)
+            print_paragraph(source->name, &info);
+        else
+            print_row(source->name, &info, totals);
+        fflush(stdout); /* in order with what stderr says of the next file */
+    } else if (!source->failed) {
+        message_status(source->name, status, gpuzip_error(gz));
+    }
+    file_close_source(source);
+out:
+    free(source);
+}
+
+void list_end(const args *a, const list_totals *totals)
+{
+    if (totals->files < 2 || a->json || message_verbosity() >= VERBOSITY_SUMMARY)
+        return;
+    printf("%6llu %7llu %12llu %12llu %7.2f%% %10.3f            %llu files\n",
+           (unsigned long long)totals->frames, (unsigned long long)totals->blocks,
+           (unsigned long long)totals->compressed, (unsigned long long)totals->original,
+           totals->original > 0 ? 100.0 * (double)totals->compressed / (double)totals->original
+                                : 100.0,
+           report_bits_per_byte(totals->original, totals->compressed),
+           (unsigned long long)totals->files);
+}

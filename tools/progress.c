@@ -1,0 +1,86 @@
+/* progress.c: see progress.h. */
+#include "progress.h"
+
+#include "message.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SECONDS_BEFORE_FIRST 0.5
+#define SECONDS_BETWEEN      0.2
+#define NAME_COLUMNS         32 /* of a long name the end is shown */
+
+double progress_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+void progress_begin(progress *p, const char *name, uint64_t total, bool decompresses)
+{
+    *p = (progress){.total = total, .decompresses = decompresses, .begun = progress_seconds()};
+    if (message_verbosity() >= VERBOSITY_NORMAL && isatty(STDERR_FILENO))
+        p->name = message_printable(name);
+}
+
+void progress_format_rate(char text[20], double bytes, double seconds)
+{
+    static const char *const unit[] = {"B/s", "KB/s", "MB/s", "GB/s"};
+    double rate = seconds > 0 ? bytes / seconds : 0;
+    int i = 0;
+    while (i < 3 && rate >= 999.5) {
+        rate /= 1000;
+        i++;
+    }
+    snprintf(text, 20,
+             rate < 10    ? "%.2f %s"
+             : rate < 100 ? "%.1f %s"
+                          : "%.0f %s",
+             fmin(rate, 99999), unit[i]);
+}
+
+/* Writes the time that is left, e.g. " 1:05 left", into text[24]. */
+static void format_left(char text[24], double seconds)
+{
+    int left = (int)fmin(ceil(seconds), 359999); /* 99:59:59 */
+    if (left >= 3600)
+        snprintf(text, 24, " %d:%02d:%02d left", left / 3600, left / 60 % 60, left % 60);
+    else
+        snprintf(text, 24, " %d:%02d left", left / 60, left % 60);
+}
+
+void progress_update(progress *p, uint64_t bytes_in, uint64_t bytes_out)
+{
+    double now = progress_seconds(), passed = now - p->begun;
+    if (!p->name || passed < SECONDS_BEFORE_FIRST || now - p->shown < SECONDS_BETWEEN)
+        return;
+    p->shown = now;
+
+    size_t length = strlen(p->name);
+    const char *name = p->name + (length > NAME_COLUMNS ? length - NAME_COLUMNS : 0);
+    while ((*name & 0xc0) == 0x80) /* not from the middle of a UTF-8 character */
+        name++;
+    char rate[20] = "", percent[16] = "", left[24] = "", line[128];
+    if (!p->decompresses || bytes_out > 0) /* the output comes a block at a time */
+        progress_format_rate(rate, (double)(p->decompresses ? bytes_out : bytes_in), passed);
+    if (p->total > 0 && bytes_in > 0) {
+        double part = fmin((double)bytes_in / (double)p->total, 1);
+        snprintf(percent, sizeof percent, " %5.1f%%", 100 * part);
+        format_left(left, passed * (1 - part) / part);
+    }
+    snprintf(line, sizeof line, "%s:%s  %.1f => %.1f KB  %s %s", name, percent,
+             (double)bytes_in / 1000, (double)bytes_out / 1000, rate, left);
+    message_line(line);
+}
+
+void progress_end(progress *p)
+{
+    if (p->name)
+        message_line("");
+    free(p->name);
+    p->name = NULL;
+}

@@ -1,0 +1,50 @@
+/* setup.c: see setup.h. */
+#include "setup.h"
+
+#include "message.h"
+
+bool setup_add_model(gpuzip *gz, const char *source, int *model)
+{
+    gpuzip_status status = gpuzip_add_model(gz, source, model);
+    if (status == GPUZIP_OK)
+        return true;
+    const char *detail = gpuzip_error(gz); /* names the source, when there is one */
+    message_status(*detail ? NULL : source ? source : "the built-in model", status, detail);
+    if (status == GPUZIP_ERR_IO)
+        message_raise(EXIT_CODE_MODEL);
+    return false;
+}
+
+bool setup_open(gpuzip **gz, const args *a)
+{
+    gpuzip *opened = NULL;
+    gpuzip_status status = gpuzip_open(&opened, a->device, a->threads);
+    if (status != GPUZIP_OK) {
+        message_status(NULL, status, "");
+        return false;
+    }
+    if (a->limits_memory)
+        gpuzip_set_memory_limit(opened, a->memory_limit);
+    for (int i = 0; i < (a->models > 0 ? a->models : 1); i++) {
+        if (!setup_add_model(opened, a->models > 0 ? a->model[i] : NULL, NULL)) {
+            gpuzip_close(opened);
+            return false;
+        }
+    }
+    *gz = opened;
+    return true;
+}
+
+void setup_options(gpuzip_options *options, const args *a)
+{
+    int models = a->models > 0 ? a->models : 1;
+    int experts = models + (a->naive_bayes ? 1 : 0);
+    *options = a->options;
+    options->experts = experts;
+    for (int i = 0; i < experts; i++) {
+        gpuzip_expert *expert = &options->expert[i];
+        expert->kind = i < models ? GPUZIP_EXPERT_MODEL : GPUZIP_EXPERT_NAIVE_BAYES;
+        expert->model = i < models ? i : 0;
+        expert->alpha = a->alphas > 0 ? a->alpha[i] : 1.0 / experts;
+    }
+}

@@ -1,0 +1,62 @@
+/* signals.c: see signals.h. */
+#include "signals.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stddef.h>
+#include <unistd.h>
+
+static const int handled[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGXCPU, SIGXFSZ};
+
+static pthread_t main_thread;
+static const char *volatile doomed;
+static sigset_t handled_set;
+static sigset_t mask_before; /* the thread's own, while the signals are held */
+
+static void on_signal(int number)
+{
+    int saved_errno = errno;
+    if (!pthread_equal(pthread_self(), main_thread)) {
+        /* Only the main thread's mask guards the moments when `doomed` is not true. */
+        pthread_kill(main_thread, number);
+        errno = saved_errno;
+        return;
+    }
+    if (doomed)
+        unlink(doomed);
+    struct sigaction standard = {.sa_handler = SIG_DFL};
+    sigaction(number, &standard, NULL);
+    raise(number); /* blocked while we are here: kills on return */
+    errno = saved_errno;
+}
+
+void signals_begin(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+    main_thread = pthread_self();
+    sigemptyset(&handled_set);
+    for (size_t i = 0; i < sizeof handled / sizeof *handled; i++)
+        sigaddset(&handled_set, handled[i]);
+    action.sa_mask = handled_set;
+    for (size_t i = 0; i < sizeof handled / sizeof *handled; i++) {
+        struct sigaction before;
+        if (sigaction(handled[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+            sigaction(handled[i], &action, NULL);
+    }
+}
+
+void signals_hold(void)
+{
+    pthread_sigmask(SIG_BLOCK, &handled_set, &mask_before);
+}
+
+void signals_release(void)
+{
+    pthread_sigmask(SIG_SETMASK, &mask_before, NULL);
+}
+
+void signals_doom(const char *path)
+{
+    doomed = path;
+}

@@ -1,0 +1,26 @@
+/* signals.h: no file half written stays behind when a signal ends the program.
+ *
+ * The handler itself removes the temporary file and lets the signal kill the program.
+ * A flag that the coding loop looks at would be tidier, but a pass over a large batch
+ * or a read from a silent pipe may last for seconds, and Ctrl-C should not.
+ *
+ * INT, TERM, HUP, PIPE, XCPU and XFSZ are handled unless they were ignored when the
+ * program began (nohup). For the main thread only; handlers that land in another
+ * thread pass the signal on to it.
+ */
+#ifndef GPUZIP_SIGNALS_H
+#define GPUZIP_SIGNALS_H
+
+/* Installs the handlers. Call before any thread is started. */
+void signals_begin(void);
+
+/* Between these no signal is handled, so that creating or renaming a file and
+ * noting it are one step. Not to be nested. */
+void signals_hold(void);
+void signals_release(void);
+
+/* The file to remove, or NULL for none. path stays the caller's and must live until
+ * the next call. Call with the signals held. */
+void signals_doom(const char *path);
+
+#endif
