@@ -173,7 +173,7 @@ static void print_level(const args *a, const char *name, int level, size_t origi
            compressed > 0 ? (double)original / (double)compressed : 0, bits);
     print_direction("compress", &both[0], original, peak);
     print_direction("decompress", &both[1], original, peak);
-    fflush(stdout);
+    message_flush();
 }
 
 /* One level of one file. Returns false after telling the user. */

@@ -23,8 +23,8 @@ void help_print_short(void)
           "  -b           benchmark in memory\n"
           "  -q  -v       be quieter, more verbose\n"
           "  -V  -h  -H   version, this help, all options\n"
-          "  --model M    compress or decompress with M: a .gpzm file, a Hugging Face folder\n"
-          "               or the name of a cached one (default: the built-in model)\n"
+          "  --model M    use M, not the built-in model: a .gpzm file, a Hugging Face folder,\n"
+          "               or the name of one in its cache, for both directions\n"
           "\n"
           "       gpuzip model import SOURCE -o X.gpzm | info [MODEL]\n",
           stdout);

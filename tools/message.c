@@ -11,6 +11,7 @@
 
 static int verbosity_now;
 static exit_code worst;
+static int stdout_error;        /* the first errno of a failed write to it, or 0 */
 static int line_width;          /* columns that message_line() has on the screen */
 static locale_t terminal_ctype; /* 0: that of the C locale */
 
@@ -20,17 +21,21 @@ void message_begin(void)
     terminal_ctype = newlocale(LC_CTYPE_MASK, "", (locale_t)0);
 }
 
+void message_flush(void)
+{
+    if (fflush(stdout) != 0 && stdout_error == 0)
+        stdout_error = errno;
+}
+
 exit_code message_end(void)
 {
-    errno = 0;
-    bool failed = ferror(stdout) != 0;
-    if (fclose(stdout) != 0 || failed) {
-        if (errno == EPIPE) /* the reader has left, as in `gpuzip -l FILE | head` */
-            message_raise(EXIT_CODE_ERROR);
-        else
-            message_error(NULL, "cannot write to standard output%s%s", errno ? ": " : "",
-                          errno ? strerror(errno) : "");
-    }
+    message_flush();
+    if (fclose(stdout) != 0 && stdout_error == 0)
+        stdout_error = errno;
+    if (stdout_error == EPIPE) /* the reader has left, as in `gpuzip -l FILE | head` */
+        message_raise(EXIT_CODE_ERROR);
+    else if (stdout_error != 0)
+        message_error(NULL, "cannot write to standard output: %s", strerror(stdout_error));
     if (terminal_ctype)
         freelocale(terminal_ctype);
     terminal_ctype = (locale_t)0;

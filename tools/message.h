@@ -32,6 +32,10 @@ typedef enum {
 /* Reads which characters the user's terminal can show. Call once, first. */
 void message_begin(void);
 
+/* Writes out what stdout has buffered, so that it comes before what stderr says next. A
+ * failure is told by message_end(). */
+void message_flush(void);
+
 /* Closes stdout, so that a full disk is noticed, and returns the exit code. */
 exit_code message_end(void);
 

@@ -35,7 +35,7 @@ void report_print_json(FILE *stream, json_t *object)
     if (!object || json_dumpf(object, stream, JSON_COMPACT | JSON_REAL_PRECISION(12)) != 0)
         message_error(NULL, "cannot print the JSON object");
     fputc('\n', stream);
-    fflush(stream);
+    message_flush();
     json_decref(object);
 }
 
@@ -105,7 +105,7 @@ static void print_text(FILE *stream, const report_call *call, const derived *d)
     if (s->seconds_forward > 0)
         fprintf(stream, "  forward pass         %14.2f GOP/s\n",
                 s->forward_ops / s->seconds_forward / 1e9);
-    fflush(stream);
+    message_flush();
 }
 
 static json_t *to_json(const report_call *call, const derived *d)

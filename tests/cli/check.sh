@@ -1,0 +1,71 @@
+# check.sh: what the tests of the program share. Each is run as `sh TEST.sh GPUZIP` with
+# the program's path; exit code 0: passed, 1: failed (and says where), 77: skipped.
+#
+# Sourced first. Then $gz is the program, the working folder an empty one that is removed
+# at the end, and ./text a short text to compress.
+
+gz=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+data=$(cd "$(dirname "$0")/../data" && pwd)
+folder=$(mktemp -d) || exit 1
+trap 'cd / && rm -rf "$folder"' EXIT
+trap 'exit 1' HUP INT TERM
+cd "$folder" || exit 1
+mkdir .results # of run(): hidden, so that `ls` shows what the program made
+head -c 3000 "$data/alice29.txt" >text
+LC_ALL=C.UTF-8
+export LC_ALL
+unset GPUZIP_OPT
+
+fail() {
+    echo "FAILED: $*" >&2
+    sed 's/^/  stderr: /' .results/err >&2 2>/dev/null
+    exit 1
+}
+
+skip() {
+    echo "skipped: $*"
+    exit 77
+}
+
+# run CODE COMMAND...: COMMAND must end with CODE. What it printed is in $out and $err.
+out=.results/out
+err=.results/err
+run() {
+    wanted=$1
+    shift
+    "$@" >$out 2>$err
+    got=$?
+    [ $got -eq "$wanted" ] || fail "exit code $got, not $wanted: $*"
+}
+
+# says PATTERN, silent: what the last run() printed to stderr.
+says() {
+    grep -q -e "$1" $err || fail "stderr lacks '$1'"
+}
+
+silent() {
+    [ ! -s $err ] || fail "stderr is not empty"
+}
+
+# prints PATTERN: what the last run() printed to stdout.
+prints() {
+    grep -q -e "$1" $out || fail "stdout lacks '$1'"
+}
+
+same() {
+    cmp "$1" "$2" >/dev/null || fail "$1 and $2 differ"
+}
+
+exists() {
+    [ -e "$1" ] || fail "$1 is not there"
+}
+
+absent() {
+    [ ! -e "$1" ] && [ ! -L "$1" ] || fail "$1 is there"
+}
+
+# holds FOLDER NAMES: what ls -A shows in it, blanks between.
+holds() {
+    shown=$(ls -A "$1" | tr '\n' ' ')
+    [ "$shown" = "$2" ] || fail "$1 holds '$shown', not '$2'"
+}

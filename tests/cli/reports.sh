@@ -1,0 +1,63 @@
+# -l, --stats, --json, -b.
+. "$(dirname "$0")/check.sh"
+
+run 0 "$gz" -v text
+says 'text: [0-9.]*% (3000 => [0-9]* bytes, [0-9.]* bits/byte) [0-9.]* .*B/s$'
+size=$(wc -c <text.gpz)
+
+run 0 "$gz" -l text.gpz
+prints '^Frames'
+prints " $size  *3000 .* text.gpz$"
+[ "$(wc -l <$out)" -eq 2 ] || fail "not two lines"
+cat text.gpz text.gpz >two.gpz
+run 0 "$gz" -l text.gpz two.gpz
+prints "^ *3 .* $((3 * size))  *9000 .* 2 files$"
+run 0 "$gz" -lv two.gpz
+prints 'frames  *2'
+prints 'models  *at hand'
+run 0 "$gz" -l <text.gpz
+prints '(stdin)'
+run 1 "$gz" -l text.gpz text
+prints text.gpz
+says '^gpuzip: text: '
+
+# json FILTER: one object a line; checked where there is a reader for it.
+if command -v python3 >/dev/null; then
+    json() {
+        python3 -c 'import json, sys
+lines = [json.loads(line) for line in open(sys.argv[1])]
+assert eval(sys.argv[2]), lines' $out "$1" 2>$err || fail "JSON: $1"
+    }
+else
+    json() { prints '^{.*}$'; }
+fi
+
+run 0 "$gz" -l --json text.gpz two.gpz
+json '[l["frames"] for l in lines] == [1, 2]'
+json 'all(len(l["experts"][0]["model_id"]) == 16 and l["model_known"] for l in lines)'
+run 0 "$gz" -f --json text
+json "lines[0]['original_bytes'] == 3000 and lines[0]['compressed_bytes'] == $size"
+json "abs(lines[0]['bits_per_byte'] - 8 * $size / 3000) < 1e-6"
+json 'lines[0]["output"] == "text.gpz" and lines[0]["operation"] == "compress"'
+run 0 "$gz" -t --json text.gpz
+json 'lines[0]["operation"] == "decompress"'
+
+# Beside the data, not among them.
+run 0 "$gz" --json -c text
+same $out text.gpz
+says '^{.*}$'
+run 0 "$gz" -dc --stats text.gpz
+same $out text
+says 'bits/byte'
+run 0 "$gz" --stats -f text
+prints 'uniform cost S_0'
+
+run 0 "$gz" -b -i0 -1 -2 text
+prints '^-1 .*bits/byte'
+prints '^-2 '
+prints 'decompress .* MB/s .* token/s'
+run 0 "$gz" -b -i0 --json text
+json 'lines[0]["level"] == 6 and lines[0]["decompress"]["runs"] == 1'
+run 0 "$gz" -b -i0 <text
+run 1 "$gz" -b missing
+holds . '.results text text.gpz two.gpz '

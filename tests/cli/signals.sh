@@ -1,0 +1,56 @@
+# A signal in the middle: the program dies of it and no temporary file is left.
+. "$(dirname "$0")/check.sh"
+
+mkdir d
+for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    cat "$data/alice29.txt"
+done >d/long
+
+# begins NAME: waits until the program has its temporary file.
+begins() {
+    tries=0
+    until ls -A d | grep -q '^\.gpuzip-'; do
+        kill -0 "$pid" 2>/dev/null || fail "ended before the signal came ($1)"
+        tries=$((tries + 1))
+        [ $tries -lt 600 ] || fail "no temporary file ($1)"
+        sleep 0.1
+    done
+}
+
+for signal in INT TERM HUP PIPE; do
+    # A shell's background commands ignore INT; env brings the standard handling back.
+    env --default-signal=INT,TERM,HUP,PIPE "$gz" -9 d/long &
+    pid=$!
+    begins $signal
+    [ "$(stat -c %a d/.gpuzip-*)" = 600 ] || fail "others may read the temporary file"
+    kill -s $signal $pid
+    wait $pid
+    code=$?
+    [ $code -gt 128 ] && [ "$(kill -l $code)" = $signal ] || fail "$signal: exit code $code"
+    holds d 'long '
+done
+
+# What was ignored when it began stays ignored.
+env --ignore-signal=HUP "$gz" -9 d/long &
+pid=$!
+begins ignored
+kill -s HUP $pid
+sleep 0.3
+kill -0 $pid || fail "died of an ignored signal"
+kill -s TERM $pid
+wait $pid
+holds d 'long '
+
+# With a source of its own the older file is untouched, and stdin may stay silent.
+echo precious >d/out
+mkfifo pipe
+sleep 60 >pipe &
+sleeper=$!
+"$gz" -f -o d/out <pipe &
+pid=$!
+begins silent
+kill -s TERM $pid
+wait $pid
+kill $sleeper
+[ "$(cat d/out)" = precious ] || fail "the older file was destroyed"
+holds d 'long out '

@@ -1,0 +1,31 @@
+# On a terminal: no compressed data either way; progress only there.
+. "$(dirname "$0")/check.sh"
+
+command -v script >/dev/null || skip "needs script(1)"
+
+# on_terminal COMMAND: runs it with a terminal for all streams; what shows is in ./shown.
+on_terminal() {
+    script -qec "$1" /dev/null </dev/null >shown 2>&1
+}
+
+on_terminal "'$gz' -c text" && fail "wrote to a terminal"
+grep -q 'not written to a terminal' shown || fail "no reason given"
+on_terminal "'$gz' -cf text" && fail "wrote to a terminal with -f"
+on_terminal "'$gz'" && fail "wrote to a terminal without a file"
+on_terminal "'$gz' -d" && fail "read from a terminal"
+grep -q 'not read from a terminal' shown || fail "no reason given"
+on_terminal "'$gz' -l" && fail "listed a terminal"
+run 0 "$gz" text
+on_terminal "'$gz' -dc text.gpz" || fail "text may be shown"
+[ "$(tr -d '\r' <shown | wc -c)" -eq "$(tr -d '\r' <text | wc -c)" ] || fail "shown otherwise"
+
+# Progress shows on a terminal when it takes a while, unless -q.
+for i in 1 2 3 4 5 6 7 8 9 10; do
+    cat "$data/alice29.txt"
+done >long
+on_terminal "timeout 5 '$gz' -9 long"
+grep -q 'long:.*%' shown || fail "no progress shown"
+on_terminal "timeout 3 '$gz' -q -9 long"
+grep -q '%' shown && fail "progress in spite of -q"
+timeout 3 "$gz" -9 -o other long 2>$err
+silent

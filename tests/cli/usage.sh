@@ -1,0 +1,65 @@
+# Options: forms, refusals, help.
+. "$(dirname "$0")/check.sh"
+
+run 0 "$gz" -h
+prints '^Usage: gpuzip'
+[ "$(wc -l <$out)" -le 24 ] || fail "-h does not fit a screen"
+[ "$(wc -L <$out)" -le 80 ] || fail "-h is too wide"
+run 0 "$gz" --help
+run 0 "$gz" -H
+prints '--window-scope'
+[ "$(wc -L <$out)" -le 90 ] || fail "-H is too wide"
+run 0 "$gz" --long-help
+run 0 "$gz" -V
+prints '^gpuzip [0-9]'
+run 0 "$gz" --version
+silent
+
+for options in --bogus -Z --model -o -T '-T x' '-T -1' '-T 1x' '--window 1' '--window 1.5' \
+    '--hop 0' '--streams 0' '--streams many' '--update 0' '--block-size 0' '--block-size 17M' \
+    '--block-size 1T' '--block-size -1' '--block-size 99999999999999999999' '--memory 1X' \
+    '--device gpu' '--alpha' '--alpha x' '--alpha 1,' '--alpha -1' '--alpha 16' '--alpha nan' \
+    '--alpha 1,1' '--naive-bayes --alpha 1' '--alpha 1,1,1,1,1,1,1,1,1' '-c -o x' \
+    '--window 8 --hop 9' '-r -o x' -0; do
+    run 1 "$gz" $options text
+    says '^gpuzip: '
+    says "^Try 'gpuzip -h'"
+done
+holds . '.results text '
+run 1 "$gz" -qq --bogus
+silent
+
+# Forms of options.
+run 0 "$gz" -kvf5T1 text
+says 'text: .*%.*bits/byte'
+run 0 "$gz" -dcq text.gpz
+same $out text
+run 0 "$gz" text.gpz -dc
+same $out text
+run 0 "$gz" --uncompress --to-stdout text.gpz
+same $out text
+run 0 "$gz" -f --threads=2 --block-size 1K --window 64 --hop 32 --streams 2 --memory 1GiB text
+run 0 "$gz" -T0 --device cpu -dc text.gpz
+same $out text
+run 0 "$gz" -f --naive-bayes --alpha 0.7,0.3 --update 8 text
+run 0 "$gz" -dc text.gpz
+same $out text
+run 0 "$gz" -f --naive-bayes --window 64 --hop 64 --window-scope text
+run 0 "$gz" -dc text.gpz
+same $out text
+
+# Verbosity: -q takes warnings away, not their exit code; -qq errors too.
+run 2 "$gz" text.gpz
+says 'warning: '
+run 2 "$gz" -q text.gpz
+silent
+run 1 "$gz" -q missing
+says missing
+run 1 "$gz" -qq missing
+silent
+
+# Threads change nothing.
+run 0 "$gz" -T1 -c text
+cp $out one
+run 0 "$gz" -T4 -c text
+same $out one
