@@ -1,0 +1,32 @@
+/* context.cuh: a device, as the launchers of the CUDA backend see it. */
+#ifndef GPUZIP_CONTEXT_CUH
+#define GPUZIP_CONTEXT_CUH
+
+#include <cuda_runtime.h>
+
+#include "cuda.h"
+
+struct ops_context {
+    int device;
+    int capability; /* 10 * major + minor, 75 or more */
+    int processors; /* streaming multiprocessors */
+    int shared_max; /* bytes of shared memory a block may ask for */
+    cudaStream_t stream;
+};
+
+/* The status of a CUDA error: MEMORY or DEVICE. */
+gpuzip_status cuda_status(cudaError_t error);
+
+/* Makes the context's device the calling thread's; every operation begins so. */
+gpuzip_status cuda_enter(const ops_context *ctx);
+
+/* Whether the launches since the last call could be queued. */
+gpuzip_status cuda_launched(void);
+
+/* ceil(a / b) for a >= 0, b > 0. */
+static inline unsigned ceil_div(size_t a, size_t b)
+{
+    return (unsigned)((a + b - 1) / b);
+}
+
+#endif

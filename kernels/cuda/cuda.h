@@ -1,0 +1,71 @@
+/* cuda.h: what the files of the CUDA backend share; ops_cuda for everyone else.
+ *
+ * The kernels are written once and compiled twice: by nvcc, and as C++ for the
+ * CPU by the emulator in tests/emulator, which has its own <cuda_runtime.h> and
+ * its own ptx.cuh functions. The language is C plus the shape of a tile as a
+ * template parameter.
+ *
+ * Every operation queues its kernels on the context's stream and returns;
+ * CUDA's errors are sticky and come out of the next call, sync() or download().
+ * A context is used by one host thread at a time. The CUDA runtime is linked
+ * statically and finds the driver when open() is called: a program with this
+ * backend starts on a machine without one, and open() says DEVICE.
+ */
+#ifndef GPUZIP_CUDA_H
+#define GPUZIP_CUDA_H
+
+#include "ops.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The CUDA backend, compute capability 7.5 and up. open() has no use for
+ * `threads` and `isa`. */
+extern const ops ops_cuda;
+
+/* cuda_linear.cu */
+gpuzip_status cuda_matrix_create(ops_context *ctx, ops_matrix **m, const ops_weights *src);
+void cuda_matrix_destroy(ops_context *ctx, ops_matrix *m);
+gpuzip_status cuda_linear(ops_context *ctx, const ops_qrows *q, const ops_matrix *w,
+                          const float *bias, const float *residual, float *out);
+
+/* cuda_peak.cu */
+gpuzip_status cuda_measure_peak(ops_context *ctx, double *ops_per_second);
+
+/* cuda_kv.cu */
+gpuzip_status cuda_kv_create(ops_context *ctx, ops_kv **kv, int layers, int slots, int positions,
+                             int kv_heads, int head_dim, int bits);
+void cuda_kv_destroy(ops_context *ctx, ops_kv *kv);
+size_t cuda_kv_bytes(int layers, int slots, int positions, int kv_heads, int head_dim, int bits);
+gpuzip_status cuda_qkv(ops_context *ctx, const ops_batch *batch, const float *qkv, int heads,
+                       const int32_t *cosine, const int32_t *sine, int16_t *q, float *q_scale,
+                       ops_kv *kv, int layer);
+
+/* cuda_attention.cu */
+gpuzip_status cuda_attention(ops_context *ctx, const ops_batch *batch, const int16_t *q,
+                             const float *q_scale, int heads, float factor, const ops_kv *kv,
+                             int layer, float *out);
+
+/* cuda_embed.cu */
+gpuzip_status cuda_embed(ops_context *ctx, float *x, const ops_batch *batch, const int16_t *w,
+                         const float *scale, const float *position, int dim);
+
+/* cuda_norm.cu */
+gpuzip_status cuda_norm(ops_context *ctx, ops_norm_kind kind, const float *x, const float *gain,
+                        const float *bias, float eps, float *y, ops_qrows *q);
+gpuzip_status cuda_quantize(ops_context *ctx, ops_act act, const float *x, ops_qrows *q);
+
+/* cuda_mix.cu */
+gpuzip_status cuda_mix_encode(ops_context *ctx, const ops_mix *mix, int rows, const int32_t *symbol,
+                              ops_interval *out);
+gpuzip_status cuda_mix_decode(ops_context *ctx, const ops_mix *mix, int rows,
+                              const uint32_t *target, ops_symbol *out);
+gpuzip_status cuda_mix_cdf(ops_context *ctx, const ops_mix *mix, int rows, uint32_t *start);
+gpuzip_status cuda_count_add(ops_context *ctx, uint32_t *count, int32_t *counts, int vocab,
+                             const int32_t *symbol, int n);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,143 @@
+/* cuda_context.cu: the device, its memory, and the table of operations. */
+#include <stdlib.h>
+
+#include "context.cuh"
+
+gpuzip_status cuda_status(cudaError_t error)
+{
+    if (error == cudaSuccess)
+        return GPUZIP_OK;
+    return FAIL(error == cudaErrorMemoryAllocation ? GPUZIP_ERR_MEMORY : GPUZIP_ERR_DEVICE);
+}
+
+gpuzip_status cuda_enter(const ops_context *ctx)
+{
+    return cuda_status(cudaSetDevice(ctx->device));
+}
+
+gpuzip_status cuda_launched(void)
+{
+    return cuda_status(cudaGetLastError());
+}
+
+static void cuda_close(ops_context *ctx)
+{
+    if (ctx == NULL)
+        return;
+    (void)cudaSetDevice(ctx->device);
+    if (ctx->stream != NULL)
+        (void)cudaStreamDestroy(ctx->stream);
+    free(ctx);
+}
+
+/* Fills in what the device says of itself. */
+static gpuzip_status device_read(ops_context *ctx)
+{
+    int major = 0, minor = 0;
+    TRY(cuda_status(
+        cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, ctx->device)));
+    TRY(cuda_status(
+        cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, ctx->device)));
+    TRY(cuda_status(
+        cudaDeviceGetAttribute(&ctx->processors, cudaDevAttrMultiProcessorCount, ctx->device)));
+    TRY(cuda_status(cudaDeviceGetAttribute(&ctx->shared_max,
+                                           cudaDevAttrMaxSharedMemoryPerBlockOptin, ctx->device)));
+    ctx->capability = 10 * major + minor;
+    return ctx->capability >= 75 ? GPUZIP_OK : FAIL(GPUZIP_ERR_DEVICE);
+}
+
+static gpuzip_status cuda_open(ops_context **ctx, int device, int threads, const char *isa)
+{
+    gpuzip_status status = GPUZIP_OK;
+    int devices = 0;
+    (void)threads;
+    (void)isa;
+    ops_context *opened = (ops_context *)calloc(1, sizeof *opened);
+    if (opened == NULL)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    TRY_OUT(cuda_status(cudaGetDeviceCount(&devices)));
+    TRY_OUT(device >= 0 && device < devices ? GPUZIP_OK : GPUZIP_ERR_DEVICE);
+    opened->device = device;
+    TRY_OUT(cuda_status(cudaSetDevice(device)));
+    TRY_OUT(device_read(opened));
+    TRY_OUT(cuda_status(cudaStreamCreateWithFlags(&opened->stream, cudaStreamNonBlocking)));
+    *ctx = opened;
+    opened = NULL;
+
+out:
+    cuda_close(opened);
+    return status;
+}
+
+static gpuzip_status cuda_sync(ops_context *ctx)
+{
+    TRY(cuda_enter(ctx));
+    return cuda_status(cudaStreamSynchronize(ctx->stream));
+}
+
+static gpuzip_status cuda_alloc(ops_context *ctx, void **ptr, size_t bytes)
+{
+    void *memory = NULL;
+    TRY(cuda_enter(ctx));
+    cudaError_t error = cudaMalloc(&memory, bytes > 0 ? bytes : 1);
+    if (error != cudaSuccess) {
+        (void)cudaGetLastError(); /* a full device is not a broken one */
+        return cuda_status(error);
+    }
+    gpuzip_status status = cuda_status(cudaMemsetAsync(memory, 0, bytes, ctx->stream));
+    if (status != GPUZIP_OK) {
+        (void)cudaFree(memory);
+        return status;
+    }
+    *ptr = memory;
+    return GPUZIP_OK;
+}
+
+/* cudaFree() waits for the device, so kernels queued before are done with it. */
+static void cuda_release(ops_context *ctx, void *ptr)
+{
+    (void)cudaSetDevice(ctx->device);
+    (void)cudaFree(ptr);
+}
+
+/* Pageable host memory is staged before the call returns; pinned memory must
+ * stay as it is until the next sync(). */
+static gpuzip_status cuda_upload(ops_context *ctx, void *dst, const void *host_src, size_t bytes)
+{
+    TRY(cuda_enter(ctx));
+    return cuda_status(cudaMemcpyAsync(dst, host_src, bytes, cudaMemcpyHostToDevice, ctx->stream));
+}
+
+static gpuzip_status cuda_download(ops_context *ctx, void *host_dst, const void *src, size_t bytes)
+{
+    TRY(cuda_enter(ctx));
+    TRY(cuda_status(cudaMemcpyAsync(host_dst, src, bytes, cudaMemcpyDeviceToHost, ctx->stream)));
+    return cuda_sync(ctx);
+}
+
+const ops ops_cuda = {
+    .name = "cuda",
+    .open = cuda_open,
+    .close = cuda_close,
+    .alloc = cuda_alloc,
+    .release = cuda_release,
+    .upload = cuda_upload,
+    .download = cuda_download,
+    .sync = cuda_sync,
+    .matrix_create = cuda_matrix_create,
+    .matrix_destroy = cuda_matrix_destroy,
+    .kv_create = cuda_kv_create,
+    .kv_destroy = cuda_kv_destroy,
+    .kv_bytes = cuda_kv_bytes,
+    .embed = cuda_embed,
+    .norm = cuda_norm,
+    .quantize = cuda_quantize,
+    .linear = cuda_linear,
+    .qkv = cuda_qkv,
+    .attention = cuda_attention,
+    .mix_encode = cuda_mix_encode,
+    .mix_decode = cuda_mix_decode,
+    .mix_cdf = cuda_mix_cdf,
+    .count_add = cuda_count_add,
+    .measure_peak = cuda_measure_peak,
+};

@@ -1,0 +1,39 @@
+/* cuda_embed.cu: token and position embeddings. */
+#include "context.cuh"
+#include "ptx.cuh"
+
+#define THREADS 256
+
+typedef struct {
+    float *x;              /* [rows][dim] */
+    const int32_t *token;  /* [rows] */
+    const int32_t *pos;    /* [rows] */
+    const int16_t *w;      /* [vocab][dim] */
+    const float *scale;    /* [vocab] */
+    const float *position; /* [positions][dim] or NULL */
+    int dim;
+} embed_args;
+
+/* A block a row. */
+static __global__ void __launch_bounds__(THREADS) embed_kernel(embed_args p)
+{
+    size_t row = blockIdx.x, token = (size_t)p.token[row];
+    float scale = p.scale[token];
+    for (int i = threadIdx.x; i < p.dim; i += THREADS) {
+        float x = (float)p.w[token * p.dim + i] * scale;
+        if (p.position != NULL)
+            x = x + p.position[(size_t)p.pos[row] * p.dim + i];
+        p.x[row * p.dim + i] = x;
+    }
+}
+
+gpuzip_status cuda_embed(ops_context *ctx, float *x, const ops_batch *batch, const int16_t *w,
+                         const float *scale, const float *position, int dim)
+{
+    if (batch->rows == 0)
+        return GPUZIP_OK;
+    TRY(cuda_enter(ctx));
+    embed_args p = {x, batch->token, batch->pos, w, scale, position, dim};
+    LAUNCH(embed_kernel, (unsigned)batch->rows, THREADS, 0, ctx->stream, p);
+    return cuda_launched();
+}

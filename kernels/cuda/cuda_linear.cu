@@ -1,0 +1,364 @@
+/* cuda_linear.cu: linear layers, s8 products on tensor cores.
+ *
+ * Rows and weights come as one or two s8 planes (hi alone, or 128 hi + lo). Each
+ * pair of planes is an exact s32 product; pairs of the same weight share an
+ * accumulator: 1, 2 or 3 of them ("sets"), set s counting 128^(sets - 1 - s). The
+ * worst is hi*lo + lo*hi of OPS_MAX_DIM columns: 2 * 127 * 127 * 65536 < 2^31.
+ *
+ * linear_kernel has tiles of 128 columns by 64 or 128 rows and a pipeline of
+ * asynchronous copies; linear_small_kernel, for at most 16 rows, reads the
+ * weights once, straight into registers, and spreads K over the warps of a block.
+ * On Turing the same code runs with synchronous copies and smaller products.
+ */
+#include <stdlib.h>
+
+#include "context.cuh"
+#include "ptx.cuh"
+
+#define THREADS   256
+#define WARPS     8
+#define TILE_K    64  /* bytes of K a step; the pitch is a multiple */
+#define TILE_N    128 /* columns a block */
+#define CHUNKS    (TILE_K / 16)
+#define N_FRAGS   4  /* 8-column fragments a warp: 4 warps side by side */
+#define SMALL_MAX 16 /* rows of linear_small_kernel; also its columns a block */
+
+struct ops_matrix {
+    int8_t *plane[2]; /* [n_padded][pitch], zero beyond n and k; plane[1] for 15 bits */
+    float *scale;     /* [n] */
+    int n, k;
+    int bits;     /* 8 or 15 */
+    size_t pitch; /* OPS_PITCH(k) */
+};
+
+typedef struct {
+    const int8_t *a[2];    /* [rows][pitch] */
+    const int8_t *w[2];    /* [n padded to TILE_N][pitch] */
+    const float *a_scale;  /* [rows] */
+    const float *w_scale;  /* [n] */
+    const float *bias;     /* [n] or NULL */
+    const float *residual; /* [rows][n] or NULL; may be out */
+    float *out;            /* [rows][n] */
+    int rows, n;
+    int pitch;  /* bytes */
+    int stages; /* of the pipeline, 2 or 3 */
+} linear_args;
+
+/* The epilogue of one element. */
+static __device__ __forceinline__ void store(const linear_args *p, int row, int column,
+                                             long long sum)
+{
+    size_t at = (size_t)row * p->n + column;
+    float value = ((float)sum * p->a_scale[row]) * p->w_scale[column];
+    if (p->bias != NULL)
+        value = value + p->bias[column];
+    if (p->residual != NULL)
+        value = p->residual[at] + value;
+    p->out[at] = value;
+}
+
+/* Where chunk c (16 bytes) of a tile's row lies: swizzled, so that the eight rows
+ * of an ldmatrix phase fall on distinct banks. */
+static __device__ __forceinline__ int chunk_offset(int row, int c)
+{
+    return row * TILE_K + ((c ^ (row >> 1)) & (CHUNKS - 1)) * 16;
+}
+
+/* Begins to copy a tile of `rows` rows from `first` on; those from `limit` on are zero. */
+static __device__ __forceinline__ void load_tile(int8_t *tile, const int8_t *plane, int rows,
+                                                 int first, int limit, int pitch, int k)
+{
+    for (int i = threadIdx.x; i < rows * CHUNKS; i += THREADS) {
+        int row = i / CHUNKS, c = i % CHUNKS;
+        bool present = first + row < limit;
+        const int8_t *from = plane + (present ? (size_t)(first + row) * pitch + k + c * 16 : 0);
+        cp_async_16(tile + chunk_offset(row, c), from, present);
+    }
+}
+
+/* Adds the products of one stage: for each k32 half, all fragments of W stay in
+ * registers while those of A pass by. */
+template <int A_PLANES, int W_PLANES, int M_FRAGS>
+static __device__ __forceinline__ void multiply_stage(
+    int acc[A_PLANES + W_PLANES - 1][M_FRAGS][N_FRAGS][4], const int8_t *a_tile,
+    const int8_t *w_tile, int warp_row, int warp_column)
+{
+    int lane = threadIdx.x & 31, matrix = lane >> 3, i = lane & 7;
+    for (int half = 0; half < 2; half++) {
+        unsigned w[W_PLANES][N_FRAGS][2], a[4];
+#pragma unroll
+        for (int pw = 0; pw < W_PLANES; pw++)
+#pragma unroll
+            for (int nf = 0; nf < N_FRAGS; nf += 2) {
+                unsigned r[4];
+                int row = warp_column + nf * 8 + (matrix >> 1) * 8 + i;
+                ldmatrix_x4(r, w_tile + pw * TILE_N * TILE_K +
+                                   chunk_offset(row, half * 2 + (matrix & 1)));
+                w[pw][nf][0] = r[0], w[pw][nf][1] = r[1];
+                w[pw][nf + 1][0] = r[2], w[pw][nf + 1][1] = r[3];
+            }
+#pragma unroll
+        for (int pa = 0; pa < A_PLANES; pa++)
+#pragma unroll
+            for (int mf = 0; mf < M_FRAGS; mf++) {
+                int row = warp_row + mf * 16 + (matrix & 1) * 8 + i;
+                ldmatrix_x4(a, a_tile + pa * M_FRAGS * 32 * TILE_K +
+                                   chunk_offset(row, half * 2 + (matrix >> 1)));
+#pragma unroll
+                for (int pw = 0; pw < W_PLANES; pw++)
+#pragma unroll
+                    for (int nf = 0; nf < N_FRAGS; nf++)
+                        mma_s8(acc[pa + pw][mf][nf], a, w[pw][nf][0], w[pw][nf][1]);
+            }
+    }
+}
+
+/* A block: M_FRAGS * 32 rows by TILE_N columns; a warp: M_FRAGS * 16 by 32. */
+template <int A_PLANES, int W_PLANES, int M_FRAGS>
+static __global__ void __launch_bounds__(THREADS) linear_kernel(linear_args p)
+{
+    const int sets = A_PLANES + W_PLANES - 1, tile_rows = M_FRAGS * 32;
+    const int a_bytes = A_PLANES * tile_rows * TILE_K, w_bytes = W_PLANES * TILE_N * TILE_K;
+    DYNAMIC_SHARED(shared);
+    int first_row = blockIdx.y * tile_rows, first_column = blockIdx.x * TILE_N;
+    int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+    int warp_row = (warp & 1) * M_FRAGS * 16, warp_column = (warp >> 1) * N_FRAGS * 8;
+    int steps = p.pitch / TILE_K;
+    int acc[sets][M_FRAGS][N_FRAGS][4];
+#pragma unroll
+    for (int s = 0; s < sets; s++)
+#pragma unroll
+        for (int i = 0; i < M_FRAGS * N_FRAGS * 4; i++)
+            acc[s][i / (N_FRAGS * 4)][i / 4 % N_FRAGS][i % 4] = 0;
+
+    /* Step `loaded` goes to stage loaded % stages, stages - 1 steps ahead. */
+    for (int step = 1 - p.stages, loaded = 0; step < steps; step++, loaded++) {
+        if (step >= 0) {
+            if (p.stages == 2)
+                cp_async_wait<0>();
+            else
+                cp_async_wait<1>();
+            /* This step's copies are there, and all are done with the step before. */
+            __syncthreads();
+        }
+        if (loaded < steps) {
+            int8_t *a_tile = (int8_t *)shared + loaded % p.stages * (a_bytes + w_bytes);
+            int8_t *w_tile = a_tile + a_bytes;
+            for (int pa = 0; pa < A_PLANES; pa++)
+                load_tile(a_tile + pa * tile_rows * TILE_K, p.a[pa], tile_rows, first_row, p.rows,
+                          p.pitch, loaded * TILE_K);
+            for (int pw = 0; pw < W_PLANES; pw++)
+                load_tile(w_tile + pw * TILE_N * TILE_K, p.w[pw], TILE_N, first_column,
+                          first_column + TILE_N, p.pitch, loaded * TILE_K);
+        }
+        /* Committed even when empty: the waits count groups. */
+        cp_async_commit();
+        if (step >= 0) {
+            const int8_t *a_tile = (int8_t *)shared + step % p.stages * (a_bytes + w_bytes);
+            multiply_stage<A_PLANES, W_PLANES, M_FRAGS>(acc, a_tile, a_tile + a_bytes, warp_row,
+                                                        warp_column);
+        }
+    }
+
+#pragma unroll
+    for (int mf = 0; mf < M_FRAGS; mf++)
+#pragma unroll
+        for (int nf = 0; nf < N_FRAGS; nf++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                int row = first_row + warp_row + mf * 16 + (i >> 1) * 8 + (lane >> 2);
+                int column = first_column + warp_column + nf * 8 + (lane & 3) * 2 + (i & 1);
+                long long sum = 0;
+#pragma unroll
+                for (int s = 0; s < sets; s++)
+                    sum = sum * 128 + acc[s][mf][nf][i];
+                if (row < p.rows && column < p.n)
+                    store(&p, row, column, sum);
+            }
+}
+
+/* 16 bytes of a row, or zeroes for a row that is not there. */
+static __device__ __forceinline__ uint4 load_row(const int8_t *plane, int row, int rows, int pitch,
+                                                 int k)
+{
+    uint4 zero = {0, 0, 0, 0};
+    return row < rows ? *(const uint4 *)(plane + (size_t)row * pitch + k) : zero;
+}
+
+/* A block: at most 16 rows by 16 columns; each warp takes every eighth step of K.
+ * The order of K within a step does not matter so long as A and W agree: lane
+ * 4 g + t takes bytes 16 t .. + 15 of its rows, one coalesced load. */
+template <int A_PLANES, int W_PLANES>
+static __global__ void __launch_bounds__(THREADS) linear_small_kernel(linear_args p)
+{
+    const int sets = A_PLANES + W_PLANES - 1;
+    __shared__ int partial[WARPS][sets][2][4][32];
+    int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+    int first_column = blockIdx.x * SMALL_MAX;
+    int acc[sets][2][4];
+#pragma unroll
+    for (int i = 0; i < sets * 8; i++)
+        acc[i / 8][i / 4 % 2][i % 4] = 0;
+
+    for (int k = warp * TILE_K + t * 16; k < p.pitch; k += WARPS * TILE_K) {
+        uint4 w[W_PLANES][2];
+#pragma unroll
+        for (int pw = 0; pw < W_PLANES; pw++)
+#pragma unroll
+            for (int nf = 0; nf < 2; nf++)
+                w[pw][nf] =
+                    *(const uint4 *)(p.w[pw] + (size_t)(first_column + nf * 8 + g) * p.pitch + k);
+#pragma unroll
+        for (int pa = 0; pa < A_PLANES; pa++) {
+            uint4 low = load_row(p.a[pa], g, p.rows, p.pitch, k);
+            uint4 high = load_row(p.a[pa], g + 8, p.rows, p.pitch, k);
+            const unsigned first[4] = {low.x, high.x, low.y, high.y};
+            const unsigned second[4] = {low.z, high.z, low.w, high.w};
+#pragma unroll
+            for (int pw = 0; pw < W_PLANES; pw++)
+#pragma unroll
+                for (int nf = 0; nf < 2; nf++) {
+                    mma_s8(acc[pa + pw][nf], first, w[pw][nf].x, w[pw][nf].y);
+                    mma_s8(acc[pa + pw][nf], second, w[pw][nf].z, w[pw][nf].w);
+                }
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < sets * 8; i++)
+        partial[warp][i / 8][i / 4 % 2][i % 4][lane] = acc[i / 8][i / 4 % 2][i % 4];
+    __syncthreads();
+
+    /* One element a thread. */
+    int row = threadIdx.x / SMALL_MAX, column = threadIdx.x % SMALL_MAX;
+    int fragment = column >> 3, i = (row >> 3) * 2 + (column & 1);
+    int owner = (row & 7) * 4 + ((column & 7) >> 1);
+    long long sum = 0;
+    for (int s = 0; s < sets; s++) {
+        int total = 0;
+        for (int from = 0; from < WARPS; from++)
+            total += partial[from][s][fragment][i][owner];
+        sum = sum * 128 + total;
+    }
+    if (row < p.rows && first_column + column < p.n)
+        store(&p, row, first_column + column, sum);
+}
+
+/* -- launching ---------------------------------------------------------------- */
+
+template <int A_PLANES, int W_PLANES, int M_FRAGS>
+static gpuzip_status launch_tiles(const ops_context *ctx, linear_args p)
+{
+    size_t stage = (size_t)TILE_K * (A_PLANES * M_FRAGS * 32 + W_PLANES * TILE_N);
+    p.stages = 3 * stage <= (size_t)ctx->shared_max ? 3 : 2;
+    size_t shared = p.stages * stage;
+    dim3 grid(ceil_div(p.n, TILE_N), ceil_div(p.rows, M_FRAGS * 32));
+    void (*kernel)(linear_args) = linear_kernel<A_PLANES, W_PLANES, M_FRAGS>;
+    TRY(cuda_status(
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared)));
+    LAUNCH(kernel, grid, THREADS, shared, ctx->stream, p);
+    return cuda_launched();
+}
+
+/* Three sets of 128-row tiles would not fit the registers; and when 128-row tiles
+ * would leave half of the device idle, smaller ones fill it better. */
+template <int A_PLANES, int W_PLANES>
+static gpuzip_status launch(const ops_context *ctx, const linear_args *p)
+{
+    if (p->rows <= SMALL_MAX) {
+        void (*kernel)(linear_args) = linear_small_kernel<A_PLANES, W_PLANES>;
+        LAUNCH(kernel, ceil_div(p->n, SMALL_MAX), THREADS, 0, ctx->stream, *p);
+        return cuda_launched();
+    }
+    size_t tiles = (size_t)ceil_div(p->n, TILE_N) * ceil_div(p->rows, 128);
+    if (A_PLANES + W_PLANES == 4 || 2 * tiles <= (size_t)ctx->processors)
+        return launch_tiles<A_PLANES, W_PLANES, 2>(ctx, *p);
+    return launch_tiles < A_PLANES, W_PLANES, A_PLANES + W_PLANES == 4 ? 2 : 4 > (ctx, *p);
+}
+
+gpuzip_status cuda_linear(ops_context *ctx, const ops_qrows *q, const ops_matrix *w,
+                          const float *bias, const float *residual, float *out)
+{
+    if (q->dim != w->k)
+        return FAIL(GPUZIP_ERR_ARGUMENT);
+    if (q->rows == 0 || w->n == 0)
+        return GPUZIP_OK;
+    TRY(cuda_enter(ctx));
+    linear_args p = {{q->hi, q->lo},
+                     {w->plane[0], w->plane[1]},
+                     q->scale,
+                     w->scale,
+                     bias,
+                     residual,
+                     out,
+                     q->rows,
+                     w->n,
+                     (int)w->pitch,
+                     0};
+    if (q->bits == 8)
+        return w->bits == 8 ? launch<1, 1>(ctx, &p) : launch<1, 2>(ctx, &p);
+    return w->bits == 8 ? launch<2, 1>(ctx, &p) : launch<2, 2>(ctx, &p);
+}
+
+/* -- matrices ------------------------------------------------------------------ */
+
+/* Splits src's integers into padded planes, planes[0] and (15 bits) planes[1]. */
+static void matrix_split(int8_t *const planes[2], size_t pitch, const ops_weights *src)
+{
+    for (int n = 0; n < src->n; n++)
+        for (int k = 0; k < src->k; k++) {
+            size_t from = (size_t)n * src->k + k, to = (size_t)n * pitch + k;
+            if (src->bits == 8) {
+                planes[0][to] = ((const int8_t *)src->w)[from];
+            } else {
+                int value = ((const int16_t *)src->w)[from];
+                planes[0][to] = (int8_t)(value >> 7);
+                planes[1][to] = (int8_t)(value & 127);
+            }
+        }
+}
+
+gpuzip_status cuda_matrix_create(ops_context *ctx, ops_matrix **m, const ops_weights *src)
+{
+    gpuzip_status status = GPUZIP_OK;
+    int planes = src->bits == 8 ? 1 : 2;
+    size_t pitch = OPS_PITCH(src->k);
+    size_t bytes = (size_t)ceil_div(src->n, TILE_N) * TILE_N * pitch;
+    int8_t *host[2] = {NULL, NULL};
+    ops_matrix *made = (ops_matrix *)calloc(1, sizeof *made);
+    if (made == NULL) {
+        status = FAIL(GPUZIP_ERR_MEMORY);
+        goto out;
+    }
+    made->n = src->n, made->k = src->k, made->bits = src->bits, made->pitch = pitch;
+    for (int i = 0; i < planes; i++) {
+        host[i] = (int8_t *)calloc(1, bytes > 0 ? bytes : 1);
+        if (host[i] == NULL) {
+            status = FAIL(GPUZIP_ERR_MEMORY);
+            goto out;
+        }
+        TRY_OUT(ops_cuda.alloc(ctx, (void **)&made->plane[i], bytes));
+    }
+    TRY_OUT(ops_cuda.alloc(ctx, (void **)&made->scale, (size_t)src->n * sizeof(float)));
+    matrix_split(host, pitch, src);
+    for (int i = 0; i < planes; i++)
+        TRY_OUT(ops_cuda.upload(ctx, made->plane[i], host[i], bytes));
+    TRY_OUT(ops_cuda.upload(ctx, made->scale, src->scale, (size_t)src->n * sizeof(float)));
+    *m = made;
+    made = NULL;
+
+out:
+    free(host[1]);
+    free(host[0]);
+    cuda_matrix_destroy(ctx, made);
+    return status;
+}
+
+void cuda_matrix_destroy(ops_context *ctx, ops_matrix *m)
+{
+    if (m == NULL)
+        return;
+    ops_cuda.release(ctx, m->scale);
+    ops_cuda.release(ctx, m->plane[1]);
+    ops_cuda.release(ctx, m->plane[0]);
+    free(m);
+}

@@ -1,0 +1,64 @@
+/* cuda_peak.cu: how many s8 multiply-adds a second the tensor cores reach with the
+ * instruction that linear() uses, operands in registers. */
+#include "context.cuh"
+#include "ptx.cuh"
+
+#define THREADS     256
+#define WARPS       8
+#define CHAINS      8     /* independent products a warp keeps under way */
+#define TIME_MIN_MS 50.0f /* of a measurement; the clock has to rise, too */
+#define MMA_OPS     (2.0 * 16 * 8 * 32)
+
+/* sink is never written: it keeps the products from being optimised away. */
+static __global__ void __launch_bounds__(THREADS) peak_kernel(int *sink, int rounds)
+{
+    int acc[CHAINS][4];
+    unsigned a[4];
+#pragma unroll
+    for (int i = 0; i < CHAINS * 4; i++)
+        acc[i / 4][i % 4] = 0;
+    for (int i = 0; i < 4; i++)
+        a[i] = threadIdx.x & 1;
+    for (int round = 0; round < rounds; round++)
+#pragma unroll
+        for (int c = 0; c < CHAINS; c++)
+            mma_s8(acc[c], a, c, round & 1);
+    int any = 0;
+#pragma unroll
+    for (int c = 0; c < CHAINS; c++)
+        any |= acc[c][0] | acc[c][1] | acc[c][2] | acc[c][3];
+    if (any == -1)
+        *sink = any;
+}
+
+gpuzip_status cuda_measure_peak(ops_context *ctx, double *ops_per_second)
+{
+    gpuzip_status status = GPUZIP_OK;
+    cudaEvent_t start = NULL, end = NULL;
+    int *sink = NULL;
+    float ms = 0.0f;
+    int rounds = 64;
+    unsigned blocks = 4 * (unsigned)ctx->processors;
+    TRY_OUT(ops_cuda.alloc(ctx, (void **)&sink, sizeof *sink));
+    TRY_OUT(cuda_status(cudaEventCreate(&start)));
+    TRY_OUT(cuda_status(cudaEventCreate(&end)));
+    /* Twice as long until the time is long enough: the last measurement counts. */
+    while (ms < TIME_MIN_MS) {
+        rounds *= 2;
+        TRY_OUT(cuda_status(cudaEventRecord(start, ctx->stream)));
+        LAUNCH(peak_kernel, blocks, THREADS, 0, ctx->stream, sink, rounds);
+        TRY_OUT(cuda_launched());
+        TRY_OUT(cuda_status(cudaEventRecord(end, ctx->stream)));
+        TRY_OUT(cuda_status(cudaEventSynchronize(end)));
+        TRY_OUT(cuda_status(cudaEventElapsedTime(&ms, start, end)));
+    }
+    *ops_per_second = MMA_OPS * CHAINS * WARPS * blocks * rounds / (ms * 1e-3);
+
+out:
+    if (end != NULL)
+        (void)cudaEventDestroy(end);
+    if (start != NULL)
+        (void)cudaEventDestroy(start);
+    ops_cuda.release(ctx, sink);
+    return status;
+}

@@ -1,0 +1,25 @@
+# The CUDA backend: executed by the emulator everywhere, built by nvcc where there is one.
+include(CheckLanguage)
+check_language(CXX)
+if(CMAKE_CXX_COMPILER)
+    enable_language(CXX)
+    add_subdirectory(emulator)
+
+    add_executable(test_cuda_emulated test_cuda_ops.c)
+    target_link_libraries(test_cuda_emulated PRIVATE gpuzip_cuda_emulated gpuzip_kernels m
+                          PkgConfig::CMOCKA)
+    # The seed decides which thread runs when; Turing has other products and copies.
+    foreach(run "1 89" "2 89" "3 75")
+        separate_arguments(run)
+        list(GET run 0 seed)
+        list(GET run 1 capability)
+        set(name test_cuda_emulated_${capability}_${seed})
+        add_test(NAME ${name} COMMAND test_cuda_emulated)
+        set_tests_properties(${name} PROPERTIES TIMEOUT 900 ENVIRONMENT
+            "GPUZIP_EMULATOR_SEED=${seed};GPUZIP_EMULATOR_CAPABILITY=${capability}")
+    endforeach()
+endif()
+
+if(TARGET gpuzip_cuda)
+    gpuzip_test(test_cuda_ops gpuzip_cuda gpuzip_kernels m)
+endif()
