@@ -284,7 +284,7 @@ gpuzip_status gpuzip_compress(gpuzip *gz, const gpuzip_options *options, const g
     const gpuzip_options *o = options ? options : &defaults;
     container_frame frame = {0};
     engine_config config;
-    level_settings settings;
+    level_settings settings = {0};
     compressor c = {.gz = gz, .io = io, .verify = !o->no_verify};
     gz->error[0] = '\0';
     TRY_OUT(frame_experts(gz, o, &frame));

@@ -15,7 +15,7 @@
 #include "tokenizer_source.h"
 #include "utf8.h"
 
-gpuzip_status import_fail(importer *im, gpuzip_status status, const char *format, ...)
+gpuzip_status tokenizer_import_fail(importer *im, gpuzip_status status, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
@@ -31,7 +31,7 @@ gpuzip_status import_begin(importer *im, size_t capacity, char *error)
 {
     *im = (importer){.error = error, .capacity = capacity};
     im->arena = malloc(capacity ? capacity : 1);
-    return im->arena ? GPUZIP_OK : import_fail(im, GPUZIP_ERR_MEMORY, "out of memory");
+    return im->arena ? GPUZIP_OK : tokenizer_import_fail(im, GPUZIP_ERR_MEMORY, "out of memory");
 }
 
 void import_end(importer *im)
@@ -44,11 +44,12 @@ void import_end(importer *im)
 gpuzip_status import_vocab(importer *im, size_t vocab)
 {
     if (vocab == 0 || vocab > TOKEN_VOCAB_MAX)
-        return import_fail(im, GPUZIP_ERR_FORMAT, "the tokenizer has %zu ids; 1 to %u are possible",
-                           vocab, TOKEN_VOCAB_MAX);
+        return tokenizer_import_fail(im, GPUZIP_ERR_FORMAT,
+                                     "the tokenizer has %zu ids; 1 to %u are possible", vocab,
+                                     TOKEN_VOCAB_MAX);
     im->tokens = calloc(vocab, sizeof(*im->tokens));
     if (!im->tokens)
-        return import_fail(im, GPUZIP_ERR_MEMORY, "out of memory");
+        return tokenizer_import_fail(im, GPUZIP_ERR_MEMORY, "out of memory");
     im->source.tokens = im->tokens;
     im->source.vocab = (uint32_t)vocab;
     return GPUZIP_OK;
@@ -58,14 +59,15 @@ gpuzip_status import_vocab(importer *im, size_t vocab)
 static gpuzip_status check_token(importer *im, size_t id, size_t size)
 {
     if (id >= im->source.vocab || im->tokens[id].size > 0)
-        return import_fail(im, GPUZIP_ERR_FORMAT, "two tokens have the id %zu, or it is too large",
-                           id);
+        return tokenizer_import_fail(im, GPUZIP_ERR_FORMAT,
+                                     "two tokens have the id %zu, or it is too large", id);
     if (size > TOKENIZER_TOKEN_BYTES_MAX)
-        return import_fail(im, GPUZIP_ERR_UNSUPPORTED,
-                           "token %zu has %zu bytes; at most %u are possible", id, size,
-                           TOKENIZER_TOKEN_BYTES_MAX);
+        return tokenizer_import_fail(im, GPUZIP_ERR_UNSUPPORTED,
+                                     "token %zu has %zu bytes; at most %u are possible", id, size,
+                                     TOKENIZER_TOKEN_BYTES_MAX);
     if (size == 0 || size > im->capacity - im->used)
-        return import_fail(im, GPUZIP_ERR_FORMAT, "token %zu is empty, or the file lies", id);
+        return tokenizer_import_fail(im, GPUZIP_ERR_FORMAT, "token %zu is empty, or the file lies",
+                                     id);
     return GPUZIP_OK;
 }
 
@@ -77,9 +79,10 @@ gpuzip_status import_text(importer *im, size_t id, const uint8_t *bytes, size_t 
     size_t used = 0;
     bool sentencepiece = im->source.kind == BLOB_KIND_SENTENCEPIECE;
     if (sentencepiece && utf8_run(bytes, size) != size)
-        return import_fail(im, GPUZIP_ERR_FORMAT, "token %zu is not UTF-8", id);
+        return tokenizer_import_fail(im, GPUZIP_ERR_FORMAT, "token %zu is not UTF-8", id);
     if (!isfinite(score))
-        return import_fail(im, GPUZIP_ERR_FORMAT, "the score of token %zu is no number", id);
+        return tokenizer_import_fail(im, GPUZIP_ERR_FORMAT, "the score of token %zu is no number",
+                                     id);
     for (size_t i = 0; i < size;) {
         if (sentencepiece && size - i >= 3 && memcmp(bytes + i, space, 3) == 0) {
             text[used++] = ' ';
@@ -116,12 +119,13 @@ gpuzip_status import_merge(importer *im, uint32_t left, uint32_t right)
 {
     blob_source *s = &im->source;
     if (s->merges == TOKEN_MERGES_MAX)
-        return import_fail(im, GPUZIP_ERR_FORMAT, "more than %u merges", TOKEN_MERGES_MAX);
+        return tokenizer_import_fail(im, GPUZIP_ERR_FORMAT, "more than %u merges",
+                                     TOKEN_MERGES_MAX);
     if (s->merges == im->merge_capacity) {
         size_t capacity = im->merge_capacity ? 2 * im->merge_capacity : 1024;
         void *merges = realloc(s->merge, capacity * sizeof(*s->merge));
         if (!merges)
-            return import_fail(im, GPUZIP_ERR_MEMORY, "out of memory");
+            return tokenizer_import_fail(im, GPUZIP_ERR_MEMORY, "out of memory");
         s->merge = merges;
         im->merge_capacity = capacity;
     }
@@ -135,9 +139,10 @@ gpuzip_status import_stage(importer *im, uint8_t behaviour, const char *pattern,
 {
     blob_source *s = &im->source;
     if (s->stages == BLOB_STAGES_MAX || size == 0 || size > BLOB_PATTERN_BYTES_MAX)
-        return import_fail(im, GPUZIP_ERR_UNSUPPORTED,
-                           "the pre-tokenizer has more than %d steps, or a pattern of %zu bytes",
-                           BLOB_STAGES_MAX, size);
+        return tokenizer_import_fail(
+            im, GPUZIP_ERR_UNSUPPORTED,
+            "the pre-tokenizer has more than %d steps, or a pattern of %zu bytes", BLOB_STAGES_MAX,
+            size);
     int number;
     PCRE2_SIZE offset;
     pcre2_code *code =
@@ -145,9 +150,10 @@ gpuzip_status import_stage(importer *im, uint8_t behaviour, const char *pattern,
     if (!code) {
         PCRE2_UCHAR message[128];
         pcre2_get_error_message(number, message, sizeof(message));
-        return import_fail(im, GPUZIP_ERR_UNSUPPORTED,
-                           "PCRE2 cannot compile the pre-tokenizer's pattern: %s (at byte %zu)",
-                           (const char *)message, offset);
+        return tokenizer_import_fail(
+            im, GPUZIP_ERR_UNSUPPORTED,
+            "PCRE2 cannot compile the pre-tokenizer's pattern: %s (at byte %zu)",
+            (const char *)message, offset);
     }
     pcre2_code_free(code);
     s->stage[s->stages++] = (source_stage){
@@ -160,12 +166,13 @@ gpuzip_status import_write(importer *im, uint32_t bos, void **blob, size_t *blob
     im->source.bos = bos;
     gpuzip_status status = blob_write(&im->source, blob, blob_size);
     if (status == GPUZIP_ERR_MEMORY)
-        return import_fail(im, status, "out of memory");
+        return tokenizer_import_fail(im, status, "out of memory");
     if (status != GPUZIP_OK)
-        return import_fail(im, status,
-                           "tokens mean the same, or are too many, or the id before a text is "
-                           "beyond %u",
-                           TOKEN_VOCAB_MAX - 1);
+        return tokenizer_import_fail(
+            im, status,
+            "tokens mean the same, or are too many, or the id before a text is "
+            "beyond %u",
+            TOKEN_VOCAB_MAX - 1);
     return GPUZIP_OK;
 }
 
@@ -203,15 +210,16 @@ static gpuzip_status import_llama2c(importer *im, const uint8_t *bin, size_t siz
         uint32_t word[2] = {0, 0};
         float score;
         if (size < pos || size - pos < 8)
-            return import_fail(im, GPUZIP_ERR_FORMAT,
-                               "tokenizer.bin ends at token %u of %u: it is not this model's", id,
-                               vocab);
+            return tokenizer_import_fail(
+                im, GPUZIP_ERR_FORMAT,
+                "tokenizer.bin ends at token %u of %u: it is not this model's", id, vocab);
         for (size_t i = 0; i < 8; i++)
             word[i / 4] |= (uint32_t)bin[pos + i] << 8 * (i % 4);
         memcpy(&score, &word[0], sizeof(score));
         pos += 8;
         if (word[1] > size - pos)
-            return import_fail(im, GPUZIP_ERR_FORMAT, "tokenizer.bin ends within token %u", id);
+            return tokenizer_import_fail(im, GPUZIP_ERR_FORMAT,
+                                         "tokenizer.bin ends within token %u", id);
         const uint8_t *text = bin + pos;
         size_t length = word[1];
         pos += length;
@@ -222,8 +230,9 @@ static gpuzip_status import_llama2c(importer *im, const uint8_t *bin, size_t siz
             TRY(import_text(im, id, text, length, score));
     }
     if (pos != size)
-        return import_fail(im, GPUZIP_ERR_FORMAT,
-                           "tokenizer.bin has more than %u tokens: it is not this model's", vocab);
+        return tokenizer_import_fail(
+            im, GPUZIP_ERR_FORMAT, "tokenizer.bin has more than %u tokens: it is not this model's",
+            vocab);
     return GPUZIP_OK;
 }
 

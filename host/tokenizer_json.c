@@ -81,7 +81,7 @@ static gpuzip_status import_json_token(importer *im, const int16_t byte_of[324],
     }
     uint8_t *bytes = malloc(size + 1);
     if (!bytes)
-        return import_fail(im, GPUZIP_ERR_MEMORY, "out of memory");
+        return tokenizer_import_fail(im, GPUZIP_ERR_MEMORY, "out of memory");
     size_t used = to_bytes(byte_of, name, size, bytes);
     gpuzip_status status = used ? import_text(im, id, bytes, used, 0) : GPUZIP_OK;
     free(bytes);
@@ -96,12 +96,14 @@ static gpuzip_status import_json_vocab(importer *im, json_t *vocab, const json_t
     json_t *value;
     size_t ids = 0;
     if (json_object_size(vocab) == 0)
-        return import_fail(im, GPUZIP_ERR_FORMAT, "the vocabulary is no JSON object of tokens");
+        return tokenizer_import_fail(im, GPUZIP_ERR_FORMAT,
+                                     "the vocabulary is no JSON object of tokens");
     json_object_foreach(vocab, name, value)
     {
         uint32_t id = id_of(value);
         if (id == TOKEN_NONE)
-            return import_fail(im, GPUZIP_ERR_FORMAT, "the id of token \"%.64s\" is no id", name);
+            return tokenizer_import_fail(im, GPUZIP_ERR_FORMAT,
+                                         "the id of token \"%.64s\" is no id", name);
         if (id >= ids)
             ids = id + 1;
     }
@@ -110,7 +112,7 @@ static gpuzip_status import_json_vocab(importer *im, json_t *vocab, const json_t
     find_byte_characters(byte_of);
     uint8_t *special = calloc(ids, 1);
     if (!special)
-        return import_fail(im, GPUZIP_ERR_MEMORY, "out of memory");
+        return tokenizer_import_fail(im, GPUZIP_ERR_MEMORY, "out of memory");
     gpuzip_status status = GPUZIP_OK;
     mark_specials(added, special, ids);
     json_object_foreach(vocab, name, value)
@@ -137,8 +139,9 @@ static gpuzip_status import_json_merge(importer *im, const json_t *vocab, const 
     ids[2] = id_of(json_object_get(vocab, joined));
     for (int i = 0; i < 3; i++) {
         if (ids[i] == TOKEN_NONE)
-            return import_fail(im, GPUZIP_ERR_FORMAT,
-                               "a merge makes \"%.64s\": this or a part of it is no token", joined);
+            return tokenizer_import_fail(
+                im, GPUZIP_ERR_FORMAT, "a merge makes \"%.64s\": this or a part of it is no token",
+                joined);
         const source_token *token = &im->tokens[ids[i]];
         bool fallback = token->byte && im->source.kind == BLOB_KIND_SENTENCEPIECE;
         if (token->size == 0 || fallback)
@@ -152,7 +155,8 @@ static gpuzip_status import_merge_line(importer *im, const json_t *vocab, char *
 {
     char *space = strchr(line, ' ');
     if (!space || strchr(space + 1, ' '))
-        return import_fail(im, GPUZIP_ERR_FORMAT, "the merge \"%.64s\" is not two tokens", line);
+        return tokenizer_import_fail(im, GPUZIP_ERR_FORMAT, "the merge \"%.64s\" is not two tokens",
+                                     line);
     *space = '\0';
     return import_json_merge(im, vocab, line, space + 1, line);
 }
@@ -163,11 +167,11 @@ static gpuzip_status import_merge_entry(importer *im, const json_t *vocab, const
     const char *left = json_string_value(json_is_array(entry) ? json_array_get(entry, 0) : entry);
     const char *right = json_string_value(json_array_get(entry, 1));
     if (!left || (json_is_array(entry) && (!right || json_array_size(entry) != 2)))
-        return import_fail(im, GPUZIP_ERR_FORMAT, "an entry of \"merges\" is no merge");
+        return tokenizer_import_fail(im, GPUZIP_ERR_FORMAT, "an entry of \"merges\" is no merge");
     size_t size = strlen(left) + (right ? strlen(right) : 0) + 1;
     char *copy = malloc(size);
     if (!copy)
-        return import_fail(im, GPUZIP_ERR_MEMORY, "out of memory");
+        return tokenizer_import_fail(im, GPUZIP_ERR_MEMORY, "out of memory");
     gpuzip_status status;
     if (right) {
         status = import_json_merge(im, vocab, left, right, copy);
@@ -211,14 +215,17 @@ static gpuzip_status import_settings(importer *im, pattern_arena *patterns, cons
     const json_t *model = json_object_get(root, "model");
     const char *type = json_string_value(json_object_get(model, "type"));
     if (!json_is_object(model))
-        return import_fail(im, GPUZIP_ERR_FORMAT, "this is no tokenizer.json: it has no \"model\"");
+        return tokenizer_import_fail(im, GPUZIP_ERR_FORMAT,
+                                     "this is no tokenizer.json: it has no \"model\"");
     if (type && strcmp(type, "BPE") != 0)
-        return import_fail(im, GPUZIP_ERR_UNSUPPORTED,
-                           "the tokenizer's model is %.32s; only BPE can be imported", type);
+        return tokenizer_import_fail(im, GPUZIP_ERR_UNSUPPORTED,
+                                     "the tokenizer's model is %.32s; only BPE can be imported",
+                                     type);
     if (has_text(model, "continuing_subword_prefix") || has_text(model, "end_of_word_suffix"))
-        return import_fail(im, GPUZIP_ERR_UNSUPPORTED,
-                           "tokens with a subword prefix or an end-of-word suffix cannot be "
-                           "imported");
+        return tokenizer_import_fail(
+            im, GPUZIP_ERR_UNSUPPORTED,
+            "tokens with a subword prefix or an end-of-word suffix cannot be "
+            "imported");
     *byte_fallback = json_is_true(json_object_get(model, "byte_fallback"));
     if (json_is_true(json_object_get(model, "ignore_merges")))
         im->source.flags |= BLOB_WHOLE;
@@ -237,7 +244,7 @@ static gpuzip_status import_tokenizer(importer *im, pattern_arena *patterns, con
     const json_t *merges = json_object_get(model, "merges");
     TRY(import_json_vocab(im, vocab, added, byte_fallback));
     if (!json_is_array(merges))
-        return import_fail(im, GPUZIP_ERR_FORMAT, "the tokenizer has no list \"merges\"");
+        return tokenizer_import_fail(im, GPUZIP_ERR_FORMAT, "the tokenizer has no list \"merges\"");
     size_t i;
     const json_t *entry;
     json_array_foreach(merges, i, entry) TRY(import_merge_entry(im, vocab, entry));
@@ -251,14 +258,14 @@ static gpuzip_status load(importer *im, const void *json, size_t size, json_t **
 {
     json_error_t error;
     if (size > JSON_BYTES_MAX)
-        return import_fail(im, GPUZIP_ERR_FORMAT, "the file is larger than %zu MiB",
-                           JSON_BYTES_MAX >> 20);
+        return tokenizer_import_fail(im, GPUZIP_ERR_FORMAT, "the file is larger than %zu MiB",
+                                     JSON_BYTES_MAX >> 20);
     *root = json_loadb(json, size, 0, &error);
     if (!*root && json_error_code(&error) == json_error_out_of_memory)
-        return import_fail(im, GPUZIP_ERR_MEMORY, "out of memory");
+        return tokenizer_import_fail(im, GPUZIP_ERR_MEMORY, "out of memory");
     if (!*root)
-        return import_fail(im, GPUZIP_ERR_FORMAT, "this is no JSON: line %d: %s", error.line,
-                           error.text);
+        return tokenizer_import_fail(im, GPUZIP_ERR_FORMAT, "this is no JSON: line %d: %s",
+                                     error.line, error.text);
     return GPUZIP_OK;
 }
 
@@ -288,7 +295,7 @@ static gpuzip_status import_merges_txt(importer *im, const json_t *vocab, const 
     gpuzip_status status = GPUZIP_OK;
     char *copy = malloc(size + 1);
     if (!copy)
-        return import_fail(im, GPUZIP_ERR_MEMORY, "out of memory");
+        return tokenizer_import_fail(im, GPUZIP_ERR_MEMORY, "out of memory");
     memcpy(copy, text, size);
     copy[size] = '\0';
     for (char *line = copy, *next; line < copy + size; line = next) {

@@ -41,10 +41,10 @@ static bool is_text(const json_t *value, const char *text)
 static gpuzip_status add_stage(settings *s, uint8_t behaviour, char *pattern)
 {
     if (!pattern)
-        return import_fail(s->im, GPUZIP_ERR_MEMORY, "out of memory");
+        return tokenizer_import_fail(s->im, GPUZIP_ERR_MEMORY, "out of memory");
     if (s->patterns->patterns == BLOB_STAGES_MAX) {
         free(pattern);
-        return import_fail(s->im, GPUZIP_ERR_UNSUPPORTED, "the pre-tokenizer has over %d steps",
+        return tokenizer_import_fail(s->im, GPUZIP_ERR_UNSUPPORTED, "the pre-tokenizer has over %d steps",
                            BLOB_STAGES_MAX);
     }
     s->patterns->pattern[s->patterns->patterns++] = pattern;
@@ -143,7 +143,7 @@ static gpuzip_status read_behaviour(settings *s, const json_t *step, uint8_t *be
         *behaviour = names[i].behaviour | (invert ? BLOB_INVERT : 0);
         return GPUZIP_OK;
     }
-    return import_fail(s->im, GPUZIP_ERR_UNSUPPORTED,
+    return tokenizer_import_fail(s->im, GPUZIP_ERR_UNSUPPORTED,
                        "the pre-tokenizer splits with a behavior that is not known here");
 }
 
@@ -161,7 +161,7 @@ static gpuzip_status read_split(settings *s, const json_t *step)
         return GPUZIP_OK;
     if (json_is_string(string) && !s->sentencepiece)
         return add_stage(s, behaviour, pattern_quote(json_string_value(string)));
-    return import_fail(s->im, GPUZIP_ERR_UNSUPPORTED,
+    return tokenizer_import_fail(s->im, GPUZIP_ERR_UNSUPPORTED,
                        "the pre-tokenizer has a Split whose pattern is not known here");
 }
 
@@ -182,7 +182,7 @@ static gpuzip_status read_metaspace(settings *s, const json_t *step)
     bool never = scheme ? is_text(scheme, "never")
                         : json_is_false(json_object_get(step, "add_prefix_space"));
     if (!is_text(json_object_get(step, "replacement"), "▁"))
-        return import_fail(s->im, GPUZIP_ERR_UNSUPPORTED,
+        return tokenizer_import_fail(s->im, GPUZIP_ERR_UNSUPPORTED,
                            "the Metaspace pre-tokenizer's replacement is not U+2581");
     s->sentencepiece = true;
     if (!never)
@@ -219,7 +219,7 @@ static gpuzip_status read_step(settings *s, const json_t *step, int depth)
             TRY(read_behaviour(s, step, &behaviour));
         return add_stage(s, behaviour, strdup("[!-/:-@\\[-`{-~\\p{P}]"));
     }
-    return import_fail(s->im, GPUZIP_ERR_UNSUPPORTED,
+    return tokenizer_import_fail(s->im, GPUZIP_ERR_UNSUPPORTED,
                        "the pre-tokenizer \"%.64s\" is not known here", type_of(step));
 }
 
@@ -247,7 +247,7 @@ gpuzip_status import_pre_tokenizer(importer *im, pattern_arena *patterns, const 
     read_normalizer(&s, normalizer, 0);
     TRY(read_step(&s, pre_tokenizer, 0));
     if (s.byte_level == s.sentencepiece)
-        return import_fail(im, GPUZIP_ERR_UNSUPPORTED,
+        return tokenizer_import_fail(im, GPUZIP_ERR_UNSUPPORTED,
                            "the tokenizer is neither byte-level BPE nor SentencePiece's BPE");
     im->source.kind = s.byte_level ? BLOB_KIND_BPE : BLOB_KIND_SENTENCEPIECE;
     return GPUZIP_OK;

@@ -130,7 +130,8 @@ static gpuzip_status import_piece(importer *im, size_t id, message m)
     while (m.next < m.end) {
         field f;
         if (!read_field(&m, &f))
-            return import_fail(im, GPUZIP_ERR_FORMAT, "piece %zu of the model is damaged", id);
+            return tokenizer_import_fail(im, GPUZIP_ERR_FORMAT, "piece %zu of the model is damaged",
+                                         id);
         if (f.number == 1 && f.wire == WIRE_BYTES) {
             text = f.bytes;
             size = (size_t)f.value;
@@ -144,7 +145,8 @@ static gpuzip_status import_piece(importer *im, size_t id, message m)
     if (type == TYPE_BYTE) {
         int byte = import_byte_name(text, size);
         if (byte < 0)
-            return import_fail(im, GPUZIP_ERR_FORMAT, "byte piece %zu has no byte's name", id);
+            return tokenizer_import_fail(im, GPUZIP_ERR_FORMAT, "byte piece %zu has no byte's name",
+                                         id);
         return import_byte(im, id, (uint8_t)byte);
     }
     /* Unknown, control and unused pieces are never made from text. */
@@ -157,16 +159,17 @@ static gpuzip_status import_model(importer *im, message m, uint32_t *bos)
 {
     specs s;
     if (!read_model(m, &s))
-        return import_fail(im, GPUZIP_ERR_FORMAT, "this is not a SentencePiece model");
+        return tokenizer_import_fail(im, GPUZIP_ERR_FORMAT, "this is not a SentencePiece model");
     if (s.model_type != MODEL_BPE)
-        return import_fail(im, GPUZIP_ERR_UNSUPPORTED,
-                           "this SentencePiece model is no BPE (model_type %llu); only BPE ones "
-                           "can be imported",
-                           (unsigned long long)s.model_type);
+        return tokenizer_import_fail(
+            im, GPUZIP_ERR_UNSUPPORTED,
+            "this SentencePiece model is no BPE (model_type %llu); only BPE ones "
+            "can be imported",
+            (unsigned long long)s.model_type);
     if (s.suffix)
-        return import_fail(im, GPUZIP_ERR_UNSUPPORTED,
-                           "SentencePiece models that put spaces after words "
-                           "(treat_whitespace_as_suffix) cannot be imported");
+        return tokenizer_import_fail(im, GPUZIP_ERR_UNSUPPORTED,
+                                     "SentencePiece models that put spaces after words "
+                                     "(treat_whitespace_as_suffix) cannot be imported");
     im->source.kind = BLOB_KIND_SENTENCEPIECE;
     im->source.flags = BLOB_RANKED | (s.dummy_prefix ? BLOB_PREFIX : 0);
     TRY(import_vocab(im, s.pieces));

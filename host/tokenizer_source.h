@@ -16,7 +16,7 @@ typedef struct {
 } importer;
 
 /* Puts a sentence into im->error, unprintable bytes as '?'; returns status. */
-gpuzip_status import_fail(importer *im, gpuzip_status status, const char *format, ...)
+gpuzip_status tokenizer_import_fail(importer *im, gpuzip_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* The patterns of stages. capacity: the bytes that all tokens and patterns
