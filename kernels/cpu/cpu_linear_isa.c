@@ -214,23 +214,30 @@ static void run(const linear_job *job, int panel, int row, int rows)
 
 static long spin(long rounds)
 {
-    i32x16 acc[LINEAR_ROWS][VECS], a = i32x16_zero(), b = i32x16_zero();
-    for (int i = 0; i < LINEAR_ROWS; i++)
-        for (int v = 0; v < VECS; v++)
-            acc[i][v] = a;
-    while (rounds-- > 0) {
-        /* Otherwise the products, which do not change, are formed only once. */
-        i32x16_opaque(&a);
-        i32x16_opaque(&b);
+    i32x16 acc[LINEAR_ROWS][VECS], x = i32x16_zero(), w[VECS];
 #pragma GCC unroll 8
-        for (int i = 0; i < LINEAR_ROWS; i++)
+    for (int v = 0; v < VECS; v++) {
+        w[v] = x;
+        i32x16_opaque(&w[v]);
+#pragma GCC unroll 8
+        for (int o = 0; o < LINEAR_ROWS; o++)
+            acc[o][v] = x;
+    }
+    while (rounds-- > 0) {
+#pragma GCC unroll 8
+        for (int o = 0; o < LINEAR_ROWS; o++) {
+            /* Else products that cannot differ would be formed once. */
+            i32x16_opaque(&x);
 #pragma GCC unroll 8
             for (int v = 0; v < VECS; v++)
-                acc[i][v] = multiply_add(acc[i][v], a, b);
+                acc[o][v] = multiply_add(acc[o][v], w[v], x);
+        }
     }
-    for (int i = 0; i < LINEAR_ROWS; i++)
+#pragma GCC unroll 8
+    for (int o = 0; o < LINEAR_ROWS; o++)
+#pragma GCC unroll 8
         for (int v = 0; v < VECS; v++)
-            i32x16_opaque(&acc[i][v]);
+            i32x16_opaque(&acc[o][v]);
     return (long)LINEAR_ROWS * PANEL * STEP;
 }
 
