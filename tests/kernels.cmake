@@ -3,5 +3,6 @@ pkg_check_modules(MPFR REQUIRED IMPORTED_TARGET mpfr)
 
 gpuzip_test(test_detmath gpuzip_kernels PkgConfig::MPFR m)
 gpuzip_test(test_rows gpuzip_kernels m)
+gpuzip_test(test_attention gpuzip_kernels m)
 gpuzip_test(test_linear gpuzip_kernels m)
 gpuzip_test(test_mix gpuzip_kernels m)

@@ -1,0 +1,217 @@
+/* cpu_attention.c: the KV cache, and qkv() and attention() down to rows and items. */
+#include <assert.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cpu_attention.h"
+#include "cpu_isa.h"
+
+/* Multiply-adds that are worth a thread: about as long as waking it takes. */
+#define WORK_PER_THREAD (1 << 17)
+
+static const attention_path *find_path(const ops_context *ctx)
+{
+#if defined(__x86_64__)
+    if (ctx->isa >= CPU_ISA_AVX512VNNI)
+        return &attention_path_avx512vnni;
+    if (ctx->isa == CPU_ISA_AVX512)
+        return &attention_path_avx512;
+    if (ctx->isa == CPU_ISA_AVX2)
+        return &attention_path_avx2;
+#endif
+    (void)ctx;
+    return &attention_path_c;
+}
+
+/* n rounded up to a multiple of unit, a power of two. */
+static size_t round_up(size_t n, size_t unit)
+{
+    return (n + unit - 1) & ~(unit - 1);
+}
+
+size_t cpu_kv_bytes(int layers, int slots, int positions, int kv_heads, int head_dim, int bits)
+{
+    (void)bits; /* s16 holds both widths */
+    size_t rows = (size_t)layers * slots * kv_heads;
+    size_t k = (size_t)head_dim * sizeof(int16_t), v = round_up(head_dim, 16) * sizeof(int16_t);
+    size_t bytes;
+    if (__builtin_mul_overflow(rows, round_up(positions, ATTENTION_SEGMENT), &rows) ||
+        __builtin_mul_overflow(rows, k + v + 3 * sizeof(float), &bytes))
+        return SIZE_MAX;
+    return bytes;
+}
+
+gpuzip_status cpu_kv_create(ops_context *ctx, ops_kv **kv, int layers, int slots, int positions,
+                            int kv_heads, int head_dim, int bits)
+{
+    (void)ctx;
+    assert(head_dim > 0 && head_dim % 2 == 0 && head_dim <= OPS_MAX_HEAD_DIM);
+    assert(bits == 8 || bits == 12);
+    gpuzip_status status = GPUZIP_OK;
+    size_t bytes = cpu_kv_bytes(layers, slots, positions, kv_heads, head_dim, bits);
+    void *memory = NULL;
+    ops_kv *cache = malloc(sizeof *cache);
+    if (!cache || bytes == SIZE_MAX || !(memory = aligned_alloc(64, bytes))) {
+        status = FAIL(GPUZIP_ERR_MEMORY);
+        goto out;
+    }
+    /* What is read before it is written meets weight zero, but must be finite. */
+    memset(memory, 0, bytes);
+    *cache = (ops_kv){layers, slots, kv_heads, head_dim, bits};
+    cache->positions = (int)round_up(positions, ATTENTION_SEGMENT);
+    cache->v_dim = (int)round_up(head_dim, 16);
+    size_t rows = (size_t)layers * slots * kv_heads * cache->positions;
+    cache->memory = memory;
+    cache->k = memory;
+    cache->v = cache->k + rows * head_dim;
+    cache->k_scale = (float *)(cache->v + rows * cache->v_dim);
+    cache->v_scale = cache->k_scale + rows;
+    cache->v_max = cache->v_scale + rows;
+    *kv = cache;
+    cache = NULL;
+    memory = NULL;
+
+out:
+    free(memory);
+    free(cache);
+    return status;
+}
+
+void cpu_kv_destroy(ops_context *ctx, ops_kv *kv)
+{
+    (void)ctx;
+    if (!kv)
+        return;
+    free(kv->memory);
+    free(kv);
+}
+
+/* How many threads the work is worth. */
+static int count_threads(const ops_context *ctx, double multiply_adds)
+{
+    double threads = 1 + multiply_adds / WORK_PER_THREAD;
+    return threads < ctx->threads ? (int)threads : ctx->threads;
+}
+
+/* v_max of the batch's new positions. A run's rows ascend, so each row finds the
+ * one before it done, by this call or by an earlier one. */
+static void update_v_max(const ops_batch *batch, ops_kv *kv, int layer)
+{
+    for (int row = 0; row < batch->rows; row++) {
+        for (int h = 0; h < kv->kv_heads; h++) {
+            size_t at = kv_sequence(kv, layer, batch->slot[row], h) * kv->positions;
+            int pos = batch->pos[row];
+            float max = kv->v_scale[at + pos];
+            if (pos > 0 && kv->v_max[at + pos - 1] > max)
+                max = kv->v_max[at + pos - 1];
+            kv->v_max[at + pos] = max;
+        }
+    }
+}
+
+gpuzip_status cpu_qkv(ops_context *ctx, const ops_batch *batch, const float *qkv, int heads,
+                      const int32_t *cosine, const int32_t *sine, int16_t *q, float *q_scale,
+                      ops_kv *kv, int layer)
+{
+    const attention_path *path = find_path(ctx);
+    const qkv_job job = {batch, qkv, heads, cosine, sine, q, q_scale, kv, layer};
+    double values = (double)batch->rows * (heads + 2 * kv->kv_heads) * kv->head_dim;
+    int threads = count_threads(ctx, 8 * values);
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
+    for (int row = 0; row < batch->rows; row++)
+        path->store_row(&job, row);
+    update_v_max(batch, kv, layer);
+    return GPUZIP_OK;
+}
+
+/* Cuts the batch into items of at most ATTENTION_QUERIES queries, `heads` heads each;
+ * items has room for one a row. Every group of heads repeats them: head is left 0.
+ * Returns their number. */
+static int cut_items(const ops_batch *batch, int heads, attention_item *items)
+{
+    int count = 0, max_rows = ATTENTION_QUERIES / heads;
+    for (int row = 0; row < batch->rows; row++) {
+        attention_item *last = items + count - 1;
+        if (count > 0 && last->rows < max_rows && batch->slot[last->row] == batch->slot[row])
+            last->rows++;
+        else
+            items[count++] = (attention_item){.row = row, .rows = 1, .heads = heads};
+    }
+    return count;
+}
+
+/* The most heads of a group of `group` that an item takes: a divisor of it. */
+static int heads_of_item(int group)
+{
+    int heads = group < ATTENTION_QUERIES ? group : ATTENTION_QUERIES;
+    while (group % heads != 0)
+        heads--;
+    return heads;
+}
+
+/* One block for all threads: 64-byte aligned, released with free(). Errors: MEMORY. */
+static gpuzip_status open_scratch(const attention_job *job, int threads, void **memory,
+                                  size_t *bytes)
+{
+    size_t elements = (size_t)ATTENTION_QUERIES * job->positions;
+    *bytes = elements * (sizeof(float) + sizeof(int16_t)) +
+             (size_t)ATTENTION_QUERIES * job->kv->v_dim * sizeof(double);
+    *memory = aligned_alloc(64, *bytes * threads);
+    return *memory ? GPUZIP_OK : FAIL(GPUZIP_ERR_MEMORY);
+}
+
+static attention_scratch scratch_of(const attention_job *job, void *memory)
+{
+    attention_scratch scratch;
+    scratch.total = memory;
+    scratch.score = (float *)(scratch.total + (size_t)ATTENTION_QUERIES * job->kv->v_dim);
+    scratch.weight = (int16_t *)(scratch.score + (size_t)ATTENTION_QUERIES * job->positions);
+    return scratch;
+}
+
+gpuzip_status cpu_attention(ops_context *ctx, const ops_batch *batch, const int16_t *q,
+                            const float *q_scale, int heads, float factor, const ops_kv *kv,
+                            int layer, float *out)
+{
+    assert(heads % kv->kv_heads == 0);
+    if (batch->rows <= 0)
+        return GPUZIP_OK;
+    gpuzip_status status = GPUZIP_OK;
+    const attention_path *path = find_path(ctx);
+    attention_job job = {batch, q, q_scale, heads, factor, kv, layer, out};
+    void *memory = NULL;
+    size_t bytes;
+    attention_item *items = malloc((size_t)batch->rows * sizeof *items);
+    if (!items) {
+        status = FAIL(GPUZIP_ERR_MEMORY);
+        goto out;
+    }
+    double pairs = 0;
+    for (int row = 0; row < batch->rows; row++) {
+        int positions = (int)round_up(batch->pos[row] + 1, ATTENTION_SEGMENT);
+        job.positions = positions > job.positions ? positions : job.positions;
+        pairs += positions;
+    }
+    int item_heads = heads_of_item(heads / kv->kv_heads), groups = heads / item_heads;
+    int cuts = cut_items(batch, item_heads, items);
+    int threads = count_threads(ctx, 2 * pairs * heads * kv->head_dim);
+    TRY_OUT(open_scratch(&job, threads, &memory, &bytes));
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        attention_scratch scratch =
+            scratch_of(&job, (char *)memory + (size_t)omp_get_thread_num() * bytes);
+        /* The last rows of a run read the most: they go first. */
+#pragma omp for schedule(dynamic)
+        for (int i = cuts * groups - 1; i >= 0; i--) {
+            attention_item item = items[i / groups];
+            item.head = i % groups * item_heads;
+            path->attend(&job, &item, &scratch);
+        }
+    }
+
+out:
+    free(memory);
+    free(items);
+    return status;
+}

@@ -1,0 +1,90 @@
+/* cpu_attention.h: what cpu_attention.c, the driver, shares with cpu_attention_isa.c,
+ * the inner loops that are compiled once an instruction set. Private to these two.
+ *
+ * The cache. A sequence is one (layer, slot, KV head). Values of 8 or 12 bits are
+ * held as s16, arranged for i32x16_dot(), which adds two products a lane:
+ *     k: [positions / 16][head_dim / 2][16 positions][2 dims]
+ *     v: [positions / 2][v_dim][2 positions]
+ * so that both products of attention meet one repeated pair (of a query's dims, of
+ * two positions' weights) with 16 lanes (of positions, of dims), and no sum runs
+ * across lanes. Positions are padded to ATTENTION_SEGMENT, dims of v to 16.
+ * What lies beyond a row's own position is finite but stale; its weight is zero.
+ *
+ * Exactness. |q| <= 16256, |k| <= 2047 and 0 <= w <= 16256, |v| <= 2047, so 64
+ * products sum to at most 64 * 16256 * 2047 < 2^31 in s32. Longer sums go on in
+ * doubles, exact below 2^53 (16256 * 2047 < 2^25: up to 2^28 positions). */
+#ifndef GPUZIP_CPU_ATTENTION_H
+#define GPUZIP_CPU_ATTENTION_H
+
+#include "cpu.h"
+
+#define ATTENTION_SEGMENT 64 /* products whose sum fits s32 */
+#define ATTENTION_QUERIES 16 /* (row, head) pairs that share a pass over the cache */
+
+struct ops_kv {
+    int layers, slots, kv_heads, head_dim, bits;
+    int positions; /* padded */
+    int v_dim;     /* head_dim, padded */
+    void *memory;  /* owns all below; each array is [layers * slots * kv_heads][...] */
+    int16_t *k, *v;
+    float *k_scale, *v_scale; /* [positions] */
+    float *v_max;             /* [positions] max of v_scale[0 .. pos] */
+};
+
+typedef struct {
+    const ops_batch *batch;
+    const float *qkv; /* [rows][(heads + 2 kv_heads) head_dim] */
+    int heads;
+    const int32_t *cosine, *sine; /* [positions][head_dim / 2] Q30, or NULL */
+    int16_t *q;                   /* [rows][heads][head_dim] */
+    float *q_scale;               /* [rows][heads] */
+    ops_kv *kv;
+    int layer;
+} qkv_job;
+
+typedef struct {
+    const ops_batch *batch;
+    const int16_t *q;     /* [rows][heads][head_dim] */
+    const float *q_scale; /* [rows][heads] */
+    int heads;
+    float factor;
+    const ops_kv *kv;
+    int layer;
+    float *out;    /* [rows][heads][head_dim] */
+    int positions; /* that the longest row reads, padded to segments */
+} attention_job;
+
+/* Consecutive rows of one slot and heads that read one KV head; rows * heads <=
+ * ATTENTION_QUERIES. */
+typedef struct {
+    int row, rows;
+    int head, heads;
+} attention_item;
+
+/* One thread's room for an item. */
+typedef struct {
+    float *score;    /* [ATTENTION_QUERIES][positions] */
+    int16_t *weight; /* [ATTENTION_QUERIES][positions] */
+    double *total;   /* [ATTENTION_QUERIES][v_dim] */
+} attention_scratch;
+
+typedef struct {
+    /* Quantises one row's queries, and its keys and values into the cache, all but v_max. */
+    void (*store_row)(const qkv_job *job, int row);
+    void (*attend)(const attention_job *job, const attention_item *item,
+                   const attention_scratch *scratch);
+} attention_path;
+
+/* One a compilation of cpu_attention_isa.c. */
+extern const attention_path attention_path_c;
+#if defined(__x86_64__)
+extern const attention_path attention_path_avx2, attention_path_avx512, attention_path_avx512vnni;
+#endif
+
+/* The index of a sequence in the cache's arrays. */
+static inline size_t kv_sequence(const ops_kv *kv, int layer, int slot, int kv_head)
+{
+    return ((size_t)layer * kv->slots + slot) * kv->kv_heads + kv_head;
+}
+
+#endif
