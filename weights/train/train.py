@@ -1,6 +1,7 @@
 """Trains the built-in model until a wall-clock deadline; a stopped run goes on from its checkpoint.
 
-    python train.py --out /tmp/train --until "2026-11-21T08:30:00"      (UTC)
+    python train.py --out OUT --until 2026-11-21T08:30:00                        (UTC)
+    torchrun --nproc-per-node 2 train.py --out OUT --until ... --threads 1       two processes
 
 Every schedule (learning rate, sequence length, batch) is a function of the share of the time
 that is gone, so the run ends decayed however fast the machine turned out to be.
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 
 from export import export
 from model import Config, Model
@@ -88,6 +90,25 @@ def learning_rate(step, share):
     return min(1.0, (step + 1) / WARMUP_STEPS) * min(1.0, max(decay, FINAL_LR))
 
 
+def average_gradients(model, world):
+    """Processes meet here alone, once a step: threads that meet at every product starve on a busy machine."""
+    if world > 1:
+        flat = torch.cat([p.grad.flatten() for p in model.parameters()])
+        dist.all_reduce(flat)
+        flat /= world
+        for p, grad in zip(model.parameters(), flat.split([p.numel() for p in model.parameters()])):
+            p.grad.copy_(grad.view_as(p))
+
+
+def agreed(share, world):
+    """The first process's clock: schedules and the end must be the same for all."""
+    if world > 1:
+        share = torch.tensor(share, dtype=torch.float64)
+        dist.broadcast(share, 0)
+        share = share.item()
+    return share
+
+
 def save(path, **state):
     torch.save(state, path.with_suffix(".part"))
     os.replace(path.with_suffix(".part"), path)
@@ -99,10 +120,13 @@ def main():
     parser.add_argument("--until", required=True, help="UTC, ISO 8601: the learning rate is 0 then")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--seconds", type=float, help="stop early: a trial of the same schedule")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(SEED)
+    rank, world = 0, int(os.environ.get("WORLD_SIZE", 1))
+    if world > 1:
+        dist.init_process_group("gloo")
+        rank = dist.get_rank()
     end = datetime.fromisoformat(args.until).replace(tzinfo=timezone.utc).timestamp()
 
     model = Model(Config())
@@ -121,12 +145,12 @@ def main():
     print(f"{model.parameters_count()} parameters, {len(rows.tokens)} tokens", flush=True)
 
     log = open(args.out / "train.jsonl", "a")
-    saved = reported = started = time.time()
+    saved = reported = time.time()
     losses, since = [], 0
     while True:
-        share = (time.time() - begin) / (end - begin)
-        done = share >= 1 or (args.seconds and time.time() - started > args.seconds)
-        if done or time.time() - saved > CHECKPOINT_SECONDS:
+        share = agreed((time.time() - begin) / (end - begin), world)
+        done = share >= 1
+        if rank == 0 and (done or time.time() - saved > CHECKPOINT_SECONDS):
             saved = time.time()
             save(
                 checkpoint,
@@ -143,11 +167,13 @@ def main():
         length, batch = at(LENGTHS, share), at(BATCH, share)
         total = 0.0
         for _ in range(batch // MICRO):
-            ids, targets = rows.take(MICRO, length)
+            # The same rows whatever the number of processes.
+            ids, targets = (part[rank::world] for part in rows.take(MICRO, length))
             with torch.autocast("cpu", torch.bfloat16):
                 loss = model.loss(ids, targets, torch.bfloat16)
             (loss * (MICRO / batch)).backward()
             total += loss.item() * MICRO / batch
+        average_gradients(model, world)
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).item()
         scale = learning_rate(step, share)
         for optim in optims:
@@ -157,7 +183,7 @@ def main():
         model.zero_grad()
         step, seen, since = step + 1, seen + batch, since + batch
         losses.append(total)
-        if time.time() - reported > 20:
+        if rank == 0 and time.time() - reported > 20:
             entry = {
                 "step": step,
                 "share": round(share, 4),
