@@ -55,9 +55,14 @@ typedef struct {
 static gpuzip_status fill_table(writer *w)
 {
     const blob_source *s = w->source;
+    bool seen[256] = {false}; /* bytes; the table knows the texts */
     TRY(token_table_open(&w->table, s->vocab));
     for (uint32_t id = 0; id < s->vocab; id++) {
         const source_token *token = &s->tokens[id];
+        if (token->byte && seen[token->bytes[0]])
+            return FAIL(GPUZIP_ERR_FORMAT);
+        if (token->byte)
+            seen[token->bytes[0]] = true;
         if (token->size > 0)
             TRY(token_table_set(&w->table, id, token->bytes, token->size, !token->byte));
     }
