@@ -1,5 +1,6 @@
 /* cpu_mix_isa.c: the experts' product over the vocabulary; compiled once a level of
  * instruction set. Plain C that the compiler vectorises. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -60,11 +61,11 @@ static void tile_product(const cpu_mix_row *row, int first, int n, double *t)
     }
 }
 
-/* One language model: its greatest l is 0, and so is its greatest t. (Infinite logits
- * do not arise; were they to, this keeps Z from becoming 0.) */
+/* One language model: its greatest l is 0, and so is its greatest t. (Rows of infinities
+ * or NaN do not arise; were one to, no logit might equal the maximum, and Z be 0.) */
 static bool is_single(const cpu_mix_row *row)
 {
-    return row->mix->experts == 1 && row->logits[0] && isfinite(row->max[0]);
+    return row->mix->experts == 1 && row->logits[0] && fabsf(row->max[0]) < FLT_MAX;
 }
 
 static void mix_weights(const cpu_mix_row *row, int first, int n, uint32_t *w)
