@@ -7,7 +7,8 @@
 
 static const char usage[] = "Usage: gpuzip [OPTION]... [FILE]...\n"
                             "Compress FILE to FILE.gpz with a language model, or back. With no "
-                            "FILE, or with -,\nread standard input and write standard output.\n\n";
+                            "FILE, or\nwith -, read standard input and write standard "
+                            "output.\n\n";
 
 void help_print_short(void)
 {
@@ -23,8 +24,8 @@ void help_print_short(void)
           "  -b           benchmark in memory\n"
           "  -q  -v       be quieter, more verbose\n"
           "  -V  -h  -H   version, this help, all options\n"
-          "  --model M    use M, not the built-in model: a .gpzm file, a Hugging Face folder,\n"
-          "               or the name of one in its cache, for both directions\n"
+          "  --model M    use M, not the built-in model: a .gpzm file, a Hugging Face\n"
+          "               folder, or the name of one in its cache\n"
           "\n"
           "       gpuzip model import SOURCE -o X.gpzm | info [MODEL]\n",
           stdout);

@@ -211,6 +211,8 @@ static const char *advice(gpuzip_status status)
 void message_status(const char *file, gpuzip_status status, const char *detail)
 {
     const char *name = gpuzip_status_name(status);
+    if (file && *file && strncmp(detail, file, strlen(file)) == 0)
+        file = NULL; /* said already */
     if (!*detail)
         detail = advice(status);
     if (detail)

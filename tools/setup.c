@@ -8,8 +8,7 @@ bool setup_add_model(gpuzip *gz, const char *source, int *model)
     gpuzip_status status = gpuzip_add_model(gz, source, model);
     if (status == GPUZIP_OK)
         return true;
-    const char *detail = gpuzip_error(gz); /* names the source, when there is one */
-    message_status(*detail ? NULL : source ? source : "the built-in model", status, detail);
+    message_status(source ? source : "the built-in model", status, gpuzip_error(gz));
     if (status == GPUZIP_ERR_IO)
         message_raise(EXIT_CODE_MODEL);
     return false;

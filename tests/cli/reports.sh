@@ -2,16 +2,16 @@
 . "$(dirname "$0")/check.sh"
 
 run 0 "$gz" -v text
-says 'text: [0-9.]*% (3000 => [0-9]* bytes, [0-9.]* bits/byte) [0-9.]* .*B/s$'
+says 'text: [0-9.]*% (400 => [0-9]* bytes, [0-9.]* bits/byte) [0-9.]* .*B/s$'
 size=$(wc -c <text.gpz)
 
 run 0 "$gz" -l text.gpz
 prints '^Frames'
-prints " $size  *3000 .* text.gpz$"
+prints " $size  *400 .* text.gpz$"
 [ "$(wc -l <$out)" -eq 2 ] || fail "not two lines"
 cat text.gpz text.gpz >two.gpz
 run 0 "$gz" -l text.gpz two.gpz
-prints "^ *3 .* $((3 * size))  *9000 .* 2 files$"
+prints "^ *3 .* $((3 * size))  *1200 .* 2 files$"
 run 0 "$gz" -lv two.gpz
 prints 'frames  *2'
 prints 'models  *at hand'
@@ -36,8 +36,8 @@ run 0 "$gz" -l --json text.gpz two.gpz
 json '[l["frames"] for l in lines] == [1, 2]'
 json 'all(len(l["experts"][0]["model_id"]) == 16 and l["model_known"] for l in lines)'
 run 0 "$gz" -f --json text
-json "lines[0]['original_bytes'] == 3000 and lines[0]['compressed_bytes'] == $size"
-json "abs(lines[0]['bits_per_byte'] - 8 * $size / 3000) < 1e-6"
+json "lines[0]['original_bytes'] == 400 and lines[0]['compressed_bytes'] == $size"
+json "abs(lines[0]['bits_per_byte'] - 8 * $size / 400) < 1e-6"
 json 'lines[0]["output"] == "text.gpz" and lines[0]["operation"] == "compress"'
 run 0 "$gz" -t --json text.gpz
 json 'lines[0]["operation"] == "decompress"'

@@ -19,7 +19,7 @@ begins() {
 
 for signal in INT TERM HUP PIPE; do
     # A shell's background commands ignore INT; env brings the standard handling back.
-    env --default-signal=INT,TERM,HUP,PIPE "$gz" -9 d/long &
+    env --default-signal=INT,TERM,HUP,PIPE "$gz" --device cpu -9 d/long &
     pid=$!
     begins $signal
     [ "$(stat -c %a d/.gpuzip-*)" = 600 ] || fail "others may read the temporary file"
@@ -31,7 +31,7 @@ for signal in INT TERM HUP PIPE; do
 done
 
 # What was ignored when it began stays ignored.
-env --ignore-signal=HUP "$gz" -9 d/long &
+env --ignore-signal=HUP "$gz" --device cpu -9 d/long &
 pid=$!
 begins ignored
 kill -s HUP $pid
@@ -46,7 +46,7 @@ echo precious >d/out
 mkfifo pipe
 sleep 60 >pipe &
 sleeper=$!
-"$gz" -f -o d/out <pipe &
+"$gz" --device cpu -f -o d/out <pipe &
 pid=$!
 begins silent
 kill -s TERM $pid

@@ -23,9 +23,9 @@ on_terminal "'$gz' -dc text.gpz" || fail "text may be shown"
 for i in 1 2 3 4 5 6 7 8 9 10; do
     cat "$data/alice29.txt"
 done >long
-on_terminal "timeout 5 '$gz' -9 long"
+on_terminal "timeout 10 '$gz' --device cpu -9 long"
 grep -q 'long:.*%' shown || fail "no progress shown"
-on_terminal "timeout 3 '$gz' -q -9 long"
+on_terminal "timeout 5 '$gz' --device cpu -q -9 long"
 grep -q '%' shown && fail "progress in spite of -q"
-timeout 3 "$gz" -9 -o other long 2>$err
+timeout 5 "$gz" --device cpu -9 -o other long 2>$err
 silent
