@@ -20,11 +20,12 @@ static uint32_t slots_for(size_t count)
 gpuzip_status token_table_open(token_table *table, uint32_t vocab)
 {
     uint32_t slots = slots_for(vocab);
-    *table = (token_table){.vocab = vocab, .mask = slots - 1};
+    *table = (token_table){.vocab = vocab, .mask = slots - 1, .capacity = 4096};
+    table->bytes = malloc(table->capacity);
     table->start = calloc(vocab, sizeof(*table->start));
     table->size = calloc(vocab, sizeof(*table->size));
     table->slots = malloc(slots * sizeof(*table->slots));
-    if (!table->start || !table->size || !table->slots)
+    if (!table->bytes || !table->start || !table->size || !table->slots)
         return FAIL(GPUZIP_ERR_MEMORY);
     memset(table->slots, 0xFF, slots * sizeof(*table->slots)); /* TOKEN_NONE */
     return GPUZIP_OK;
@@ -82,7 +83,7 @@ static gpuzip_status reserve(token_table *table, size_t size)
     size_t needed = table->used + size;
     if (needed <= table->capacity)
         return GPUZIP_OK;
-    size_t capacity = table->capacity ? 2 * table->capacity : 4096;
+    size_t capacity = table->capacity;
     while (capacity < needed)
         capacity *= 2;
     uint8_t *bytes = realloc(table->bytes, capacity);

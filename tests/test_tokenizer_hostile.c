@@ -273,6 +273,17 @@ static void blob_lies(void **state)
     assert_int_equal(tokenizer_open(&t, blob, LITTLE_BYTES, 0), GPUZIP_ERR_FORMAT);
 }
 
+/* A vocabulary that has ids but not one token: everything is escaped. */
+static void blob_without_tokens(void **state)
+{
+    (void)state;
+    for (uint8_t kind = 1; kind <= 2; kind++) {
+        const uint8_t blob[] = {'G', 'T', 'O', 'K', 1, kind, 0, 0, 1, 0, 0, 0, 0, 0,
+                                0,   0,   1,   0,   0, 0,    4, 0, 0, 0, 0, 0, 0, 0};
+        assert_true(try_blob(blob, sizeof(blob)));
+    }
+}
+
 /* Each product is twice the one before: 512 bytes are the most. */
 static void blob_doubling(void **state)
 {
@@ -332,10 +343,15 @@ static void patterns(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(blob_prefixes),  cmocka_unit_test(blob_mutations),
-        cmocka_unit_test(json_damage),    cmocka_unit_test(model_damage),
-        cmocka_unit_test(llama2c_damage), cmocka_unit_test(blob_lies),
-        cmocka_unit_test(blob_doubling),  cmocka_unit_test(patterns),
+        cmocka_unit_test(blob_prefixes),
+        cmocka_unit_test(blob_mutations),
+        cmocka_unit_test(json_damage),
+        cmocka_unit_test(model_damage),
+        cmocka_unit_test(llama2c_damage),
+        cmocka_unit_test(blob_lies),
+        cmocka_unit_test(blob_without_tokens),
+        cmocka_unit_test(blob_doubling),
+        cmocka_unit_test(patterns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
