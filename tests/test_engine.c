@@ -1,0 +1,337 @@
+/* test_engine.c: the forward pass and the engine give the same bits however the work is cut:
+ * rows, passes, threads, instruction sets; and what is encoded decodes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "engine.h"
+#include "tiny_checkpoint.h"
+
+#define TOKENS_MAX 3000
+
+static const char *const isa_names[] = {"c", "avx2", "avx512", "avx512vnni", "amx"};
+#define ISAS (sizeof isa_names / sizeof *isa_names)
+
+static void *model_bytes; /* a .gpzm of the tiny checkpoint */
+static size_t model_size;
+static uint32_t text[TOKENS_MAX];
+
+/* A model on a context of its own. */
+typedef struct {
+    ops_context *ctx;
+    weights_model *weights;
+    model *m;
+} fixture;
+
+static bool fixture_open(fixture *f, const char *isa, int threads)
+{
+    *f = (fixture){0};
+    if (ops_cpu.open(&f->ctx, 0, threads, isa) != GPUZIP_OK)
+        return false; /* this machine lacks the instructions */
+    assert_int_equal(weights_open_memory(&f->weights, model_bytes, model_size), GPUZIP_OK);
+    assert_int_equal(model_open(&f->m, &ops_cpu, f->ctx, f->weights), GPUZIP_OK);
+    return true;
+}
+
+static void fixture_close(fixture *f)
+{
+    model_close(f->m);
+    weights_close(f->weights);
+    ops_cpu.close(f->ctx);
+}
+
+static engine_config config_of(const fixture *f, int window, int hop, int update, bool scope,
+                               bool bayes)
+{
+    engine_config c = {.window = window,
+                       .hop = hop,
+                       .update_interval = update,
+                       .window_scope = scope,
+                       .escapes = 256,
+                       .vocab = TINY_VOCAB,
+                       .experts = bayes ? 2 : 1};
+    c.expert[0] = (engine_expert){GPUZIP_EXPERT_MODEL, f->m, bayes ? 40000 : 65536};
+    c.expert[1] = (engine_expert){GPUZIP_EXPERT_NAIVE_BAYES, NULL, 30000};
+    return c;
+}
+
+static void encode(const fixture *f, const engine_config *c, size_t n, uint32_t streams,
+                   engine_code *code)
+{
+    engine *e;
+    engine_costs costs = {0};
+    *code = (engine_code){.streams = container_fit_streams((uint32_t)n, streams)};
+    assert_int_equal(engine_open(&e, &ops_cpu, f->ctx, c), GPUZIP_OK);
+    assert_int_equal(engine_encode(e, text, n, code, &costs, NULL), GPUZIP_OK);
+    engine_close(e);
+}
+
+static void check_decodes(const fixture *f, const engine_config *c, size_t n,
+                          const engine_code *code)
+{
+    engine *e;
+    engine_costs costs = {0};
+    uint32_t *out = malloc(n * sizeof *out); /* exact, so that ASan sees one too far */
+    memset(out, 0xff, n * sizeof *out);
+    assert_int_equal(engine_open(&e, &ops_cpu, f->ctx, c), GPUZIP_OK);
+    assert_int_equal(engine_decode(e, out, n, code, &costs, NULL), GPUZIP_OK);
+    assert_memory_equal(out, text, n * sizeof *out);
+    engine_close(e);
+    free(out);
+}
+
+static void check_same_code(const engine_code *a, const engine_code *b)
+{
+    assert_int_equal(a->streams, b->streams);
+    for (uint32_t s = 0; s < a->streams; s++) {
+        assert_int_equal(a->stream[s].size, b->stream[s].size);
+        assert_memory_equal(a->stream[s].data, b->stream[s].data, a->stream[s].size);
+    }
+}
+
+/* ---- the forward pass ---------------------------------------------------- */
+
+/* Logits of TINY_CONTEXT positions in each of 3 slots, `chunk` rows of a slot a pass. */
+static void slots_logits(const fixture *f, int chunk, float *out)
+{
+    enum { SLOTS = 3 };
+    model_state *s;
+    int32_t token[SLOTS * TINY_CONTEXT], slot[SLOTS * TINY_CONTEXT], pos[SLOTS * TINY_CONTEXT];
+    const float *logits;
+    assert_int_equal(model_state_open(&s, f->m, SLOTS, TINY_CONTEXT, SLOTS * chunk, SLOTS * chunk),
+                     GPUZIP_OK);
+    for (int first = 0; first < TINY_CONTEXT; first += chunk) {
+        int rows = 0, n = TINY_CONTEXT - first < chunk ? TINY_CONTEXT - first : chunk;
+        for (int i = 0; i < SLOTS * n; i++, rows++) {
+            slot[rows] = SLOTS - 1 - i / n; /* not in the order of the slots */
+            pos[rows] = first + i % n;
+            token[rows] = (int32_t)(text[slot[rows] * TINY_CONTEXT + pos[rows]] % TINY_VOCAB);
+        }
+        ops_batch batch = {token, slot, pos, rows};
+        assert_int_equal(model_forward(s, &batch), GPUZIP_OK);
+        assert_int_equal(model_logits(s, 0, rows, &logits), GPUZIP_OK);
+        for (int r = 0; r < rows; r++)
+            memcpy(out + (size_t)(slot[r] * TINY_CONTEXT + pos[r]) * TINY_VOCAB,
+                   logits + (size_t)r * TINY_VOCAB, TINY_VOCAB * sizeof *out);
+    }
+    model_state_close(s);
+}
+
+#define SLOTS_BYTES ((size_t)3 * TINY_CONTEXT * TINY_VOCAB * sizeof(float))
+
+static void prefill_is_step_by_step(void **state)
+{
+    fixture f;
+    float *whole = malloc(SLOTS_BYTES), *cut = malloc(SLOTS_BYTES);
+    (void)state;
+    assert_true(fixture_open(&f, NULL, 2));
+    slots_logits(&f, TINY_CONTEXT, whole);
+    for (int chunk = 1; chunk < TINY_CONTEXT; chunk = chunk * 2 + 1) {
+        memset(cut, 0, SLOTS_BYTES);
+        slots_logits(&f, chunk, cut);
+        assert_memory_equal(cut, whole, SLOTS_BYTES);
+    }
+    fixture_close(&f);
+    free(whole);
+    free(cut);
+}
+
+static void forward_is_the_same_everywhere(void **state)
+{
+    fixture f;
+    float *plain = malloc(SLOTS_BYTES), *other = malloc(SLOTS_BYTES);
+    (void)state;
+    assert_true(fixture_open(&f, "c", 1));
+    slots_logits(&f, 16, plain);
+    fixture_close(&f);
+    for (size_t i = 0; i < ISAS; i++)
+        for (int threads = 1; threads <= 5; threads += threads) {
+            if (!fixture_open(&f, isa_names[i], threads == 4 ? 5 : threads))
+                continue;
+            slots_logits(&f, 16, other);
+            assert_memory_equal(other, plain, SLOTS_BYTES);
+            fixture_close(&f);
+        }
+    free(plain);
+    free(other);
+}
+
+/* ---- blocks -------------------------------------------------------------- */
+
+static void code_is_the_same_everywhere(void **state)
+{
+    fixture f;
+    engine_code plain, other;
+    (void)state;
+    assert_true(fixture_open(&f, "c", 1));
+    engine_config c = config_of(&f, 48, 20, 3, false, true);
+    encode(&f, &c, 1000, 7, &plain);
+    fixture_close(&f);
+    for (size_t i = 0; i < ISAS; i++)
+        for (int threads = 1; threads <= 5; threads += 2) {
+            if (!fixture_open(&f, isa_names[i], threads))
+                continue;
+            c = config_of(&f, 48, 20, 3, false, true);
+            encode(&f, &c, 1000, 7, &other);
+            check_same_code(&plain, &other);
+            check_decodes(&f, &c, 1000, &plain);
+            engine_code_free(&other);
+            fixture_close(&f);
+        }
+    engine_code_free(&plain);
+}
+
+/* Window, hop, streams and lengths in odd relations, with and without learning. */
+static void blocks_decode(void **state)
+{
+    static const struct {
+        size_t n;
+        uint32_t streams;
+        int window, hop, update;
+        bool scope, bayes;
+    } cases[] = {
+        {1, 1, 64, 64, 1, false, false},     {2, 2, 2, 1, 1, false, true},
+        {63, 1, 64, 32, 1, false, true},     {64, 1, 64, 64, 1, false, false},
+        {65, 1, 64, 64, 1, true, true},      {300, 1, 16, 1, 1, false, true},
+        {300, 3, 16, 15, 4, false, true},    {301, 3, 16, 16, 5, true, true},
+        {1000, 999, 64, 32, 1, false, true}, {1000, 13, 33, 7, 1000, false, true},
+        {1500, 700, 4, 2, 1, false, true}, /* more streams than rows a pass */
+        {2999, 1000, 2, 2, 2, false, true},  {3000, 64, 64, 32, 1, false, false},
+    };
+    fixture f;
+    (void)state;
+    assert_true(fixture_open(&f, NULL, 2));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        engine_code code;
+        engine_config c = config_of(&f, cases[i].window, cases[i].hop, cases[i].update,
+                                    cases[i].scope, cases[i].bayes);
+        encode(&f, &c, cases[i].n, cases[i].streams, &code);
+        check_decodes(&f, &c, cases[i].n, &code);
+        engine_code_free(&code);
+    }
+    fixture_close(&f);
+}
+
+/* An engine that coded other blocks before codes the next no differently. */
+static void blocks_are_independent(void **state)
+{
+    fixture f;
+    engine *e;
+    engine_costs costs = {0};
+    engine_code first = {.streams = 9}, again = {.streams = 9}, other = {.streams = 4};
+    (void)state;
+    assert_true(fixture_open(&f, NULL, 1));
+    engine_config c = config_of(&f, 32, 16, 2, false, true);
+    assert_int_equal(engine_open(&e, &ops_cpu, f.ctx, &c), GPUZIP_OK);
+    assert_int_equal(engine_encode(e, text, 900, &first, &costs, NULL), GPUZIP_OK);
+    assert_int_equal(engine_encode(e, text + 77, 400, &other, &costs, NULL), GPUZIP_OK);
+    assert_int_equal(engine_encode(e, text, 900, &again, &costs, NULL), GPUZIP_OK);
+    check_same_code(&first, &again);
+    engine_code_free(&first);
+    engine_code_free(&other);
+    engine_code_free(&again);
+    engine_close(e);
+    fixture_close(&f);
+}
+
+/* Bytes that no encoder wrote end in an error or in other tokens, never worse. */
+static void noise_decodes_to_something(void **state)
+{
+    fixture f;
+    engine *e;
+    engine_costs costs = {0};
+    uint8_t noise[64];
+    uint32_t out[100];
+    uint64_t random = 7;
+    (void)state;
+    assert_true(fixture_open(&f, NULL, 1));
+    engine_config c = config_of(&f, 32, 16, 2, false, true);
+    assert_int_equal(engine_open(&e, &ops_cpu, f.ctx, &c), GPUZIP_OK);
+    for (int trial = 0; trial < 50; trial++) {
+        container_stream stream[2] = {{noise, (size_t)trial}, {noise + 3, (size_t)trial / 2}};
+        engine_code code = {stream, 2, NULL};
+        for (size_t i = 0; i < sizeof noise; i++) {
+            random = random * 6364136223846793005u + 1442695040888963407u;
+            noise[i] = (uint8_t)(random >> 56);
+        }
+        gpuzip_status status = engine_decode(e, out, 100, &code, &costs, NULL);
+        assert_true(status == GPUZIP_OK || status == GPUZIP_ERR_CORRUPT);
+    }
+    engine_close(e);
+    fixture_close(&f);
+}
+
+static int cancel_at_once(void *context, size_t done, size_t steps)
+{
+    assert_true(done >= 1 && done <= steps);
+    *(int *)context += 1;
+    return 1;
+}
+
+static void progress_cancels(void **state)
+{
+    fixture f;
+    engine *e;
+    int calls = 0;
+    engine_costs costs = {0};
+    engine_code code = {.streams = 1};
+    engine_progress progress = {cancel_at_once, &calls};
+    (void)state;
+    assert_true(fixture_open(&f, NULL, 1));
+    engine_config c = config_of(&f, 16, 16, 1, false, false);
+    assert_int_equal(engine_open(&e, &ops_cpu, f.ctx, &c), GPUZIP_OK);
+    assert_int_equal(engine_encode(e, text, 100, &code, &costs, &progress), GPUZIP_ERR_CANCELLED);
+    assert_int_equal(calls, 1);
+    engine_close(e);
+    fixture_close(&f);
+}
+
+/* ---- set-up -------------------------------------------------------------- */
+
+/* Tokens as text has them: few of many, with repeats; now and then an escape. */
+static void make_text(void)
+{
+    uint64_t random = 3;
+    for (size_t i = 0; i < TOKENS_MAX; i++) {
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        uint32_t r = (uint32_t)(random >> 33);
+        text[i] = r % 50 == 0 ? TINY_VOCAB + r % 256 : i > 40 && r % 3 ? text[i - 40] : 3 + r % 200;
+    }
+}
+
+static int set_up(void **state)
+{
+    tiny_checkpoint tiny;
+    weights_error error;
+    weights_import_options options = {.weight_bits = 8, .name = "tiny"};
+    (void)state;
+    tiny_open(&tiny);
+    gpuzip_status status =
+        weights_import(&model_bytes, &model_size, tiny.model, &options, "blob", 4, 1, &error);
+    tiny_close(&tiny);
+    make_text();
+    return status == GPUZIP_OK ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    free(model_bytes);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(prefill_is_step_by_step),
+        cmocka_unit_test(forward_is_the_same_everywhere),
+        cmocka_unit_test(code_is_the_same_everywhere),
+        cmocka_unit_test(blocks_decode),
+        cmocka_unit_test(blocks_are_independent),
+        cmocka_unit_test(noise_decodes_to_something),
+        cmocka_unit_test(progress_cancels),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}

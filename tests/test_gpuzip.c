@@ -1,0 +1,325 @@
+/* test_gpuzip.c: the public API with a tiny model: any bytes round-trip, damage is found. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "gpuzip.h"
+#include "memory_io.h"
+#include "tiny_checkpoint.h"
+
+static tiny_checkpoint tiny;
+static gpuzip *gz;
+
+static gpuzip_status compress(const gpuzip_options *options, const void *data, size_t size,
+                              memory_io *io, gpuzip_stats *stats)
+{
+    *io = (memory_io){.in = data, .in_size = size, .portion = io->portion};
+    gpuzip_io callbacks = memory_callbacks(io);
+    return gpuzip_compress(gz, options, &callbacks, stats);
+}
+
+static gpuzip_status decompress(const void *data, size_t size, memory_io *io)
+{
+    *io = (memory_io){.in = data, .in_size = size, .portion = io->portion};
+    gpuzip_io callbacks = memory_callbacks(io);
+    return gpuzip_decompress(gz, &callbacks, NULL);
+}
+
+static void check_round_trip(const gpuzip_options *options, const void *data, size_t size)
+{
+    memory_io packed = {.portion = 1000}, unpacked = {.portion = 7};
+    gpuzip_stats stats;
+    assert_int_equal(compress(options, data, size, &packed, &stats), GPUZIP_OK);
+    assert_int_equal(stats.bytes_in, size);
+    assert_int_equal(stats.bytes_out, packed.out_size);
+    if (!options || !options->block_size)
+        assert_true(packed.out_size <= size + size / 1000 + 100);
+    assert_int_equal(decompress(packed.out, packed.out_size, &unpacked), GPUZIP_OK);
+    assert_int_equal(unpacked.out_size, size);
+    if (size)
+        assert_memory_equal(unpacked.out, data, size);
+    free(packed.out);
+    free(unpacked.out);
+}
+
+static uint8_t *noise(size_t size)
+{
+    uint8_t *data = malloc(size ? size : 1);
+    uint64_t random = size;
+    for (size_t i = 0; i < size; i++) {
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        data[i] = (uint8_t)(random >> 56);
+    }
+    return data;
+}
+
+/* Text that even the tiny model makes smaller, with Naive Bayes beside it. */
+static const gpuzip_options with_bayes = {
+    .window = 64,
+    .hop = 32,
+    .experts = 2,
+    .expert = {{GPUZIP_EXPERT_MODEL, 0, 0.01}, {GPUZIP_EXPERT_NAIVE_BAYES, 0, 1.0}}};
+
+static void any_bytes_round_trip(void **state)
+{
+    static const size_t sizes[] = {0, 1, 2, 3, 100, 5000};
+    static const char invalid[] = "a\xff\xfe\x80 \xc3(\xed\xa0\x80\xf4\x90\x80\x80\0\xe2\x96\x81 x";
+    static uint8_t zeros[5000];
+    (void)state;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        uint8_t *data = noise(sizes[i]);
+        check_round_trip(NULL, data, sizes[i]);
+        check_round_trip(&with_bayes, data, sizes[i]);
+        free(data);
+    }
+    check_round_trip(NULL, invalid, sizeof invalid);
+    check_round_trip(&with_bayes, invalid, sizeof invalid);
+    check_round_trip(&with_bayes, zeros, sizeof zeros);
+}
+
+static void every_level_and_block_size(void **state)
+{
+    static uint8_t text[6000];
+    (void)state;
+    for (size_t i = 0; i < sizeof text; i++)
+        text[i] = "the quick brown fox "[(i * i / 7) % 20];
+    for (int level = 0; level <= GPUZIP_LEVEL_MAX; level++) {
+        gpuzip_options options = {.level = level};
+        check_round_trip(&options, text, sizeof text);
+    }
+    for (size_t block = 1; block < sizeof text; block = block * 5 + 3) {
+        gpuzip_options options = with_bayes;
+        options.block_size = block;
+        options.streams = 3;
+        options.update_interval = 5;
+        check_round_trip(&options, text, block < 10 ? 100 : sizeof text);
+    }
+}
+
+static void wrong_options_are_refused(void **state)
+{
+    static const gpuzip_options wrong[] = {
+        {.level = 10},
+        {.level = -1},
+        {.window = 1},
+        {.window = 65}, /* more than the tiny model's context */
+        {.window = 16, .hop = 17},
+        {.window = 16, .hop = 8, .window_scope = true},
+        {.hop = -1},
+        {.block_size = GPUZIP_BLOCK_MAX + 1},
+        {.streams = -1},
+        {.update_interval = -1},
+        {.experts = 9},
+        {.experts = 1, .expert = {{GPUZIP_EXPERT_MODEL, 1, 1.0}}},
+        {.experts = 1, .expert = {{GPUZIP_EXPERT_MODEL, 0, -1.0}}},
+        {.experts = 1, .expert = {{GPUZIP_EXPERT_MODEL, 0, 16.0}}},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        memory_io io = {0};
+        assert_int_equal(compress(&wrong[i], "x", 1, &io, NULL), GPUZIP_ERR_ARGUMENT);
+        assert_true(gpuzip_error(gz)[0] != '\0');
+        assert_int_equal(io.out_size, 0);
+    }
+    gpuzip_options only_bayes = {.experts = 1, .expert = {{GPUZIP_EXPERT_NAIVE_BAYES, 0, 1.0}}};
+    memory_io io = {0};
+    assert_int_equal(compress(&only_bayes, "x", 1, &io, NULL), GPUZIP_ERR_UNSUPPORTED);
+}
+
+/* A coded block, a stored block; small, since every byte of it gets changed. */
+static void make_sample(memory_io *packed, uint8_t data[600])
+{
+    gpuzip_options options = with_bayes;
+    uint8_t *random = noise(300);
+    options.block_size = 300;
+    for (size_t i = 0; i < 300; i++)
+        data[i] = "aabbab"[i * i % 6];
+    memcpy(data + 300, random, 300);
+    free(random);
+    assert_int_equal(compress(&options, data, 600, packed, NULL), GPUZIP_OK);
+}
+
+static void every_changed_byte_is_found(void **state)
+{
+    uint8_t data[600];
+    memory_io packed = {0};
+    (void)state;
+    make_sample(&packed, data);
+    for (size_t i = 0; i < packed.out_size; i++)
+        for (int change = 1; change < 256; change += change < 128 ? change : 127) {
+            memory_io io = {0};
+            packed.out[i] ^= (uint8_t)change;
+            assert_int_not_equal(decompress(packed.out, packed.out_size, &io), GPUZIP_OK);
+            assert_true(gpuzip_error(gz)[0] != '\0');
+            /* what was written is a beginning of the original */
+            assert_true(io.out_size <= sizeof data);
+            if (io.out_size)
+                assert_memory_equal(io.out, data, io.out_size);
+            packed.out[i] ^= (uint8_t)change;
+            free(io.out);
+        }
+    free(packed.out);
+}
+
+static void every_truncation_is_found(void **state)
+{
+    uint8_t data[600];
+    memory_io packed = {0};
+    (void)state;
+    make_sample(&packed, data);
+    for (size_t size = 0; size < packed.out_size; size++) {
+        memory_io io = {0};
+        uint8_t *part = malloc(size ? size : 1); /* exact, for ASan */
+        memcpy(part, packed.out, size);
+        assert_int_not_equal(decompress(part, size, &io), GPUZIP_OK);
+        free(part);
+        free(io.out);
+    }
+    free(packed.out);
+}
+
+static void what_follows_must_be_a_frame(void **state)
+{
+    uint8_t data[600];
+    memory_io packed = {0}, io = {0};
+    (void)state;
+    make_sample(&packed, data);
+    uint8_t *twice = malloc(2 * packed.out_size);
+    memcpy(twice, packed.out, packed.out_size);
+    for (size_t extra = 1; extra < 40; extra++) {
+        memset(twice + packed.out_size, extra % 2 ? 0 : 'x', extra);
+        assert_int_equal(decompress(twice, packed.out_size + extra, &io), GPUZIP_ERR_CORRUPT);
+        free(io.out);
+        io = (memory_io){0};
+    }
+    memcpy(twice + packed.out_size, packed.out, packed.out_size);
+    assert_int_equal(decompress(twice, 2 * packed.out_size, &io), GPUZIP_OK);
+    assert_int_equal(io.out_size, 2 * sizeof data);
+    assert_memory_equal(io.out, data, sizeof data);
+    assert_memory_equal(io.out + sizeof data, data, sizeof data);
+    free(twice);
+    free(io.out);
+    free(packed.out);
+}
+
+static void a_list_needs_no_model(void **state)
+{
+    uint8_t data[600];
+    memory_io packed = {0};
+    gpuzip *bare;
+    gpuzip_info info;
+    (void)state;
+    make_sample(&packed, data);
+    assert_int_equal(gpuzip_open(&bare, GPUZIP_DEVICE_CPU, 1), GPUZIP_OK);
+    memory_io io = {.in = packed.out, .in_size = packed.out_size, .portion = 11};
+    gpuzip_io callbacks = memory_callbacks(&io);
+    assert_int_equal(gpuzip_peek(bare, &callbacks, &info), GPUZIP_OK);
+    assert_int_equal(info.size, sizeof data);
+    assert_int_equal(info.compressed_size, packed.out_size);
+    assert_int_equal(info.blocks, 2);
+    assert_int_equal(info.stored_blocks, 1);
+    assert_int_equal(info.experts, 2);
+    assert_int_equal(info.window, 64);
+    assert_false(info.model_known);
+    io.in_pos = 0;
+    assert_int_equal(gpuzip_decompress(bare, &callbacks, NULL), GPUZIP_ERR_MODEL);
+    assert_non_null(strstr(gpuzip_error(bare), "--model"));
+    gpuzip_close(bare);
+    free(io.out);
+    free(packed.out);
+}
+
+static void memory_is_bounded(void **state)
+{
+    static uint8_t text[4000];
+    memory_io packed = {0}, io = {0};
+    gpuzip_options options = with_bayes;
+    (void)state;
+    options.streams = 1000;
+    memset(text, 'a', sizeof text);
+    assert_int_equal(compress(&options, text, sizeof text, &packed, NULL), GPUZIP_OK);
+    gpuzip_set_memory_limit(gz, 1 << 20);
+    assert_int_equal(decompress(packed.out, packed.out_size, &io), GPUZIP_ERR_MEMORY);
+    free(packed.out);
+    /* a compressor under the same limit makes what a decompressor under it can read */
+    gpuzip_set_memory_limit(gz, 8 << 20);
+    check_round_trip(&options, text, sizeof text);
+    gpuzip_set_memory_limit(gz, (uint64_t)4 << 30);
+}
+
+static void callbacks_cancel_and_fail(void **state)
+{
+    static uint8_t text[4000];
+    memory_io io = {.in = text, .in_size = sizeof text, .cancel_after = 3};
+    gpuzip_io callbacks = memory_callbacks(&io);
+    (void)state;
+    memset(text, 'a', sizeof text);
+    assert_int_equal(gpuzip_compress(gz, &with_bayes, &callbacks, NULL), GPUZIP_ERR_CANCELLED);
+    assert_int_equal(io.told, 3);
+    free(io.out);
+}
+
+/* A model file works as its checkpoint does, and is the same whenever it is made. */
+static void model_files_are_reproducible(void **state)
+{
+    char path[128];
+    int first = -1, second = -1;
+    gpuzip_model_info a, b;
+    (void)state;
+    snprintf(path, sizeof path, "%s/tiny.gpzm", tiny.folder);
+    assert_int_equal(gpuzip_import_model(gz, tiny.model, path, NULL), GPUZIP_OK);
+    assert_int_equal(gpuzip_add_model(gz, path, &first), GPUZIP_OK);
+    assert_int_equal(gpuzip_add_model(gz, tiny.model, &second), GPUZIP_OK);
+    assert_int_equal(gpuzip_get_model_info(gz, first, &a), GPUZIP_OK);
+    assert_int_equal(gpuzip_get_model_info(gz, second, &b), GPUZIP_OK);
+    assert_memory_equal(a.id, b.id, sizeof a.id);
+    assert_int_equal(a.dim, TINY_DIM);
+    assert_int_equal(a.vocab, TINY_VOCAB);
+    assert_int_equal(gpuzip_get_model_info(gz, 99, &a), GPUZIP_ERR_ARGUMENT);
+    assert_int_equal(gpuzip_import_model(gz, path, path, NULL), GPUZIP_ERR_ARGUMENT);
+    unlink(path);
+    assert_int_equal(gpuzip_add_model(gz, path, NULL), GPUZIP_ERR_IO);
+    assert_non_null(strstr(gpuzip_error(gz), path));
+}
+
+static void the_product_of_two_models(void **state)
+{
+    static const gpuzip_options both = {.experts = 3,
+                                        .expert = {{GPUZIP_EXPERT_MODEL, 0, 0.5},
+                                                   {GPUZIP_EXPERT_MODEL, 1, 0.25},
+                                                   {GPUZIP_EXPERT_NAIVE_BAYES, 0, 0.7}}};
+    (void)state;
+    check_round_trip(&both, "to be or not to be, that is the question", 40);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    tiny_open(&tiny);
+    if (gpuzip_open(&gz, GPUZIP_DEVICE_CPU, 2) != GPUZIP_OK)
+        return -1;
+    return gpuzip_add_model(gz, tiny.model, NULL) == GPUZIP_OK ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    gpuzip_close(gz);
+    tiny_close(&tiny);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(any_bytes_round_trip),      cmocka_unit_test(every_level_and_block_size),
+        cmocka_unit_test(wrong_options_are_refused), cmocka_unit_test(every_changed_byte_is_found),
+        cmocka_unit_test(every_truncation_is_found), cmocka_unit_test(what_follows_must_be_a_frame),
+        cmocka_unit_test(a_list_needs_no_model),     cmocka_unit_test(memory_is_bounded),
+        cmocka_unit_test(callbacks_cancel_and_fail), cmocka_unit_test(model_files_are_reproducible),
+        cmocka_unit_test(the_product_of_two_models),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
