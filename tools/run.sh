@@ -73,7 +73,7 @@ measure() {
     cmp "$file" "$folder/back" || die "$1 did not give the same bytes back"
     wc -c <"$folder/small" | awk -v name="$1" -v size="$size" \
         -v a="$begun" -v b="$between" -v c="$ended" \
-        '{ printf "%-14s %12d %10.4f %11.2f s %11.2f s\n", name, $1, size > 0 ? 8 * $1 / size : 0, b - a, c - b }'
+        '{ printf "%-14s %12d %10.4f %11.2f s %11.2f s\n", name, $1, (size ? 8 * $1 / size : 0), b - a, c - b }'
 }
 
 [ -f "$file" ] || die "$file: no such file"
