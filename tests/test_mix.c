@@ -428,7 +428,8 @@ static void fill_extreme(float *x, int vocab, extreme kind)
 static void mix_extremes(void **state)
 {
     (void)state;
-    const uint32_t alpha[][2] = {{65536, 0}, {30000, 0}, {65536, 70000}};
+    /* A small alpha shows the clamp of l; otherwise that of d hides it. */
+    const uint32_t alpha[][2] = {{65536, 0}, {1000, 0}, {65536, 70000}};
     test_levels levels = levels_open();
     for (int kind = 0; kind < EXTREMES; kind++)
         for (int a = 0; a < 3; a++) {
@@ -436,6 +437,10 @@ static void mix_extremes(void **state)
             fill_extreme(f.logits[0], 4097, (extreme)kind);
             uint32_t *want = cdf_of(levels.context[0], &f.mix, 1);
             check_distribution(want, symbols_of(&f.mix));
+            uint32_t *formula = test_array(symbols_of(&f.mix) + 1, sizeof *formula);
+            reference_cdf(&f.mix, 0, formula);
+            assert_memory_equal(want, formula, (symbols_of(&f.mix) + 1) * sizeof *want);
+            free(formula);
             for (int level = 1; level < levels.count; level++) {
                 uint32_t *got = cdf_of(levels.context[level], &f.mix, 1);
                 assert_memory_equal(got, want, (symbols_of(&f.mix) + 1) * sizeof *got);

@@ -299,6 +299,24 @@ static void norm_oracle(void **state)
     }
 }
 
+/* A deviation a millionth of the mean: there the mean's own rounding to an integer,
+ * c in ops.h, decides the variance. */
+static void norm_small_variance(void **state)
+{
+    ops_context *ctx = *state;
+    inputs in = inputs_new(64, 8);
+    outputs out = outputs_new(1, 64);
+    for (int i = 0; i < 64; i++)
+        in.x[i] = 0x1p20f + (i % 4 == 0);
+    run_rows(ctx, NORM_LAYER, 15, Y_APART, &in, 0, 1, &out);
+    for (int i = 0; i < 64; i++) {
+        double want = ((i % 4 == 0) - 0.25) / sqrt(0.1875 + (double)EPS) * (double)in.gain[i];
+        assert_true(fabs((double)(out.y[i] - in.bias[i]) - want) <= 1e-6);
+    }
+    outputs_free(&out);
+    inputs_free(&in);
+}
+
 static double activation(operation op, const float *x, int dim, int i)
 {
     double v = x[i];
@@ -493,7 +511,7 @@ int main(void)
         cmocka_unit_test(embed_oracle),    cmocka_unit_test(norm_oracle),
         cmocka_unit_test(quantize_oracle), cmocka_unit_test(rows_n_times_one),
         cmocka_unit_test(norm_placements), cmocka_unit_test(rows_isa),
-        cmocka_unit_test(norm_extremes),
+        cmocka_unit_test(norm_extremes),   cmocka_unit_test(norm_small_variance),
     };
     return cmocka_run_group_tests(tests, open_default, close_default);
 }
