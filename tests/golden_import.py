@@ -272,8 +272,8 @@ def seeds(folder):
             ("wpoe", wpoe, wpoe_config, "F16", 2)]
     files = {n: b"\2" + json.dumps(c).encode() + b"\0" + safetensors(t, dtype, width)
              for n, t, c, dtype, width in both}
-    files["llama2c"] = b"\0" + struct.pack("<7i", 4, 6, 1, 2, 1, 5, 3) + floats([0.5] * 168)
-    files["llmc"] = b"\1" + struct.pack("<8i", 20240326, 3, 3, 5, 1, 2, 4, 8) + bytes(992 + 4 * 316)
+    files["llama2c"] = b"\0" + struct.pack("<7i", 4, 6, 1, 2, 1, 5, 3) + floats([0.5] * 158)
+    files["llmc"] = b"\1" + struct.pack("<8i", 20240326, 3, 3, 5, 1, 2, 4, 8) + bytes(992 + 4 * 296)
     Path(folder).mkdir(exist_ok=True)
     for name, data in files.items():
         (Path(folder) / name).write_bytes(data)

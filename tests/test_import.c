@@ -470,7 +470,8 @@ static void rope_oracle(void **state)
 
 /* ---- refusals ------------------------------------------------------------ */
 
-/* Changes the config.json of import_NAME (or, with a tensor, its header entry). */
+/* Changes the config.json of import_NAME; or, with a tensor, its header entry; or, where the
+ * key is "data", the bits of its first number. */
 typedef struct {
     const char *folder, *tensor, *key;
     const char *value; /* JSON, in an array; NULL: removes the key */
@@ -490,7 +491,8 @@ static void apply(json_t *object, const change *ch)
     json_decref(array);
 }
 
-static gpuzip_status import_changed(const change *ch, weights_error *error)
+/* *context: of the model, if there is one. */
+static gpuzip_status import_changed(const change *ch, weights_error *error, int *context)
 {
     size_t config_size, size[2], out_size;
     uint8_t *config_text = read_file(ch->folder, "config.json", &config_size), *file[2] = {NULL};
@@ -512,7 +514,14 @@ static gpuzip_status import_changed(const change *ch, weights_error *error)
             json_object_set_new(shard_of, name, json_integer(i));
     }
     json_t *entry = json_object_get(shard[0].header, ch->tensor ? ch->tensor : "");
-    apply(ch->tensor ? entry : config, ch);
+    if (strcmp(ch->key, "data") == 0) {
+        safetensors_tensor t;
+        uint32_t bits = (uint32_t)strtoul(ch->value, NULL, 16);
+        assert_int_equal(safetensors_find(&shard[0], ch->tensor, &t), GPUZIP_OK);
+        memcpy((uint8_t *)t.data, &bits, sizeof bits);
+    } else {
+        apply(ch->tensor ? entry : config, ch);
+    }
 
     import_shards shards = {shard, two + 1, shard_of};
     import_checkpoint c = {0};
@@ -522,6 +531,12 @@ static gpuzip_status import_changed(const change *ch, weights_error *error)
     if (status == GPUZIP_OK)
         status =
             import_build(&data, &out_size, &c, &(weights_import_options){0}, NULL, 0, 0, error);
+    if (status == GPUZIP_OK) {
+        weights_model *m;
+        assert_int_equal(weights_open_memory(&m, data, out_size), GPUZIP_OK);
+        *context = m->config.context;
+        weights_close(m);
+    }
     free(data);
     free(c.layer);
     json_decref(shard_of);
@@ -537,6 +552,7 @@ static gpuzip_status import_changed(const change *ch, weights_error *error)
 #define GPT2  "import_gpt2", NULL
 #define LLAMA "import_llama", NULL
 #define WTE   "import_gpt2", "transformer.wte.weight"
+#define LN    "import_gpt2", "transformer.h.0.ln_1.weight"
 #define FC    "import_gpt2", "transformer.h.0.mlp.c_fc.weight"
 
 static void changed_checkpoints(void **state)
@@ -584,6 +600,13 @@ static void changed_checkpoints(void **state)
         {WTE, "data_offsets", "[[9223372036854772735, 9223372036854775807]]", GPUZIP_ERR_CORRUPT,
          "malformed"},
         {WTE, "data_offsets", "[[0]]", GPUZIP_ERR_CORRUPT, "malformed"},
+        {WTE, "data", "7fc00000", GPUZIP_ERR_CORRUPT, "embedding, row 0: a weight is NaN"},
+        {FC, "data", "ff800000", GPUZIP_ERR_CORRUPT, "layer 0, MLP up, row 0"},
+        {FC, "data", "47fe0000", GPUZIP_OK, ""}, /* 130048, the largest with 15 bits */
+        {FC, "data", "47fe0100", GPUZIP_ERR_UNSUPPORTED, "weights up to 130050"},
+        {LN, "data", "44800000", GPUZIP_OK, ""}, /* 1024 */
+        {LN, "data", "c4800001", GPUZIP_ERR_UNSUPPORTED, "gain of norm 1: holds -1024"},
+        {LN, "data", "7fc00000", GPUZIP_ERR_UNSUPPORTED, "holds nan"},
         {FC, "shape", "[[64, 16]]", GPUZIP_ERR_CORRUPT, "[16][64]"},
         {LLAMA, "hidden_act", "[\"gelu\"]", GPUZIP_ERR_UNSUPPORTED, "silu"},
         {LLAMA, "model_type", "[\"mistral\"]", GPUZIP_OK, ""},
@@ -606,11 +629,33 @@ static void changed_checkpoints(void **state)
         {LLAMA, "partial_rotary_factor", "[0.5]", GPUZIP_ERR_UNSUPPORTED, "partial"},
     };
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        int context;
         weights_error error;
-        gpuzip_status status = import_changed(&changes[i], &error);
+        gpuzip_status status = import_changed(&changes[i], &error, &context);
         if (status != changes[i].expected || !strstr(error.text, changes[i].says))
             fail_msg("%s %s = %s: status %d, \"%s\"", changes[i].folder, changes[i].key,
                      changes[i].value ? changes[i].value : "nothing", (int)status, error.text);
+    }
+}
+
+/* A model keeps what positions it may, up to the sliding window and the default. */
+static void kept_context(void **state)
+{
+    (void)state;
+    static const struct {
+        change change;
+        int context;
+    } kept[] = {
+        {{LLAMA, "sliding_window", "[16]", GPUZIP_OK, ""}, 16},
+        {{LLAMA, "sliding_window", "[null]", GPUZIP_OK, ""}, 64},
+        {{LLAMA, "sliding_window", "[4096]", GPUZIP_OK, ""}, 64},
+        {{LLAMA, "max_position_embeddings", "[131072]", GPUZIP_OK, ""}, 8192},
+    };
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
+        int context = 0;
+        weights_error error;
+        assert_int_equal(import_changed(&kept[i].change, &error, &context), GPUZIP_OK);
+        assert_int_equal(context, kept[i].context);
     }
 }
 
@@ -862,9 +907,9 @@ int main(void)
         cmocka_unit_test(half_conversions),    cmocka_unit_test(gpt2_values),
         cmocka_unit_test(llama2c_values),      cmocka_unit_test(llmc_values),
         cmocka_unit_test(rope_oracle),         cmocka_unit_test(changed_checkpoints),
-        cmocka_unit_test(overlapping_tensors), cmocka_unit_test(safetensors_headers),
-        cmocka_unit_test(refused_paths),       cmocka_unit_test(options_count),
-        cmocka_unit_test(real_checkpoints),
+        cmocka_unit_test(overlapping_tensors), cmocka_unit_test(kept_context),
+        cmocka_unit_test(safetensors_headers), cmocka_unit_test(refused_paths),
+        cmocka_unit_test(options_count),       cmocka_unit_test(real_checkpoints),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

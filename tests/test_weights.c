@@ -274,6 +274,32 @@ static void header_bounds(void **state)
     free(data);
 }
 
+/* How fields must agree, whatever size the file has. */
+static void header_agreement(void **state)
+{
+    (void)state;
+    size_t size;
+    uint32_t flags;
+    uint8_t *data = make_model(&size, 8);
+    weights_model m = {0};
+    assert_int_equal(format_read_header(&m, &flags, data, size), GPUZIP_OK);
+    static const struct {
+        int heads, kv_heads, head_dim;
+        bool valid;
+    } shapes[] = {
+        {6, 3, 2, true},      {6, 6, 2, true},     {6, 4, 2, false},     {2, 4, 2, false},
+        {2, 1, 256, true},    {2, 1, 258, false},  {2, 1, 3, false},     {256, 1, 256, true},
+        {257, 1, 256, false}, {32768, 1, 2, true}, {32769, 1, 2, false}, {65536, 1, 2, false},
+    };
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        m.config.heads = shapes[i].heads;
+        m.config.kv_heads = shapes[i].kv_heads;
+        m.config.head_dim = shapes[i].head_dim;
+        assert_int_equal(format_config_valid(&m, flags), shapes[i].valid);
+    }
+    free(data);
+}
+
 /* Puts a value where a pointer of the opened model points, and opens again. */
 static gpuzip_status open_with(uint8_t *data, size_t size, const void *where, const void *value,
                                size_t width)
@@ -401,10 +427,11 @@ static void test_vectors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(round_trip),     cmocka_unit_test(write_failures),
-        cmocka_unit_test(every_cut),      cmocka_unit_test(every_bit),
-        cmocka_unit_test(header_bounds),  cmocka_unit_test(tensor_bounds),
-        cmocka_unit_test(overflow_bound), cmocka_unit_test(test_vectors),
+        cmocka_unit_test(round_trip),    cmocka_unit_test(write_failures),
+        cmocka_unit_test(every_cut),     cmocka_unit_test(every_bit),
+        cmocka_unit_test(header_bounds), cmocka_unit_test(header_agreement),
+        cmocka_unit_test(tensor_bounds), cmocka_unit_test(overflow_bound),
+        cmocka_unit_test(test_vectors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
