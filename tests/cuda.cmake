@@ -18,6 +18,14 @@ if(CMAKE_CXX_COMPILER)
         set_tests_properties(${name} PROPERTIES TIMEOUT 900 ENVIRONMENT
             "GPUZIP_EMULATOR_SEED=${seed};GPUZIP_EMULATOR_CAPABILITY=${capability}")
     endforeach()
+
+    add_test(NAME test_cuda_mutations
+             COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/test_cuda_mutations.sh ${CMAKE_CXX_COMPILER}
+                     ${PROJECT_SOURCE_DIR} ${CMAKE_CURRENT_BINARY_DIR}/mutations
+                     $<TARGET_OBJECTS:test_cuda_emulated> $<TARGET_FILE:gpuzip_cuda_emulated>
+                     $<TARGET_FILE:gpuzip_kernels> -lcmocka -lgomp -lm
+             COMMAND_EXPAND_LISTS)
+    set_tests_properties(test_cuda_mutations PROPERTIES TIMEOUT 1800)
 endif()
 
 if(TARGET gpuzip_cuda)

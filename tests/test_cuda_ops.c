@@ -4,9 +4,9 @@
  * is none, failed there under GPUZIP_REQUIRE_GPU), and with the emulator of
  * tests/emulator, where each run shuffles the threads by another seed.
  */
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

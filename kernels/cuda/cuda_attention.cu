@@ -59,8 +59,9 @@ static __device__ __forceinline__ void dot16(int acc[3], int4 q_hi, int4 q_lo, i
 /* Scores of positions first .. first + count - 1 into s->at; head0 is the index of
  * position 0. Returns, to the lanes that saw them, maxima in max[]. */
 template <int QUERIES>
-static __device__ void score_chunk(attention_shared<QUERIES> *s, const attention_args *p,
-                                   size_t head0, int first, int count, float max[QUERIES])
+static __device__ __forceinline__ void score_chunk(attention_shared<QUERIES> *s,
+                                                   const attention_args *p, size_t head0, int first,
+                                                   int count, float max[QUERIES])
 {
     const struct ops_kv *kv = &p->kv;
     int part = threadIdx.x % KEY_LANES;
@@ -99,9 +100,10 @@ static __device__ void score_chunk(attention_shared<QUERIES> *s, const attention
 
 /* Turns the scores of a chunk into weights; adds to denominator[]. */
 template <int QUERIES>
-static __device__ void weigh_chunk(attention_shared<QUERIES> *s, const attention_args *p,
-                                   size_t head0, int first, int count, float inv,
-                                   long long denominator[QUERIES])
+static __device__ __forceinline__ void weigh_chunk(attention_shared<QUERIES> *s,
+                                                   const attention_args *p, size_t head0, int first,
+                                                   int count, float inv,
+                                                   long long denominator[QUERIES])
 {
     for (int j = threadIdx.x; j < count; j += THREADS) {
         float v_scale = p->kv.v_scale[head0 + first + j];
@@ -118,8 +120,9 @@ static __device__ void weigh_chunk(attention_shared<QUERIES> *s, const attention
  * 2 lane, 2 lane + 1 of each 64 (so head_dim <= 64 * STEPS); a warp takes every
  * eighth position. */
 template <int QUERIES, int STEPS>
-static __device__ void sum_chunk(attention_shared<QUERIES> *s, const attention_args *p,
-                                 size_t head0, int first, int count)
+static __device__ __forceinline__ void sum_chunk(attention_shared<QUERIES> *s,
+                                                 const attention_args *p, size_t head0, int first,
+                                                 int count)
 {
     const struct ops_kv *kv = &p->kv;
     int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
@@ -165,8 +168,9 @@ static __device__ void sum_chunk(attention_shared<QUERIES> *s, const attention_a
 
 /* Fills in the queries of heads first_head .. + queries - 1; heads beyond are zero. */
 template <int QUERIES>
-static __device__ void load_queries(attention_shared<QUERIES> *s, const attention_args *p, int row,
-                                    int first_head, int queries)
+static __device__ __forceinline__ void load_queries(attention_shared<QUERIES> *s,
+                                                    const attention_args *p, int row,
+                                                    int first_head, int queries)
 {
     int head_dim = p->kv.head_dim, pitch = p->kv.pitch;
     for (int at = threadIdx.x; at < QUERIES * pitch; at += THREADS) {
@@ -188,7 +192,7 @@ static __device__ void load_queries(attention_shared<QUERIES> *s, const attentio
 
 /* Block x takes a row, block y one of the tiles that a KV head's queries make. */
 template <int QUERIES, int STEPS>
-static __global__ void __launch_bounds__(THREADS) attention_kernel(attention_args p)
+static __global__ void __launch_bounds__(THREADS, 2) attention_kernel(attention_args p)
 {
     DYNAMIC_SHARED(shared);
     attention_shared<QUERIES> *s = (attention_shared<QUERIES> *)shared;
@@ -207,33 +211,32 @@ static __global__ void __launch_bounds__(THREADS) attention_kernel(attention_arg
     vmax = block_max(vmax, (float *)s->scratch);
     float inv = vmax < TINY ? 0.0f : (float)OPS_Q15_MAX / vmax;
 
-#pragma unroll
-    for (int i = 0; i < QUERIES; i++)
-        max[i] = -INFINITY;
-    for (int first = 0; first < count; first += CHUNK)
-        score_chunk<QUERIES>(s, &p, head0, first, min(CHUNK, count - first), max);
-#pragma unroll
-    for (int i = 0; i < QUERIES; i++) {
-        float all = block_max(max[i], (float *)s->scratch);
-        if (threadIdx.x == 0)
-            s->max[i] = all;
-    }
-    __syncthreads();
-
     long long denominator[QUERIES];
 #pragma unroll
-    for (int i = 0; i < QUERIES; i++)
+    for (int i = 0; i < QUERIES; i++) {
         denominator[i] = 0;
-    for (int first = 0; first < count; first += CHUNK) {
-        int n = min(CHUNK, count - first);
-        if (count > CHUNK) {
-            __syncthreads(); /* the chunk before has been summed */
-            score_chunk<QUERIES>(s, &p, head0, first, n, max);
-            __syncthreads();
+        max[i] = -INFINITY;
+    }
+    for (int pass = 0; pass < 2; pass++) {
+        for (int first = 0; first < count; first += CHUNK) {
+            int n = min(CHUNK, count - first);
+            if (pass == 0 || count > CHUNK) {
+                __syncthreads(); /* the chunk before has been summed */
+                score_chunk<QUERIES>(s, &p, head0, first, n, max);
+                __syncthreads();
+            }
+            if (pass == 1) {
+                weigh_chunk<QUERIES>(s, &p, head0, first, n, inv, denominator);
+                __syncthreads();
+                sum_chunk<QUERIES, STEPS>(s, &p, head0, first, n);
+            }
         }
-        weigh_chunk<QUERIES>(s, &p, head0, first, n, inv, denominator);
+        for (int i = 0; i < QUERIES && pass == 0; i++) {
+            float all = block_max(max[i], (float *)s->scratch);
+            if (threadIdx.x == 0)
+                s->max[i] = all;
+        }
         __syncthreads();
-        sum_chunk<QUERIES, STEPS>(s, &p, head0, first, n);
     }
 #pragma unroll
     for (int i = 0; i < QUERIES; i++) {

@@ -21,6 +21,7 @@
 #define TILE_N    128 /* columns a block */
 #define CHUNKS    (TILE_K / 16)
 #define N_FRAGS   4  /* 8-column fragments a warp: 4 warps side by side */
+#define WARP_N    32 /* columns of a warp */
 #define SMALL_MAX 16 /* rows of linear_small_kernel; also its columns a block */
 
 struct ops_matrix {
@@ -76,14 +77,30 @@ static __device__ __forceinline__ void load_tile(int8_t *tile, const int8_t *pla
     }
 }
 
+/* Begins to copy step `step` of K to its stage: the planes of A, then those of W. */
+template <int A_PLANES, int W_PLANES, int M_FRAGS>
+static __device__ __forceinline__ void load_stage(const linear_args *p, unsigned char *shared,
+                                                  int step, int first_row, int first_column)
+{
+    const int a_bytes = M_FRAGS * 32 * TILE_K, w_bytes = TILE_N * TILE_K;
+    int8_t *tile = (int8_t *)shared + step % p->stages * (A_PLANES * a_bytes + W_PLANES * w_bytes);
+    for (int pa = 0; pa < A_PLANES; pa++, tile += a_bytes)
+        load_tile(tile, p->a[pa], M_FRAGS * 32, first_row, p->rows, p->pitch, step * TILE_K);
+    for (int pw = 0; pw < W_PLANES; pw++, tile += w_bytes)
+        load_tile(tile, p->w[pw], TILE_N, first_column, first_column + TILE_N, p->pitch,
+                  step * TILE_K);
+}
+
 /* Adds the products of one stage: for each k32 half, all fragments of W stay in
  * registers while those of A pass by. */
 template <int A_PLANES, int W_PLANES, int M_FRAGS>
 static __device__ __forceinline__ void multiply_stage(
-    int acc[A_PLANES + W_PLANES - 1][M_FRAGS][N_FRAGS][4], const int8_t *a_tile,
-    const int8_t *w_tile, int warp_row, int warp_column)
+    int acc[A_PLANES + W_PLANES - 1][M_FRAGS][N_FRAGS][4], const int8_t *a_tile, int warp_row,
+    int warp_column)
 {
+    const int8_t *w_tile = a_tile + A_PLANES * M_FRAGS * 32 * TILE_K;
     int lane = threadIdx.x & 31, matrix = lane >> 3, i = lane & 7;
+#pragma unroll 1
     for (int half = 0; half < 2; half++) {
         unsigned w[W_PLANES][N_FRAGS][2], a[4];
 #pragma unroll
@@ -113,16 +130,45 @@ static __device__ __forceinline__ void multiply_stage(
     }
 }
 
+/* Stores the 16 rows of fragment mf of a warp, by way of staged[sets][16][WARP_N] in
+ * shared memory: so a lane has one column, and the warp writes whole lines. */
+template <int SETS, int M_FRAGS>
+static __device__ __forceinline__ void store_rows(const linear_args *p,
+                                                  const int acc[SETS][M_FRAGS][N_FRAGS][4], int mf,
+                                                  int *staged, int first_row, int first_column)
+{
+    int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3, column = first_column + lane;
+    __syncwarp(); /* the fragment before has been read */
+#pragma unroll
+    for (int i = 0; i < SETS * N_FRAGS * 4; i++) {
+        int s = i / (N_FRAGS * 4), nf = i / 4 % N_FRAGS, row = g + (i >> 1 & 1) * 8;
+        /* Rows would fall on the same banks; exchanging columns spreads them. */
+        int at = (nf * 8 + t * 2 + (i & 1)) ^ ((row & 3) * 8);
+        staged[(s * 16 + row) * WARP_N + at] = acc[s][mf][nf][i % 4];
+    }
+    __syncwarp();
+    if (column >= p->n)
+        return;
+#pragma unroll 4
+    for (int row = 0; row < min(16, p->rows - first_row); row++) {
+        long long sum = 0;
+#pragma unroll
+        for (int s = 0; s < SETS; s++)
+            sum = sum * 128 + staged[(s * 16 + row) * WARP_N + (lane ^ ((row & 3) * 8))];
+        store(p, first_row + row, column, sum);
+    }
+}
+
 /* A block: M_FRAGS * 32 rows by TILE_N columns; a warp: M_FRAGS * 16 by 32. */
 template <int A_PLANES, int W_PLANES, int M_FRAGS>
 static __global__ void __launch_bounds__(THREADS) linear_kernel(linear_args p)
 {
-    const int sets = A_PLANES + W_PLANES - 1, tile_rows = M_FRAGS * 32;
-    const int a_bytes = A_PLANES * tile_rows * TILE_K, w_bytes = W_PLANES * TILE_N * TILE_K;
+    const int sets = A_PLANES + W_PLANES - 1;
+    const int stage_bytes = (A_PLANES * M_FRAGS * 32 + W_PLANES * TILE_N) * TILE_K;
     DYNAMIC_SHARED(shared);
-    int first_row = blockIdx.y * tile_rows, first_column = blockIdx.x * TILE_N;
-    int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
-    int warp_row = (warp & 1) * M_FRAGS * 16, warp_column = (warp >> 1) * N_FRAGS * 8;
+    int first_row = blockIdx.y * M_FRAGS * 32, first_column = blockIdx.x * TILE_N;
+    int warp = threadIdx.x >> 5;
+    int warp_row = (warp & 1) * M_FRAGS * 16, warp_column = (warp >> 1) * WARP_N;
     int steps = p.pitch / TILE_K;
     int acc[sets][M_FRAGS][N_FRAGS][4];
 #pragma unroll
@@ -131,50 +177,34 @@ static __global__ void __launch_bounds__(THREADS) linear_kernel(linear_args p)
         for (int i = 0; i < M_FRAGS * N_FRAGS * 4; i++)
             acc[s][i / (N_FRAGS * 4)][i / 4 % N_FRAGS][i % 4] = 0;
 
-    /* Step `loaded` goes to stage loaded % stages, stages - 1 steps ahead. */
-    for (int step = 1 - p.stages, loaded = 0; step < steps; step++, loaded++) {
-        if (step >= 0) {
-            if (p.stages == 2)
-                cp_async_wait<0>();
-            else
-                cp_async_wait<1>();
-            /* This step's copies are there, and all are done with the step before. */
-            __syncthreads();
-        }
-        if (loaded < steps) {
-            int8_t *a_tile = (int8_t *)shared + loaded % p.stages * (a_bytes + w_bytes);
-            int8_t *w_tile = a_tile + a_bytes;
-            for (int pa = 0; pa < A_PLANES; pa++)
-                load_tile(a_tile + pa * tile_rows * TILE_K, p.a[pa], tile_rows, first_row, p.rows,
-                          p.pitch, loaded * TILE_K);
-            for (int pw = 0; pw < W_PLANES; pw++)
-                load_tile(w_tile + pw * TILE_N * TILE_K, p.w[pw], TILE_N, first_column,
-                          first_column + TILE_N, p.pitch, loaded * TILE_K);
-        }
-        /* Committed even when empty: the waits count groups. */
+    /* Step s goes to stage s % stages, stages - 1 steps ahead of its use. Groups are
+     * committed even when empty, for the waits count them. */
+    for (int step = 0; step < p.stages - 1; step++) {
+        if (step < steps)
+            load_stage<A_PLANES, W_PLANES, M_FRAGS>(&p, shared, step, first_row, first_column);
         cp_async_commit();
-        if (step >= 0) {
-            const int8_t *a_tile = (int8_t *)shared + step % p.stages * (a_bytes + w_bytes);
-            multiply_stage<A_PLANES, W_PLANES, M_FRAGS>(acc, a_tile, a_tile + a_bytes, warp_row,
-                                                        warp_column);
-        }
+    }
+    for (int step = 0; step < steps; step++) {
+        if (p.stages == 2)
+            cp_async_wait<0>();
+        else
+            cp_async_wait<1>();
+        /* This step's copies are there, and all are done with the step before. */
+        __syncthreads();
+        int next = step + p.stages - 1;
+        if (next < steps)
+            load_stage<A_PLANES, W_PLANES, M_FRAGS>(&p, shared, next, first_row, first_column);
+        cp_async_commit();
+        multiply_stage<A_PLANES, W_PLANES, M_FRAGS>(
+            acc, (int8_t *)shared + step % p.stages * stage_bytes, warp_row, warp_column);
     }
 
+    __syncthreads(); /* the stages are free: each warp takes a part of them */
+    int *staged = (int *)shared + warp * sets * 16 * WARP_N;
 #pragma unroll
     for (int mf = 0; mf < M_FRAGS; mf++)
-#pragma unroll
-        for (int nf = 0; nf < N_FRAGS; nf++)
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                int row = first_row + warp_row + mf * 16 + (i >> 1) * 8 + (lane >> 2);
-                int column = first_column + warp_column + nf * 8 + (lane & 3) * 2 + (i & 1);
-                long long sum = 0;
-#pragma unroll
-                for (int s = 0; s < sets; s++)
-                    sum = sum * 128 + acc[s][mf][nf][i];
-                if (row < p.rows && column < p.n)
-                    store(&p, row, column, sum);
-            }
+        store_rows<sets, M_FRAGS>(&p, acc, mf, staged, first_row + warp_row + mf * 16,
+                                  first_column + warp_column);
 }
 
 /* 16 bytes of a row, or zeroes for a row that is not there. */
@@ -189,7 +219,7 @@ static __device__ __forceinline__ uint4 load_row(const int8_t *plane, int row, i
  * The order of K within a step does not matter so long as A and W agree: lane
  * 4 g + t takes bytes 16 t .. + 15 of its rows, one coalesced load. */
 template <int A_PLANES, int W_PLANES>
-static __global__ void __launch_bounds__(THREADS) linear_small_kernel(linear_args p)
+static __global__ void __launch_bounds__(THREADS, 2) linear_small_kernel(linear_args p)
 {
     const int sets = A_PLANES + W_PLANES - 1;
     __shared__ int partial[WARPS][sets][2][4][32];
@@ -249,6 +279,9 @@ template <int A_PLANES, int W_PLANES, int M_FRAGS>
 static gpuzip_status launch_tiles(const ops_context *ctx, linear_args p)
 {
     size_t stage = (size_t)TILE_K * (A_PLANES * M_FRAGS * 32 + W_PLANES * TILE_N);
+    static_assert(WARPS * (A_PLANES + W_PLANES - 1) * 16 * WARP_N * sizeof(int) <=
+                      2 * TILE_K * (A_PLANES * M_FRAGS * 32 + W_PLANES * TILE_N),
+                  "store_rows() has the stages' memory");
     p.stages = 3 * stage <= (size_t)ctx->shared_max ? 3 : 2;
     size_t shared = p.stages * stage;
     dim3 grid(ceil_div(p.n, TILE_N), ceil_div(p.rows, M_FRAGS * 32));

@@ -1,0 +1,71 @@
+#!/bin/bash
+# Tests the tests: breaks the kernels in ways that are easy to write, one at a time, and
+# requires the emulated tests to fail on each.
+#
+#   test_cuda_mutations.sh CXX SOURCE_DIR WORK_DIR LINK...
+#
+# LINK is what the test program is linked from: a mutated file's object comes before it, so
+# that the library's own is not taken.
+set -u
+cxx=$1 source=$2 work=$3
+shift 3
+
+# file, tests that must notice, sed script. A script must change its file.
+mutations=(
+    # a missing barrier
+    'cuda_linear.cu|linear_cuda|/This step.s copies are there/{n;d}'
+    'cuda_linear.cu|linear_cuda|/the stages are free/d'
+    'cuda_linear.cu|linear_cuda|/^    __syncwarp();$/d'
+    'cuda_linear.cu|linear_r*|/partial\[warp\]/{n;s/__syncthreads();//}'
+    'cuda_attention.cu|attention_c*|/weigh_chunk<QUERIES>/{n;s/__syncthreads();//}'
+    'cuda_attention.cu|attention_long|/the chunk before has been summed/d'
+    'cuda_mix.cu|mix_cuda|/before\[tile\] = sum;/{n;s/__syncthreads();//}'
+    'cuda_mix.cu|mix_cuda|/found_tile = thread;/{n;s/__syncthreads();//}'
+    'block.cuh cuda_norm.cu|norm_cuda|/scratch\[warp\] = value;/{n;s/__syncthreads();//}'
+    'block.cuh cuda_norm.cu|norm_cuda|/value = warp_sum(lane < warps/{n;s/__syncthreads();//}'
+    # copies not waited for, or into a stage in use
+    'cuda_linear.cu|linear_cuda|s/cp_async_wait<1>/cp_async_wait<2>/'
+    'cuda_linear.cu|linear_cuda|s/int next = step + p.stages - 1;/int next = step + p.stages;/'
+    # a wrong lane mapping
+    'cuda_linear.cu|linear_cuda|s/(matrix \& 1) \* 8 + i/(matrix >> 1) * 8 + i/'
+    'cuda_linear.cu|linear_cuda|s/at = (nf \* 8 + t \* 2/at = (nf * 8 + t/'
+    'cuda_linear.cu|linear_r*|s/low.x, high.x, low.y, high.y/low.x, low.y, high.x, high.y/'
+    'cuda_attention.cu|attention_c*|/dot += __shfl_xor_sync(WARP_ALL, dot, 2)/d'
+    'cuda_kv.cu|attention_c*|s/high \* cosine\[i\] + low/high * cosine[i] - low/'
+    'block.cuh cuda_mix.cu|mix_cuda|s/lane >= lanes ? before/lane > lanes ? before/'
+    # a short loop
+    'cuda_linear.cu|linear_cuda|s/for (int step = 0; step < steps; step++)/for (int step = 0; step < steps - 1; step++)/'
+    'cuda_attention.cu|attention_c*|s/int count = p.pos\[row\] + 1/int count = p.pos[row]/'
+    'cuda_norm.cu|quantize*|s/i < p.pitch; i += THREADS/i < p.dim - 1; i += THREADS/'
+    'cuda_mix.cu|mix_vocab|s/tile < tiles; tile += WARPS/tile < tiles - 1; tile += WARPS/'
+    # a wrong comparison, a dropped plane, a dropped clamp
+    'cuda_mix.cu|mix_cuda|s/before += i < symbol/before += i <= symbol/'
+    'cuda_linear.cu|linear_cuda|s/acc\[pa + pw\]\[mf\]/acc[pa][mf]/'
+    'cuda_mix.cu|mix_cuda|/d = d < -40/d'
+)
+
+mkdir -p "$work" || exit 1
+missed=0
+for mutation in "${mutations[@]}"; do
+    IFS='|' read -r files filter script <<<"$mutation"
+    rm -rf "$work/cuda"
+    cp -r "$source/kernels/cuda" "$work/cuda" || exit 1
+    read -r -a names <<<"$files"
+    sed -i "$script" "$work/cuda/${names[0]}"
+    if cmp -s "$work/cuda/${names[0]}" "$source/kernels/cuda/${names[0]}"; then
+        echo "NO CHANGE  $mutation"
+        missed=1
+        continue
+    fi
+    "$cxx" -std=c++20 -O1 -w -ffp-contract=off -x c++ -I"$source/tests/emulator" \
+        -I"$source/kernels" -I"$source/host" -c "$work/cuda/${names[-1]}" -o "$work/mutant.o" &&
+        "$cxx" -fsanitize=address,undefined "$work/mutant.o" "$@" -o "$work/mutant" || exit 1
+    GPUZIP_TEST_FILTER=$filter timeout 120 "$work/mutant" >"$work/log" 2>&1
+    if [ $? -eq 0 ]; then
+        echo "SURVIVED   $mutation"
+        missed=1
+    else
+        echo "killed     $mutation"
+    fi
+done
+exit $missed
