@@ -2,7 +2,9 @@
 # internal headers, so that parsers are reached with bytes in memory.
 pkg_check_modules(MPFR REQUIRED IMPORTED_TARGET mpfr)
 gpuzip_test(test_weights gpuzip_weights PkgConfig::JANSSON)
-gpuzip_test(test_import gpuzip_weights PkgConfig::JANSSON PkgConfig::MPFR gmp m)
+gpuzip_test(test_import gpuzip_weights PkgConfig::JANSSON m)
+gpuzip_test(test_import_refused gpuzip_weights PkgConfig::JANSSON)
+gpuzip_test(test_rope gpuzip_weights PkgConfig::MPFR gmp m)
 gpuzip_fuzz(fuzz_weights gpuzip_weights)
 gpuzip_fuzz(fuzz_import gpuzip_weights PkgConfig::JANSSON)
 
