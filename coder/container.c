@@ -317,7 +317,7 @@ gpuzip_status container_write_coded(uint8_t *dst, size_t capacity, size_t *size,
                                     uint32_t raw_size, uint32_t tokens,
                                     const container_stream *stream, uint32_t streams)
 {
-    if (raw_size < 1 || raw_size > CONTAINER_RAW_MAX || tokens < 1 || tokens > raw_size ||
+    if (raw_size < 1 || raw_size > CONTAINER_RAW_MAX || tokens < 1 || tokens > raw_size + 1 ||
         streams < 1 || streams > CONTAINER_STREAMS_MAX ||
         streams != container_fit_streams(tokens, streams) ||
         container_coded_size(raw_size, tokens, stream, streams) >= container_stored_size(raw_size))
@@ -375,7 +375,7 @@ gpuzip_status container_peek_block(container_prefix *prefix, const uint8_t *src,
 /* Reads what follows the prefix of a coded block, up to its check. */
 static void take_coded_body(reader *r, container_block *block)
 {
-    block->tokens = (uint32_t)take_varint(r, 1, block->raw_size);
+    block->tokens = (uint32_t)take_varint(r, 1, (uint64_t)block->raw_size + 1);
     block->streams = (uint32_t)take_varint(r, 1, CONTAINER_STREAMS_MAX);
     if (block->streams != container_fit_streams(block->tokens, block->streams))
         r->bad = true;

@@ -84,7 +84,7 @@ typedef struct {
     uint32_t raw_size;      /* bytes of content, 1 .. CONTAINER_RAW_MAX */
     const uint8_t *payload; /* [payload_size] stored: the content; coded: the streams */
     size_t payload_size;
-    uint32_t tokens;        /* coded: 1 .. raw_size */
+    uint32_t tokens;        /* coded: 1 .. raw_size + 1 */
     uint32_t streams;       /* coded: 1 .. CONTAINER_STREAMS_MAX, see container_fit_streams() */
     uint32_t content_check; /* coded: container_check() of the content */
     const uint8_t *table;   /* coded: the streams' sizes, for container_read_streams() */
@@ -117,7 +117,7 @@ gpuzip_status container_read_frame(container_frame *frame, const uint8_t *src, s
 size_t container_stored_size(uint32_t raw_size);
 
 /* Returns the size in bytes of a coded block. If it is not below
- * container_stored_size(), or tokens > raw_size, the content must be stored. */
+ * container_stored_size(), or tokens > raw_size + 1, the content must be stored. */
 size_t container_coded_size(uint32_t raw_size, uint32_t tokens, const container_stream *stream,
                             uint32_t streams);
 
@@ -126,7 +126,7 @@ size_t container_coded_size(uint32_t raw_size, uint32_t tokens, const container_
 gpuzip_status container_write_stored(uint8_t *dst, size_t capacity, size_t *size,
                                      const uint8_t *raw, uint32_t raw_size);
 
-/* Writes stream[0, streams) as a coded block of tokens 1 .. raw_size that stand
+/* Writes stream[0, streams) as a coded block of tokens 1 .. raw_size + 1 that stand
  * for raw[0, raw_size). streams is a value of container_fit_streams().
  * Errors: ARGUMENT (also if it must be stored), CAPACITY. */
 gpuzip_status container_write_coded(uint8_t *dst, size_t capacity, size_t *size, const uint8_t *raw,

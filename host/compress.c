@@ -212,7 +212,7 @@ static gpuzip_status encode_block(compressor *c, size_t raw_size, size_t *code_s
     engine_costs costs = {0};
     TRY_OUT(tokenizer_encode(c->t, c->raw, raw_size, &token, &tokens));
     c->stats.seconds_tokenizer += seconds_now() - start;
-    if (tokens > raw_size)
+    if (tokens > raw_size + 1) /* the container takes no more */
         goto out;
     code.streams = choose_streams(c, tokens);
     TRY_OUT(engine_encode(c->e, token, tokens, &code, &costs, &steps));

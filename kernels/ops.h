@@ -236,7 +236,7 @@ typedef struct ops {
      *     w[i] = rint(det_exp2f((float)d[i] * 2^-16) * 2^30)  (0 .. 2^30)
      * Normalisers of the experts cancel in Z, so they are not formed. With
      * C[i] = w[0] + .. + w[i-1] (u64), Z = C[vocab]; each escape symbol has
-     * weight Z >> 18 (C continues over them; Z' = the total). h = the smallest
+     * weight Z >> 20 (C continues over them; Z' = the total). h = the smallest
      * shift with Z' >> h < 2^34, M = 2^30 - (vocab + escapes):
      *     start[i] = ((C[i] >> h) * M) / (Z' >> h) + i        (u64, floor)
      *     freq[i]  = start[i+1] - start[i]                    (>= 1; total 2^30)

@@ -189,7 +189,7 @@ static void container_coded_bodies(void **state)
         size_t size;
     } bad[] = {
         {"\0\1ccccxyz", 9},                  /* no token */
-        {"\x20\1ccccxyz", 9},                /* more tokens than bytes */
+        {"\x21\1ccccxyz", 9},                /* more tokens than bytes and one */
         {"\x1f\0ccccxyz", 9},                /* no stream */
         {"\x1f\2\4ccccxyz", 10},             /* more in the streams than there is */
         {"\x1f\2\x83\0ccccxyz", 11},         /* a varint with a needless byte */
@@ -274,7 +274,7 @@ static void container_block_arguments(void **state)
     static const struct {
         uint32_t raw_size, tokens, streams;
     } bad[] = {{0, 1, 1},   {CONTAINER_RAW_MAX + 1, 1, 1},
-               {100, 0, 1}, {100, 101, 1},
+               {100, 0, 1}, {100, 102, 1},
                {100, 9, 0}, {100, 5, 4},
                {100, 3, 4}, {7, 7, 1}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)

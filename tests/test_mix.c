@@ -143,7 +143,7 @@ static void reference_cdf(const ops_mix *mix, int row, uint32_t *start)
         c[i + 1] = c[i] + (uint64_t)rintf(det_exp2f((float)d * 0x1p-16f) * 0x1p30f);
     }
     for (size_t i = (size_t)vocab; i < symbols; i++)
-        c[i + 1] = c[i] + (c[vocab] >> 18);
+        c[i + 1] = c[i] + (c[vocab] >> 20);
     int h = 0;
     while (c[symbols] >> h >= (uint64_t)1 << 34)
         h++;

@@ -115,29 +115,31 @@ CPU_INLINE void sum_products(int32_t sum[QUERIES][LANES], const int16_t *const *
                              const int vecs)
 {
     i32x16 acc[QUERIES][VECS];
-#pragma GCC unroll 8
-    for (int q = 0; q < queries; q++)
-#pragma GCC unroll 8
+    CPU_UNROLL
+    for (int q = 0; q < queries; q++) {
+        CPU_UNROLL
         for (int v = 0; v < vecs; v++)
             acc[q][v] = i32x16_zero();
+    }
     for (int s = 0; s < steps; s++) {
         i32x16 bv[VECS];
-#pragma GCC unroll 8
+        CPU_UNROLL
         for (int v = 0; v < vecs; v++)
             bv[v] = i32x16_load(b + s * b_pitch + v * vec_pitch);
-#pragma GCC unroll 8
+        CPU_UNROLL
         for (int q = 0; q < queries; q++) {
             i32x16 x = i32x16_repeat(a[q] + 2 * (size_t)s);
-#pragma GCC unroll 8
+            CPU_UNROLL
             for (int v = 0; v < vecs; v++)
                 acc[q][v] = i32x16_dot(acc[q][v], bv[v], x);
         }
     }
-#pragma GCC unroll 8
-    for (int q = 0; q < queries; q++)
-#pragma GCC unroll 8
+    CPU_UNROLL
+    for (int q = 0; q < queries; q++) {
+        CPU_UNROLL
         for (int v = 0; v < vecs; v++)
             i32x16_store(&sum[q][16 * v], acc[q][v]);
+    }
 }
 
 /* sum_products() for any number of queries up to QUERIES, and VECS vecs or 1. */

@@ -146,14 +146,17 @@ gpuzip_status cpu_linear(ops_context *ctx, const ops_qrows *q, const ops_matrix 
     int block = BLOCK_ROWS;
     while (block > LINEAR_ROWS && w->panels * divide_up(rows, block) < 4 * threads)
         block /= 2;
-    int blocks = divide_up(rows, block);
+    int blocks = divide_up(rows, block), pieces = w->panels * blocks;
+    /* Dynamic, for a thread may lose its processor to another program; in few
+     * portions, so that the pieces of one thread stand together. */
+    int portion = divide_up(pieces, 8 * threads);
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
 #pragma omp for schedule(static)
         for (int row = 0; row < rows; row++)
             path->prepare(&job, row);
-#pragma omp for schedule(static)
-        for (int i = 0; i < w->panels * blocks; i++) {
+#pragma omp for schedule(dynamic, portion)
+        for (int i = 0; i < pieces; i++) {
             int panel = i / blocks, row = i % blocks * block;
             path->run(&job, panel, row, rows - row < block ? rows - row : block);
         }
@@ -182,6 +185,7 @@ gpuzip_status cpu_measure_peak(ops_context *ctx, double *ops_per_second)
         } while (now < end);
         total += best;
     }
-    *ops_per_second = 2 * total;
+    /* Where rows are s16, one product does the work of two of their planes. */
+    *ops_per_second = 2 * total * (path->wide ? 2 : 1);
     return GPUZIP_OK;
 }

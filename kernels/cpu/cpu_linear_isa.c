@@ -70,29 +70,31 @@ CPU_INLINE void sum_products(int32_t sum[][PANEL], const int8_t *const *a, const
                              int steps, const int operands)
 {
     i32x16 acc[LINEAR_ROWS][VECS];
-#pragma GCC unroll 8
-    for (int o = 0; o < operands; o++)
-#pragma GCC unroll 8
+    CPU_UNROLL
+    for (int o = 0; o < operands; o++) {
+        CPU_UNROLL
         for (int v = 0; v < VECS; v++)
             acc[o][v] = i32x16_zero();
+    }
     for (int s = 0; s < steps; s++) {
         i32x16 wv[VECS];
-#pragma GCC unroll 8
+        CPU_UNROLL
         for (int v = 0; v < VECS; v++)
             wv[v] = load_weights(w + ((size_t)s * VECS + v) * 16 * STEP);
-#pragma GCC unroll 8
+        CPU_UNROLL
         for (int o = 0; o < operands; o++) {
             i32x16 x = i32x16_repeat(a[o] + 4 * (size_t)s);
-#pragma GCC unroll 8
+            CPU_UNROLL
             for (int v = 0; v < VECS; v++)
                 acc[o][v] = multiply_add(acc[o][v], wv[v], x);
         }
     }
-#pragma GCC unroll 8
-    for (int o = 0; o < operands; o++)
-#pragma GCC unroll 8
+    CPU_UNROLL
+    for (int o = 0; o < operands; o++) {
+        CPU_UNROLL
         for (int v = 0; v < VECS; v++)
             i32x16_store(&sum[o][16 * v], acc[o][v]);
+    }
 }
 
 /* sum[r] = the exact totals of row `row + r` over one chunk and one plane of weights.
@@ -214,31 +216,33 @@ static void run(const linear_job *job, int panel, int row, int rows)
 
 static long spin(long rounds)
 {
-    i32x16 acc[LINEAR_ROWS][VECS], x = i32x16_zero(), w[VECS];
-#pragma GCC unroll 8
+    enum { SUMS = 4 }; /* few enough that nothing is spilled, enough to hide latencies */
+    i32x16 acc[SUMS][VECS], x = i32x16_zero(), w[VECS];
+    CPU_UNROLL
     for (int v = 0; v < VECS; v++) {
         w[v] = x;
         i32x16_opaque(&w[v]);
-#pragma GCC unroll 8
-        for (int o = 0; o < LINEAR_ROWS; o++)
+        CPU_UNROLL
+        for (int o = 0; o < SUMS; o++)
             acc[o][v] = x;
     }
     while (rounds-- > 0) {
-#pragma GCC unroll 8
-        for (int o = 0; o < LINEAR_ROWS; o++) {
+        CPU_UNROLL
+        for (int o = 0; o < SUMS; o++) {
             /* Else products that cannot differ would be formed once. */
             i32x16_opaque(&x);
-#pragma GCC unroll 8
+            CPU_UNROLL
             for (int v = 0; v < VECS; v++)
                 acc[o][v] = multiply_add(acc[o][v], w[v], x);
         }
     }
-#pragma GCC unroll 8
-    for (int o = 0; o < LINEAR_ROWS; o++)
-#pragma GCC unroll 8
+    CPU_UNROLL
+    for (int o = 0; o < SUMS; o++) {
+        CPU_UNROLL
         for (int v = 0; v < VECS; v++)
             i32x16_opaque(&acc[o][v]);
-    return (long)LINEAR_ROWS * PANEL * STEP;
+    }
+    return (long)SUMS * PANEL * STEP;
 }
 
 const linear_path CPU_ISA(linear_path) = {

@@ -57,7 +57,7 @@ static uint64_t mix_open(cpu_mix_row *row, const mix_job *job, int r)
 
 static uint64_t escape_weight(uint64_t z)
 {
-    return z >> 18;
+    return z >> 20;
 }
 
 static mix_scale scale_for(const ops_mix *mix, uint64_t z)

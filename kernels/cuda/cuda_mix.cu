@@ -103,7 +103,7 @@ static __device__ __forceinline__ mix_total total_of(const ops_mix *mix, unsigne
 {
     mix_total m;
     m.z = z;
-    m.escape = (unsigned)(z >> 18);
+    m.escape = (unsigned)(z >> 20);
     m.total = z + (unsigned long long)m.escape * mix->escapes;
     int bits = 64 - __clzll((long long)m.total);
     m.shift = bits > 34 ? bits - 34 : 0;
