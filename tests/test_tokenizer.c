@@ -441,6 +441,33 @@ static void byte_level_escapes(void **state)
     close_opened(&o);
 }
 
+/* With ignore_merges, a piece that is a token is taken as it is, even if no
+ * merges lead to it; part of a piece is not, however long the piece. */
+static void whole_pieces(void **state)
+{
+    (void)state;
+    static const char json[] =
+        "{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\","
+        "\"pattern\":{\"String\":\" \"},\"behavior\":\"Isolated\"},"
+        "{\"type\":\"ByteLevel\",\"use_regex\":false}]},"
+        "\"model\":{\"type\":\"BPE\",\"ignore_merges\":true,\"merges\":[],"
+        "\"vocab\":{\"a\":0,\"b\":1,\"x\":2,\"ab\":3,\"\\u0120\":4}}}";
+    static const char text[] = "ab xab xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxab ab";
+    opened o;
+    uint32_t *ids, expected[44] = {3, 4, 2, 0, 1, 4};
+    size_t count;
+    for (int i = 6; i < 38; i++)
+        expected[i] = 2;
+    memcpy(expected + 38, (const uint32_t[]){0, 1, 4, 3}, 4 * sizeof(*expected));
+    open_json(&o, test_copy(json, strlen(json)));
+    assert_int_equal(tokenizer_encode(o.t, (const uint8_t *)text, strlen(text), &ids, &count),
+                     GPUZIP_OK);
+    assert_int_equal(count, 42);
+    assert_memory_equal(ids, expected, count * sizeof(*ids));
+    free(ids);
+    close_opened(&o);
+}
+
 static uint64_t fnv1a(const void *data, size_t size)
 {
     uint64_t hash = 0xCBF29CE484222325u;
@@ -559,6 +586,7 @@ int main(void)
         cmocka_unit_test(plain_bytes),
         cmocka_unit_test(padded_vocabulary),
         cmocka_unit_test(byte_level_escapes),
+        cmocka_unit_test(whole_pieces),
         cmocka_unit_test(blobs_are_canonical),
         cmocka_unit_test(long_pieces),
         cmocka_unit_test(refusals),
