@@ -128,7 +128,7 @@ typedef struct ops {
 
     /* device: which one, for backends with several. threads: CPU threads, 0 for
      * one a core. isa: host string or NULL, restricts the instruction set
-     * ("c", "avx2", "avx512", "avx512vnni", "amx"); for tests. */
+     * ("c", "avx2", "avx512", "avx512vnni"); for tests. */
     gpuzip_status (*open)(ops_context **ctx, int device, int threads, const char *isa);
     void (*close)(ops_context *ctx); /* accepts NULL */
 

@@ -11,7 +11,7 @@
 
 #define TOKENS_MAX 3000
 
-static const char *const isa_names[] = {"c", "avx2", "avx512", "avx512vnni", "amx"};
+static const char *const isa_names[] = {"c", "avx2", "avx512", "avx512vnni"};
 #define ISAS (sizeof isa_names / sizeof *isa_names)
 
 static void *model_bytes; /* a .gpzm of the tiny checkpoint */

@@ -66,7 +66,6 @@ static inline test_levels levels_open(void)
     levels_add(&levels, "avx2", 1, "avx2");
     levels_add(&levels, "avx512", 1, "avx512");
     levels_add(&levels, "avx512vnni", 1, "avx512vnni");
-    levels_add(&levels, "amx", 1, "amx");
     levels_add(&levels, NULL, 2, "2 threads");
     levels_add(&levels, NULL, 5, "5 threads");
     return levels;

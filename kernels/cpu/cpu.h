@@ -5,13 +5,14 @@
 #include "ops.h"
 
 /* Each level includes those before it. "Includes" means F16C/FMA/BMI2 with AVX2 and
- * F, BW, DQ, VL with AVX-512. Elsewhere than x86-64 there is only CPU_ISA_C. */
+ * F, BW, DQ, VL with AVX-512. Elsewhere than x86-64 there is only CPU_ISA_C. AMX
+ * machines take AVX512VNNI: a level that no machine at hand can run would be
+ * arithmetic that nobody has tested. */
 typedef enum {
     CPU_ISA_C = 0,
     CPU_ISA_AVX2 = 1,
     CPU_ISA_AVX512 = 2,
-    CPU_ISA_AVX512VNNI = 3,
-    CPU_ISA_AMX = 4
+    CPU_ISA_AVX512VNNI = 3
 } cpu_isa;
 
 struct ops_context {

@@ -13,7 +13,7 @@
 static const attention_path *find_path(const ops_context *ctx)
 {
 #if defined(__x86_64__)
-    if (ctx->isa >= CPU_ISA_AVX512VNNI)
+    if (ctx->isa == CPU_ISA_AVX512VNNI)
         return &attention_path_avx512vnni;
     if (ctx->isa == CPU_ISA_AVX512)
         return &attention_path_avx512;

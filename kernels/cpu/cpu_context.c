@@ -10,10 +10,6 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
-#if defined(__x86_64__) && defined(__linux__)
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
 
 #define CPU_MAX_THREADS 1024
 /* Below this many elements a parallel region costs more than it saves (a few
@@ -21,19 +17,8 @@
 #define CPU_PARALLEL_MIN 16384
 
 #if defined(__x86_64__)
-/* Does the system let this process use AMX tile registers? It must be asked. */
-static bool cpu_has_amx_permission(void)
-{
-#if defined(__linux__)
-    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
-    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
-#else
-    return false;
-#endif
-}
-
 /* The state components that the system saves, XCR0: 0x6 SSE and AVX registers,
- * 0xe0 AVX-512's, 0x60000 AMX's. Requires OSXSAVE. */
+ * 0xe0 AVX-512's. Requires OSXSAVE. */
 static uint32_t cpu_read_xcr0(void)
 {
     uint32_t low, high;
@@ -54,7 +39,6 @@ static cpu_isa cpu_find_isa(void)
     const uint32_t avx2 = 1u << 5, bmi2 = 1u << 8;
     const uint32_t f = 1u << 16, dq = 1u << 17, bw = 1u << 30, vl = 1u << 31;
     const uint32_t vnni = 1u << 11;
-    const uint32_t amx_tile = 1u << 24, amx_int8 = 1u << 25;
     uint32_t a, b, c, d;
 
     if (!__get_cpuid(1, &a, &b, &c, &d) || !has_all(c, fma | osxsave | avx | f16c))
@@ -64,11 +48,7 @@ static cpu_isa cpu_find_isa(void)
         return CPU_ISA_C;
     if (!has_all(b, f | dq | bw | vl) || !has_all(xcr0, 0xe6))
         return CPU_ISA_AVX2;
-    if (!has_all(c, vnni))
-        return CPU_ISA_AVX512;
-    if (!has_all(d, amx_tile | amx_int8) || !has_all(xcr0, 0x600e6) || !cpu_has_amx_permission())
-        return CPU_ISA_AVX512VNNI;
-    return CPU_ISA_AMX;
+    return has_all(c, vnni) ? CPU_ISA_AVX512VNNI : CPU_ISA_AVX512;
 }
 #else
 static cpu_isa cpu_find_isa(void)
@@ -80,7 +60,7 @@ static cpu_isa cpu_find_isa(void)
 /* Errors: ARGUMENT (no such name). */
 static gpuzip_status cpu_parse_isa(cpu_isa *isa, const char *name)
 {
-    static const char *const names[] = {"c", "avx2", "avx512", "avx512vnni", "amx"};
+    static const char *const names[] = {"c", "avx2", "avx512", "avx512vnni"};
     for (int i = 0; i < (int)(sizeof names / sizeof *names); i++) {
         if (strcmp(name, names[i]) == 0) {
             *isa = (cpu_isa)i;

@@ -15,7 +15,7 @@
 static const linear_path *find_path(const ops_context *ctx)
 {
 #if defined(__x86_64__)
-    if (ctx->isa >= CPU_ISA_AVX512VNNI)
+    if (ctx->isa == CPU_ISA_AVX512VNNI)
         return &linear_path_avx512vnni;
     if (ctx->isa == CPU_ISA_AVX512)
         return &linear_path_avx512;
