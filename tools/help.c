@@ -68,7 +68,7 @@ void help_print_long(void)
           "                       the same.\n"
           "      --naive-bayes    add counts of the file's own tokens\n"
           "      --alpha A,...    the experts' weights, 0 to 15.99: the models in the order\n"
-          "                       given, then --naive-bayes. Default: equal, with the sum 1\n"
+          "                       given, then --naive-bayes. Default: 1 in equal parts, and 0.1\n"
           "      --update N       let counts learn every N steps\n"
           "      --window-scope   let counts begin anew in every window (needs hop = window)\n"
           "\n"

@@ -3,6 +3,10 @@
 
 #include "message.h"
 
+/* Beside models whose alphas sum to 1: 0.3 to 0.7 % smaller than the model alone on 6 to 20 KB
+ * of English and C. Equal parts (1/2 and 1/2) made it 10 % larger. */
+#define NAIVE_BAYES_ALPHA 0.1
+
 bool setup_add_model(gpuzip *gz, const char *source, int *model)
 {
     gpuzip_status status = gpuzip_add_model(gz, source, model);
@@ -44,6 +48,8 @@ void setup_options(gpuzip_options *options, const args *a)
         gpuzip_expert *expert = &options->expert[i];
         expert->kind = i < models ? GPUZIP_EXPERT_MODEL : GPUZIP_EXPERT_NAIVE_BAYES;
         expert->model = i < models ? i : 0;
-        expert->alpha = a->alphas > 0 ? a->alpha[i] : 1.0 / experts;
+        expert->alpha = a->alphas > 0                         ? a->alpha[i]
+                        : expert->kind == GPUZIP_EXPERT_MODEL ? 1.0 / models
+                                                              : NAIVE_BAYES_ALPHA;
     }
 }

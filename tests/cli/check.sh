@@ -73,9 +73,9 @@ holds() {
 # make_large: ./large.gpz, which gives 400 KB without much work: no model helps with random
 # bytes, so its frames hold them as they are.
 make_large() {
-    head -c 4000 /dev/urandom >random
+    head -c 8000 /dev/urandom >random
     "$gz" -1 --no-verify -c random >frame || fail "cannot compress random bytes"
-    for tens in 1 2 3 4 5 6 7 8 9 10; do
+    for tens in 1 2 3 4 5; do
         cat frame frame frame frame frame frame frame frame frame frame
     done >large.gpz
     rm random frame

@@ -1,4 +1,5 @@
-# gpuzip model, --model and the exit code for a missing one.
+# gpuzip model, --model and the exit codes of models. Second argument: the program that makes a
+# tiny checkpoint.
 . "$(dirname "$0")/check.sh"
 
 run 0 "$gz" model info
@@ -33,3 +34,62 @@ cp text model
 run 0 "$gz" ./model
 exists model.gpz
 run 0 "$gz" -c -- model
+
+# Import: the source's options, the same id every time, no overwriting.
+tiny=$("$2")
+run 0 "$gz" model import "$tiny/tiny.bin" -o tiny.gpzm --name Tiny
+silent
+mv "$tiny" checkpoint
+run 0 "$gz" model info tiny.gpzm
+prints '^name  *Tiny$'
+prints '^architecture  *llama$'
+cp $out first
+run 1 "$gz" model import checkpoint/tiny.bin -o tiny.gpzm --name Tiny
+says 'already exists'
+run 0 "$gz" model import -f checkpoint/tiny.bin -o tiny.gpzm --name Tiny
+run 0 "$gz" model info tiny.gpzm
+same $out first
+run 0 "$gz" model import checkpoint/tiny.bin -o narrow.gpzm --weight-bits 8 --activation-bits 8 \
+    --kv-bits 8
+run 0 "$gz" model info narrow.gpzm --json
+prints '"weight_bits":8,"activation_bits":8,"kv_bits":8'
+mv checkpoint/tokenizer.bin .
+run 1 "$gz" model import checkpoint/tiny.bin -o other.gpzm
+run 0 "$gz" model import checkpoint/tiny.bin -o other.gpzm --tokenizer tokenizer.bin --name Tiny
+same other.gpzm tiny.gpzm
+
+# A file needs the model that compressed it. The model's weights are noise, so counts do
+# the work: repetition becomes small, and the block is coded, not stored.
+yes abc | head -c 1200 >dull
+run 0 "$gz" --model tiny.gpzm --naive-bayes --alpha 0,1 dull
+run 3 "$gz" -d -o back dull.gpz
+says 'dull.gpz: model missing: '
+absent back
+run 3 "$gz" -t --model narrow.gpzm dull.gpz
+run 3 "$gz" -t dull.gpz text missing
+run 0 "$gz" -dc --model tiny.gpzm dull.gpz
+same $out dull
+run 0 "$gz" -dc --model narrow.gpzm --model tiny.gpzm dull.gpz
+same $out dull
+run 0 "$gz" -lv dull.gpz
+prints 'expert  *naive-bayes alpha 1$'
+prints 'models  *not among'
+run 0 "$gz" -lv --model tiny.gpzm dull.gpz
+prints 'models  *at hand'
+
+# Two models are two experts, if they share a vocabulary.
+run 0 "$gz" -f --model tiny.gpzm --model narrow.gpzm --naive-bayes --alpha 0.01,0.02,1 dull
+run 0 "$gz" -dc --model tiny.gpzm --model narrow.gpzm dull.gpz
+same $out dull
+run 3 "$gz" -t --model tiny.gpzm dull.gpz
+run 0 "$gz" -l dull.gpz
+prints '[0-9a-f]\{8\}+[0-9a-f]\{8\}  dull.gpz$'
+
+# A wrong fingerprint in the model file is what wrong arithmetic looks like.
+cp tiny.gpzm wrong.gpzm
+byte=$(dd if=tiny.gpzm bs=1 skip=104 count=1 2>/dev/null | od -An -tu1)
+# shellcheck disable=SC2059 # the octal number is the format
+printf "\\$(printf %o $((byte ^ 1)))" | dd of=wrong.gpzm bs=1 seek=104 conv=notrunc 2>/dev/null
+run 4 "$gz" --model wrong.gpzm text -o x
+says 'self-test'
+absent x

@@ -16,6 +16,10 @@ run 1 "$gz" folder a missing b
 exists a.gpz
 exists b.gpz
 
+run 1 "$gz" missing folder
+run 2 "$gz" folder text
+rm text.gpz
+
 echo garbage >bad.gpz
 mv a a.txt
 mv b b.txt

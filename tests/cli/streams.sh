@@ -73,3 +73,14 @@ run 0 sh -c '"$1" -dc large.gpz | head -c 10' sh "$gz"
 silent
 run 0 sh -c 'trap "" PIPE; { "$1" -dc large.gpz; } | head -c 10' sh "$gz"
 silent
+
+# Descriptors that somebody made non-blocking, and a reader and a writer that are slow.
+if command -v python3 >/dev/null; then
+    run 0 "$gz" -d large.gpz
+    run 0 sh -c '(sleep 0.5; cat large.gpz) | python3 -c "import os, sys
+os.set_blocking(0, False)
+os.set_blocking(1, False)
+os.execv(sys.argv[1], sys.argv[1:])" "$1" -d | (sleep 1.5; cat)' sh "$gz"
+    silent
+    same $out large
+fi

@@ -35,6 +35,25 @@ rm cut
 run 1 "$gz" -d cut.gpz
 absent cut
 
+# A file that appears while its name is being worked for is not replaced.
+mkfifo pipe
+"$gz" -o late <pipe 2>$err &
+pid=$!
+exec 3>pipe
+tries=0
+until ls -A | grep -q '^\.gpuzip-'; do
+    tries=$((tries + 1))
+    [ $tries -lt 600 ] || fail "no temporary file"
+    sleep 0.1
+done
+echo precious >late
+cat text >&3
+exec 3>&-
+wait $pid
+[ $? -eq 1 ] || fail "replaced a file that appeared meanwhile"
+says 'appeared meanwhile'
+[ "$(cat late)" = precious ] || fail "destroyed a file that appeared meanwhile"
+
 # Mode and times go with the file.
 chmod 640 text
 touch -d '2001-02-03 04:05:06.789' text

@@ -25,6 +25,7 @@ for i in 1 2 3 4 5 6 7 8 9 10; do
 done >long
 on_terminal "timeout 10 '$gz' --device cpu -9 long"
 grep -q 'long:.*%' shown || fail "no progress shown"
+rm -f long.gpz
 on_terminal "timeout 5 '$gz' --device cpu -q -9 long"
 grep -q '%' shown && fail "progress in spite of -q"
 timeout 5 "$gz" --device cpu -9 -o other long 2>$err

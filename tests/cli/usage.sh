@@ -17,7 +17,7 @@ silent
 
 for options in --bogus -Z '-T x' '-T -1' '-T 1x' '--window 1' '--window 1.5' \
     '--hop 0' '--streams 0' '--streams many' '--update 0' '--block-size 0' '--block-size 17M' \
-    '--block-size 1T' '--block-size -1' '--block-size 99999999999999999999' '--memory 1X' \
+    '--block-size 1T' '--block-size -1' '--block-size 99999999999999999999' '--memory 1X' '--memory 17179869184G' \
     '--device gpu' '--alpha x' '--alpha 1,' '--alpha -1' '--alpha 16' '--alpha nan' \
     '--alpha 1,1' '--naive-bayes --alpha 1' '--alpha 1,1,1,1,1,1,1,1,1' '-c -o x' \
     '--window 8 --hop 9' '-r -o x' -0; do
