@@ -232,6 +232,7 @@ static void blob_lies(void **state)
         gpuzip_status status;
     } lies[] = {
         {0, 'g', GPUZIP_ERR_FORMAT},  {4, 2, GPUZIP_ERR_UNSUPPORTED},
+        {5, 2, GPUZIP_ERR_FORMAT},    /* SentencePiece merges no byte tokens */
         {5, 3, GPUZIP_ERR_FORMAT},    /* no such kind */
         {5, 0, GPUZIP_ERR_FORMAT},    /* bytes: vocab < 256, and something follows */
         {6, 4, GPUZIP_ERR_FORMAT},    /* ranked is for SentencePiece */
@@ -270,6 +271,10 @@ static void blob_lies(void **state)
     }
     memcpy(blob, little_blob, LITTLE_BYTES);
     memcpy(blob + 38, blob + 34, 4); /* the same merge twice */
+    assert_int_equal(tokenizer_open(&t, blob, LITTLE_BYTES, 0), GPUZIP_ERR_FORMAT);
+    memcpy(blob, little_blob, LITTLE_BYTES);
+    blob[8] = 5; /* a product more than the merges make */
+    blob[24] = 14;
     assert_int_equal(tokenizer_open(&t, blob, LITTLE_BYTES, 0), GPUZIP_ERR_FORMAT);
 }
 
