@@ -31,3 +31,10 @@ endif()
 if(TARGET gpuzip_cuda)
     gpuzip_test(test_cuda_ops gpuzip_cuda gpuzip_kernels m)
 endif()
+
+find_program(GPUZIP_NVCC nvcc HINTS /usr/local/cuda/bin DOC "For the checks of the CUDA build")
+mark_as_advanced(GPUZIP_NVCC)
+add_test(NAME test_cuda_build
+         COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/test_cuda_build.sh ${GPUZIP_NVCC} ${PROJECT_SOURCE_DIR}
+                 ${CMAKE_CURRENT_BINARY_DIR}/cuda_build)
+set_tests_properties(test_cuda_build PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 1800)

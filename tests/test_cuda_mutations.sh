@@ -19,8 +19,8 @@ mutations=(
     'cuda_linear.cu|linear_r*|/partial\[warp\]/{n;s/__syncthreads();//}'
     'cuda_attention.cu|attention_c*|/weigh_chunk<QUERIES>/{n;s/__syncthreads();//}'
     'cuda_attention.cu|attention_long|/the chunk before has been summed/d'
-    'cuda_mix.cu|mix_cuda|/before\[tile\] = sum;/{n;s/__syncthreads();//}'
-    'cuda_mix.cu|mix_cuda|/found_tile = thread;/{n;s/__syncthreads();//}'
+    'cuda_mix.cu|mix_cuda|/before\[tile\] = sum;/{n;n;s/__syncthreads();//}'
+    'cuda_mix.cu|mix_cuda|/found_tile = thread;/{n;n;s/__syncthreads();//}'
     'block.cuh cuda_norm.cu|norm_cuda|/scratch\[warp\] = value;/{n;s/__syncthreads();//}'
     'block.cuh cuda_norm.cu|norm_cuda|/value = warp_sum(lane < warps/{n;s/__syncthreads();//}'
     # copies not waited for, or into a stage in use
@@ -44,28 +44,41 @@ mutations=(
     'cuda_mix.cu|mix_cuda|/d = d < -40/d'
 )
 
+# run FILE TESTS LINK...: whether the tests pass with $work/cuda/FILE in place of the library's.
+run()
+{
+    local file=$1 filter=$2
+    shift 2
+    "$cxx" -std=c++20 -O1 -w -ffp-contract=off -x c++ -I"$source/tests/emulator" \
+        -I"$source/kernels" -I"$source/host" -c "$work/cuda/$file" -o "$work/mutant.o" &&
+        "$cxx" -fsanitize=address,undefined "$work/mutant.o" "$@" -o "$work/mutant" || exit 1
+    GPUZIP_TEST_FILTER=$filter timeout 120 "$work/mutant" >"$work/log" 2>&1
+}
+
 mkdir -p "$work" || exit 1
+declare -A control # the same build, unbroken, must pass
 missed=0
 for mutation in "${mutations[@]}"; do
     IFS='|' read -r files filter script <<<"$mutation"
-    rm -rf "$work/cuda"
-    cp -r "$source/kernels/cuda" "$work/cuda" || exit 1
     read -r -a names <<<"$files"
+    rm -rf "$work/cuda"
+    cp -rL "$source/kernels/cuda" "$work/cuda" || exit 1
+    if [ -z "${control[$files|$filter]-}" ]; then
+        control[$files|$filter]=done
+        if ! run "${names[-1]}" "$filter" "$@"; then
+            echo "FAILS UNBROKEN  $files $filter"
+            missed=1
+        fi
+    fi
     sed -i "$script" "$work/cuda/${names[0]}"
     if cmp -s "$work/cuda/${names[0]}" "$source/kernels/cuda/${names[0]}"; then
-        echo "NO CHANGE  $mutation"
+        echo "NO CHANGE       $mutation"
         missed=1
-        continue
-    fi
-    "$cxx" -std=c++20 -O1 -w -ffp-contract=off -x c++ -I"$source/tests/emulator" \
-        -I"$source/kernels" -I"$source/host" -c "$work/cuda/${names[-1]}" -o "$work/mutant.o" &&
-        "$cxx" -fsanitize=address,undefined "$work/mutant.o" "$@" -o "$work/mutant" || exit 1
-    GPUZIP_TEST_FILTER=$filter timeout 120 "$work/mutant" >"$work/log" 2>&1
-    if [ $? -eq 0 ]; then
-        echo "SURVIVED   $mutation"
+    elif run "${names[-1]}" "$filter" "$@"; then
+        echo "SURVIVED        $mutation"
         missed=1
     else
-        echo "killed     $mutation"
+        echo "killed          $mutation"
     fi
 done
 exit $missed

@@ -16,7 +16,8 @@
 #define TILES_MAX (OPS_MAX_VOCAB / TILE) /* at most THREADS: a scan takes one a thread */
 #define PER_LANE  (TILE / 32)
 
-#define LOG2E_Q16 94548.4609375f
+#define LOG2E_Q16    94548.4609375f
+#define ESCAPE_SHIFT 20 /* an escape's weight is Z >> this */
 
 typedef struct {
     ops_mix mix;
