@@ -173,7 +173,8 @@ typedef struct ops {
      *        V = sum (u[i]-m)^2 in s64;  S' = S - m dim
      *        mean = ((float)S / (float)dim) * 2^(p-20)
      *        c = (float)S' / (float)dim
-     *        var = ((float)V / (float)dim - c * c) * 2^(2p-40), at least 0
+     *        var = max((float)V / (float)dim - c * c, 0.25) * 2^(2p-40); what
+     *              the rounding to u hides is no less, and y stays finite
      *        r = 1 / sqrt(var + eps);  y[i] = ((x[i] - mean) * r) * gain[i] + bias[i]
      * A zero row has S = Q = V = 0 and p = 0; y takes its x[i] as they are. The
      * product with 2^(2p-40) is det_scale2(), which takes two steps, for the power

@@ -130,8 +130,9 @@ static void layer_row(float *y, const float *x, const float *gain, const float *
     int64_t v = s.squares - 2 * m * s.sum + m * m * dim;
     float mean = ((float)s.sum / (float)dim) * det_pow2(s.p - 20);
     float c = (float)(s.sum - m * dim) / (float)dim;
-    float var = det_scale2((float)v / (float)dim - c * c, 2 * s.p - 40);
-    float r = 1.0f / sqrtf((var > 0.0f ? var : 0.0f) + eps);
+    float u_var = (float)v / (float)dim - c * c;
+    float var = det_scale2(u_var > 0.25f ? u_var : 0.25f, 2 * s.p - 40);
+    float r = 1.0f / sqrtf(var + eps);
 #pragma omp simd
     for (int i = 0; i < dim; i++)
         y[i] = ((x[i] - mean) * r) * gain[i] + bias[i];

@@ -66,9 +66,9 @@ static __device__ norm_row norm_measure(const row_args *p, const float *x, long 
     /* sum (u - m)^2, multiplied out; every term is below 2^60. */
     long long deviations = block_sum(squares, scratch) - 2 * m * sum + m * m * dim;
     float c = (float)(sum - m * dim) / width;
-    float variance = det_scale2((float)deviations / width - c * c, 2 * e - 40);
+    float variance = det_scale2(fmaxf((float)deviations / width - c * c, 0.25f), 2 * e - 40);
     n.mean = ((float)sum / width) * det_pow2(e - 20);
-    n.r = 1.0f / sqrtf(fmaxf(variance, 0.0f) + p->eps);
+    n.r = 1.0f / sqrtf(variance + p->eps);
     return n;
 }
 
