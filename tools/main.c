@@ -104,7 +104,7 @@ static void work_on_all(const args *a)
     work w = {.a = a};
     if (open_library(&w)) {
         for (int i = 0; i < a->files; i++) {
-            if (a->recursive && strcmp(a->file[i], "-") != 0)
+            if (a->recursive)
                 work_on_tree(&w, a->file[i]);
             else
                 work_on_file(&w, a->file[i]);

@@ -95,4 +95,6 @@ same tree/sub/deep/b text
 same tree/sub/c text
 run 0 timeout 60 "$gz" -t --recursive tree link.gpz
 run 1 "$gz" -r tree/none
+run 0 sh -c '"$1" -r - <text' sh "$gz"
+same $out behind.gpz
 run 2 "$gz" -r link

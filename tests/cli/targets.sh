@@ -113,6 +113,16 @@ if [ "${unprivileged-}" ]; then
         says 'cannot open'
     fi
     chmod 755 closed
+    if [ "$(id -u)" -eq 0 ] && $unprivileged test -x "$gz"; then
+        # A group that we may not give: it must not pass its rights on to another one.
+        mkdir open
+        cp text open/
+        chown 65534:1234 open/text
+        chmod 664 open/text
+        chmod 777 open
+        run 0 $unprivileged "$gz" open/text
+        [ "$(stat -c '%a %g' open/text.gpz)" = '644 65534' ] || fail "another group may write"
+    fi
 fi
 run 1 sh -c '"$1" -c text >/dev/full' sh "$gz"
 says 'No space left'
