@@ -8,7 +8,9 @@
 #include "tokenizer_internal.h"
 
 /* Limits of one match; beyond them the rest of the text is left unsplit, which
- * costs compression but never a byte. Patterns come from files. */
+ * costs compression but never a byte. Patterns come from files, and a malicious
+ * one can still be slow: the JIT does not count every step. Only the encoder
+ * runs them. */
 #define MATCH_STEPS_MAX    10000000
 #define MATCH_HEAP_KIB_MAX 65536
 #define MATCH_STACK_BYTES  32768

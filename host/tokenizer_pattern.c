@@ -44,8 +44,8 @@ static gpuzip_status add_stage(settings *s, uint8_t behaviour, char *pattern)
         return tokenizer_import_fail(s->im, GPUZIP_ERR_MEMORY, "out of memory");
     if (s->patterns->patterns == BLOB_STAGES_MAX) {
         free(pattern);
-        return tokenizer_import_fail(s->im, GPUZIP_ERR_UNSUPPORTED, "the pre-tokenizer has over %d steps",
-                           BLOB_STAGES_MAX);
+        return tokenizer_import_fail(s->im, GPUZIP_ERR_UNSUPPORTED,
+                                     "the pre-tokenizer has over %d steps", BLOB_STAGES_MAX);
     }
     s->patterns->pattern[s->patterns->patterns++] = pattern;
     return import_stage(s->im, behaviour, pattern, strlen(pattern));
@@ -144,7 +144,7 @@ static gpuzip_status read_behaviour(settings *s, const json_t *step, uint8_t *be
         return GPUZIP_OK;
     }
     return tokenizer_import_fail(s->im, GPUZIP_ERR_UNSUPPORTED,
-                       "the pre-tokenizer splits with a behavior that is not known here");
+                                 "the pre-tokenizer splits with a behavior that is not known here");
 }
 
 static gpuzip_status read_split(settings *s, const json_t *step)
@@ -162,7 +162,7 @@ static gpuzip_status read_split(settings *s, const json_t *step)
     if (json_is_string(string) && !s->sentencepiece)
         return add_stage(s, behaviour, pattern_quote(json_string_value(string)));
     return tokenizer_import_fail(s->im, GPUZIP_ERR_UNSUPPORTED,
-                       "the pre-tokenizer has a Split whose pattern is not known here");
+                                 "the pre-tokenizer has a Split whose pattern is not known here");
 }
 
 static gpuzip_status read_byte_level(settings *s, const json_t *step)
@@ -183,7 +183,7 @@ static gpuzip_status read_metaspace(settings *s, const json_t *step)
                         : json_is_false(json_object_get(step, "add_prefix_space"));
     if (!is_text(json_object_get(step, "replacement"), "▁"))
         return tokenizer_import_fail(s->im, GPUZIP_ERR_UNSUPPORTED,
-                           "the Metaspace pre-tokenizer's replacement is not U+2581");
+                                     "the Metaspace pre-tokenizer's replacement is not U+2581");
     s->sentencepiece = true;
     if (!never)
         s->im->source.flags |= BLOB_PREFIX;
@@ -220,7 +220,7 @@ static gpuzip_status read_step(settings *s, const json_t *step, int depth)
         return add_stage(s, behaviour, strdup("[!-/:-@\\[-`{-~\\p{P}]"));
     }
     return tokenizer_import_fail(s->im, GPUZIP_ERR_UNSUPPORTED,
-                       "the pre-tokenizer \"%.64s\" is not known here", type_of(step));
+                                 "the pre-tokenizer \"%.64s\" is not known here", type_of(step));
 }
 
 /* Reads only what makes SentencePiece of a normalizer: a prefix, and spaces that
@@ -247,8 +247,9 @@ gpuzip_status import_pre_tokenizer(importer *im, pattern_arena *patterns, const 
     read_normalizer(&s, normalizer, 0);
     TRY(read_step(&s, pre_tokenizer, 0));
     if (s.byte_level == s.sentencepiece)
-        return tokenizer_import_fail(im, GPUZIP_ERR_UNSUPPORTED,
-                           "the tokenizer is neither byte-level BPE nor SentencePiece's BPE");
+        return tokenizer_import_fail(
+            im, GPUZIP_ERR_UNSUPPORTED,
+            "the tokenizer is neither byte-level BPE nor SentencePiece's BPE");
     im->source.kind = s.byte_level ? BLOB_KIND_BPE : BLOB_KIND_SENTENCEPIECE;
     return GPUZIP_OK;
 }

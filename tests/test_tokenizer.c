@@ -6,59 +6,6 @@
 #include <jansson.h>
 #include <time.h>
 
-/* An imported blob and its tokenizer. */
-typedef struct {
-    void *blob;
-    size_t size;
-    tokenizer *t;
-} opened;
-
-static void open_blob(opened *o, gpuzip_status imported, const char *error)
-{
-    if (imported != GPUZIP_OK)
-        fail_msg("%s", error);
-    assert_int_equal(tokenizer_open(&o->t, o->blob, o->size, 0), GPUZIP_OK);
-}
-
-static void close_opened(opened *o)
-{
-    tokenizer_close(o->t);
-    free(o->blob);
-}
-
-static void open_json(opened *o, test_bytes json)
-{
-    char error[TOKENIZER_ERROR_BYTES] = "";
-    gpuzip_status status =
-        tokenizer_import_json(json.bytes, json.size, TOKENIZER_BOS_AUTO, &o->blob, &o->size, error);
-    open_blob(o, status, error);
-    free(json.bytes);
-}
-
-static void open_model(opened *o, test_bytes model)
-{
-    char error[TOKENIZER_ERROR_BYTES] = "";
-    gpuzip_status status = tokenizer_import_sentencepiece(
-        model.bytes, model.size, TOKENIZER_BOS_AUTO, &o->blob, &o->size, error);
-    open_blob(o, status, error);
-    free(model.bytes);
-}
-
-static void open_llama2c(opened *o, test_bytes bin, uint32_t vocab)
-{
-    char error[TOKENIZER_ERROR_BYTES] = "";
-    gpuzip_status status = tokenizer_import_llama2c(bin.bytes, bin.size, vocab, TOKENIZER_BOS_AUTO,
-                                                    &o->blob, &o->size, error);
-    open_blob(o, status, error);
-    free(bin.bytes);
-}
-
-static void open_bytes(opened *o)
-{
-    char error[TOKENIZER_ERROR_BYTES] = "";
-    open_blob(o, tokenizer_import_bytes(TOKENIZER_BOS_AUTO, &o->blob, &o->size, error), error);
-}
-
 /* Reads a file of other projects, through xz if its name says so; skips the
  * test if it is absent. */
 static test_bytes shared_data(const char *name)
@@ -420,62 +367,6 @@ static void padded_vocabulary(void **state)
     close_opened(&o);
 }
 
-/* A byte-level vocabulary without tokens for some bytes, and a model that is padded. */
-static void byte_level_escapes(void **state)
-{
-    (void)state;
-    static const char json[] =
-        "{\"added_tokens\":[{\"id\":4,\"content\":\"<s>\",\"special\":true}],"
-        "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"use_regex\":false},"
-        "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":3,\"b\":1,\"ab\":0,\"aba\":5,\"ba\":2},"
-        "\"merges\":[[\"a\",\"b\"],\"ab a\",\"b a\"]}}";
-    opened o;
-    open_json(&o, test_copy(json, strlen(json)));
-    assert_int_equal(tokenizer_vocab(o.t), 6);
-    assert_int_equal(tokenizer_bos(o.t), 4);
-    assert_int_equal(tokenizer_escapes(o.t), 256);
-    tokenizer *padded;
-    uint32_t *ids;
-    size_t count;
-    assert_int_equal(tokenizer_open(&padded, o.blob, o.size, 8), GPUZIP_OK);
-    const uint8_t text[] = "bacabaa\xFF";
-    const uint32_t expected[] = {2, 8 + 'c', 5, 3, 8 + 0xFF};
-    assert_int_equal(tokenizer_encode(padded, text, sizeof(text) - 1, &ids, &count), GPUZIP_OK);
-    assert_int_equal(count, 5);
-    assert_memory_equal(ids, expected, sizeof(expected));
-    test_round_trip(padded, 8, text, sizeof(text) - 1);
-    free(ids);
-    tokenizer_close(padded);
-    close_opened(&o);
-}
-
-/* With ignore_merges, a piece that is a token is taken as it is, even if no
- * merges lead to it; part of a piece is not, however long the piece. */
-static void whole_pieces(void **state)
-{
-    (void)state;
-    static const char json[] =
-        "{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\","
-        "\"pattern\":{\"String\":\" \"},\"behavior\":\"Isolated\"},"
-        "{\"type\":\"ByteLevel\",\"use_regex\":false}]},"
-        "\"model\":{\"type\":\"BPE\",\"ignore_merges\":true,\"merges\":[],"
-        "\"vocab\":{\"a\":0,\"b\":1,\"x\":2,\"ab\":3,\"\\u0120\":4}}}";
-    static const char text[] = "ab xab xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxab ab";
-    opened o;
-    uint32_t *ids, expected[44] = {3, 4, 2, 0, 1, 4};
-    size_t count;
-    for (int i = 6; i < 38; i++)
-        expected[i] = 2;
-    memcpy(expected + 38, (const uint32_t[]){0, 1, 4, 3}, 4 * sizeof(*expected));
-    open_json(&o, test_copy(json, strlen(json)));
-    assert_int_equal(tokenizer_encode(o.t, (const uint8_t *)text, strlen(text), &ids, &count),
-                     GPUZIP_OK);
-    assert_int_equal(count, 42);
-    assert_memory_equal(ids, expected, count * sizeof(*ids));
-    free(ids);
-    close_opened(&o);
-}
-
 static uint64_t fnv1a(const void *data, size_t size)
 {
     uint64_t hash = 0xCBF29CE484222325u;
@@ -525,60 +416,6 @@ static void long_pieces(void **state)
     free(text);
 }
 
-/* What cannot be imported says so, with a reason. */
-static void refusals(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *json, *part; /* of the message */
-        gpuzip_status status;
-    } refused[] = {
-        {"[", "no JSON", GPUZIP_ERR_FORMAT},
-        {"[]", "no \"model\"", GPUZIP_ERR_FORMAT},
-        {"{\"model\":{\"type\":\"Unigram\"}}", "Unigram", GPUZIP_ERR_UNSUPPORTED},
-        {"{\"model\":{\"type\":\"BPE\",\"end_of_word_suffix\":\"</w>\"}}", "suffix",
-         GPUZIP_ERR_UNSUPPORTED},
-        {"{\"model\":{\"type\":\"BPE\"}}", "neither", GPUZIP_ERR_UNSUPPORTED},
-        {"{\"model\":{},\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"}}", "BertPreTokenizer",
-         GPUZIP_ERR_UNSUPPORTED},
-        {"{\"model\":{},\"pre_tokenizer\":{\"type\":\"ByteLevel\"}}", "vocabulary",
-         GPUZIP_ERR_FORMAT},
-        {"{\"model\":{\"vocab\":{\"a\":-1}},\"pre_tokenizer\":{\"type\":\"ByteLevel\"}}", "no id",
-         GPUZIP_ERR_FORMAT},
-        {"{\"model\":{\"vocab\":{\"a\":99999999}},\"pre_tokenizer\":{\"type\":\"ByteLevel\"}}",
-         "no id", GPUZIP_ERR_FORMAT},
-        {"{\"model\":{\"vocab\":{\"a\":0,\"b\":0}},\"pre_tokenizer\":{\"type\":\"ByteLevel\"}}",
-         "two tokens", GPUZIP_ERR_FORMAT},
-        {"{\"model\":{\"vocab\":{\"a\":0}},\"pre_tokenizer\":{\"type\":\"ByteLevel\"}}",
-         "\"merges\"", GPUZIP_ERR_FORMAT},
-        {"{\"model\":{\"vocab\":{\"a\":0},\"merges\":[\"a a\"]},"
-         "\"pre_tokenizer\":{\"type\":\"ByteLevel\"}}",
-         "\"aa\"", GPUZIP_ERR_FORMAT},
-        {"{\"model\":{\"vocab\":{\"a\":0},\"merges\":[\"aa\"]},"
-         "\"pre_tokenizer\":{\"type\":\"ByteLevel\"}}",
-         "not two tokens", GPUZIP_ERR_FORMAT},
-        {"{\"model\":{\"vocab\":{\"a\":0},\"merges\":[7]},"
-         "\"pre_tokenizer\":{\"type\":\"ByteLevel\"}}",
-         "no merge", GPUZIP_ERR_FORMAT},
-        {"{\"model\":{},\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},"
-         "\"behavior\":\"Isolated\"}}",
-         "PCRE2 cannot compile", GPUZIP_ERR_UNSUPPORTED},
-        {"{\"model\":{},\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},"
-         "\"behavior\":\"Sideways\"}}",
-         "behavior", GPUZIP_ERR_UNSUPPORTED},
-    };
-    for (size_t i = 0; i < sizeof(refused) / sizeof(*refused); i++) {
-        void *blob;
-        size_t size;
-        char error[TOKENIZER_ERROR_BYTES] = "";
-        assert_int_equal(tokenizer_import_json(refused[i].json, strlen(refused[i].json),
-                                               TOKENIZER_BOS_AUTO, &blob, &size, error),
-                         refused[i].status);
-        if (!strstr(error, refused[i].part))
-            fail_msg("\"%s\" does not say %s", error, refused[i].part);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -593,11 +430,8 @@ int main(void)
         cmocka_unit_test(tok105),
         cmocka_unit_test(plain_bytes),
         cmocka_unit_test(padded_vocabulary),
-        cmocka_unit_test(byte_level_escapes),
-        cmocka_unit_test(whole_pieces),
         cmocka_unit_test(blobs_are_canonical),
         cmocka_unit_test(long_pieces),
-        cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

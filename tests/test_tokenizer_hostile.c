@@ -159,6 +159,22 @@ static void model_damage(void **state)
     free(model.bytes);
 }
 
+/* A model of one piece, which ends with the file: each byte less is too few. */
+static void model_prefixes(void **state)
+{
+    (void)state;
+    static const uint8_t model[] = {0x12, 2, 0x18, 2, 0x0A, 3, 0x0A, 1, 'a'};
+    free(import_all(import_model, model, sizeof(model)).bytes);
+    for (size_t prefix = 0; prefix < sizeof(model); prefix++) {
+        test_bytes exact = test_copy(model, prefix);
+        char error[TOKENIZER_ERROR_BYTES];
+        void *blob;
+        size_t size;
+        assert_int_not_equal(import_model(exact.bytes, prefix, &blob, &size, error), GPUZIP_OK);
+        free(exact.bytes);
+    }
+}
+
 /* Four tokens of llama2.c's form, the last with the given size field. */
 static size_t make_bin(uint8_t bin[64], uint32_t last_size)
 {
@@ -348,15 +364,11 @@ static void patterns(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(blob_prefixes),
-        cmocka_unit_test(blob_mutations),
-        cmocka_unit_test(json_damage),
-        cmocka_unit_test(model_damage),
-        cmocka_unit_test(llama2c_damage),
-        cmocka_unit_test(blob_lies),
-        cmocka_unit_test(blob_without_tokens),
-        cmocka_unit_test(blob_doubling),
-        cmocka_unit_test(patterns),
+        cmocka_unit_test(blob_prefixes),  cmocka_unit_test(blob_mutations),
+        cmocka_unit_test(json_damage),    cmocka_unit_test(model_damage),
+        cmocka_unit_test(model_prefixes), cmocka_unit_test(llama2c_damage),
+        cmocka_unit_test(blob_lies),      cmocka_unit_test(blob_without_tokens),
+        cmocka_unit_test(blob_doubling),  cmocka_unit_test(patterns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,6 +65,59 @@ static inline test_bytes test_data(const char *name)
     return file;
 }
 
+/* An imported blob and its tokenizer. */
+typedef struct {
+    void *blob;
+    size_t size;
+    tokenizer *t;
+} opened;
+
+static inline void open_blob(opened *o, gpuzip_status imported, const char *error)
+{
+    if (imported != GPUZIP_OK)
+        fail_msg("%s", error);
+    assert_int_equal(tokenizer_open(&o->t, o->blob, o->size, 0), GPUZIP_OK);
+}
+
+static inline void close_opened(opened *o)
+{
+    tokenizer_close(o->t);
+    free(o->blob);
+}
+
+static inline void open_json(opened *o, test_bytes json)
+{
+    char error[TOKENIZER_ERROR_BYTES] = "";
+    gpuzip_status status =
+        tokenizer_import_json(json.bytes, json.size, TOKENIZER_BOS_AUTO, &o->blob, &o->size, error);
+    open_blob(o, status, error);
+    free(json.bytes);
+}
+
+static inline void open_model(opened *o, test_bytes model)
+{
+    char error[TOKENIZER_ERROR_BYTES] = "";
+    gpuzip_status status = tokenizer_import_sentencepiece(
+        model.bytes, model.size, TOKENIZER_BOS_AUTO, &o->blob, &o->size, error);
+    open_blob(o, status, error);
+    free(model.bytes);
+}
+
+static inline void open_llama2c(opened *o, test_bytes bin, uint32_t vocab)
+{
+    char error[TOKENIZER_ERROR_BYTES] = "";
+    gpuzip_status status = tokenizer_import_llama2c(bin.bytes, bin.size, vocab, TOKENIZER_BOS_AUTO,
+                                                    &o->blob, &o->size, error);
+    open_blob(o, status, error);
+    free(bin.bytes);
+}
+
+static inline void open_bytes(opened *o)
+{
+    char error[TOKENIZER_ERROR_BYTES] = "";
+    open_blob(o, tokenizer_import_bytes(TOKENIZER_BOS_AUTO, &o->blob, &o->size, error), error);
+}
+
 /* xorshift64*; the same numbers on every machine. state is not 0. */
 static inline uint32_t test_random(uint64_t *state)
 {

@@ -1,7 +1,9 @@
 # The tokenizers: each test links gpuzip_tokenizer alone.
 gpuzip_test(test_tokenizer gpuzip_tokenizer PkgConfig::JANSSON)
 gpuzip_test(test_tokenizer_hostile gpuzip_tokenizer)
+gpuzip_test(test_tokenizer_import gpuzip_tokenizer)
 gpuzip_test(test_tokenizer_merge gpuzip_tokenizer PkgConfig::PCRE2)
+gpuzip_test(test_tokenizer_utf8 gpuzip_tokenizer)
 gpuzip_fuzz(fuzz_tokenizer gpuzip_tokenizer)
 
 # The golden ids, made again by the reference implementations where they are installed.
