@@ -28,6 +28,7 @@ enum {
     OPT_JSON
 };
 
+/* The colon in front: getopt would print a wrong option as it is. */
 static const char short_options[] = ":123456789bcdfhHi:klM:o:qrtT:vVz";
 
 static const struct option long_options[] = {
@@ -297,7 +298,6 @@ args_result args_parse(args *a, int argc, char **argv)
     static char *only_stdin[] = {"-", NULL};
 
     *a = (args){.bench_seconds = 3};
-    opterr = 0; /* getopt would print the option as it is */
     int option;
     while ((option = getopt_long(argc, argv, short_options, long_options, NULL)) != -1) {
         if (option == 'h' || option == 'H' || option == 'V') {

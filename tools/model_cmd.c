@@ -80,9 +80,8 @@ static bool take_option(command *c, int option)
 static bool parse(command *c, int argc, char **argv)
 {
     *c = (command){0};
-    opterr = 0;
     int option;
-    while ((option = getopt_long(argc, argv, "o:fqv", long_options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, ":o:fqv", long_options, NULL)) != -1) {
         if (!take_option(c, option))
             return false;
     }
