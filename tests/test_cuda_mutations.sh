@@ -23,19 +23,28 @@ mutations=(
     'cuda_mix.cu|mix_cuda|/found_tile = thread;/{n;n;s/__syncthreads();//}'
     'block.cuh cuda_norm.cu|norm_cuda|/scratch\[warp\] = value;/{n;s/__syncthreads();//}'
     'block.cuh cuda_norm.cu|norm_cuda|/value = warp_sum(lane < warps/{n;s/__syncthreads();//}'
+    'cuda_attention_tile.cu|attention_c*|/all are done with the stages/d'
+    'cuda_attention_tile.cu|attention_c*|s/__syncthreads(); .. this chunk is there.*//'
     # copies not waited for, or into a stage in use
     'cuda_linear.cu|linear_cuda|s/cp_async_wait<1>/cp_async_wait<2>/'
     'cuda_linear.cu|linear_cuda|s/int next = step + p.stages - 1;/int next = step + p.stages;/'
+    'cuda_attention_tile.cu|attention_c*|s/cp_async_wait<0>/cp_async_wait<1>/'
+    'cuda_attention_tile.cu|attention_c*|s/if (next < chunks)/if (next + 1 < chunks)/'
     # a wrong lane mapping
     'cuda_linear.cu|linear_cuda|s/(matrix \& 1) \* 8 + i/(matrix >> 1) * 8 + i/'
     'cuda_linear.cu|linear_cuda|s/at = (nf \* 8 + t \* 2/at = (nf * 8 + t/'
     'cuda_linear.cu|linear_r*|s/low.x, high.x, low.y, high.y/low.x, low.y, high.x, high.y/'
     'cuda_attention.cu|attention_c*|/dot += __shfl_xor_sync(WARP_ALL, dot, 2)/d'
+    'cuda_attention_tile.cu|attention_c*|s/c + (matrix >> 1)) \* TILE_QUERIES/c + (matrix \& 1)) * TILE_QUERIES/'
+    'cuda_attention_tile.cu|attention_c*|s/int shift = (nf \& 1) \* 16/int shift = (nf >> 1) * 16/'
+    'cuda_attention_tile.cu|attention_c*|s/lanes <= 2; lanes <<= 1/lanes <= 1; lanes <<= 1/'
     'cuda_kv.cu|attention_c*|s/high \* cosine\[i\] + low/high * cosine[i] - low/'
     'block.cuh cuda_mix.cu|mix_cuda|s/lane >= lanes ? before/lane > lanes ? before/'
     # a short loop
     'cuda_linear.cu|linear_cuda|s/for (int step = 0; step < steps; step++)/for (int step = 0; step < steps - 1; step++)/'
     'cuda_attention.cu|attention_c*|s/int count = p.pos\[row\] + 1/int count = p.pos[row]/'
+    'cuda_attention.cu|attention_c*|s/block < (count + 15) . 16/block < count \/ 16/'
+    'cuda_attention_tile.cu|attention_c*|s/c < pitch . 16; c += 2/c < pitch \/ 16 - 2; c += 2/'
     'cuda_norm.cu|quantize*|s/i < p.pitch; i += THREADS/i < p.dim - 1; i += THREADS/'
     'cuda_mix.cu|mix_vocab|s/tile < tiles; tile += WARPS/tile < tiles - 1; tile += WARPS/'
     # a wrong comparison, a dropped plane, a dropped clamp

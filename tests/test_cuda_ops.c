@@ -498,7 +498,8 @@ static void attention_cuda(void **state)
 static void attention_long(void **state)
 {
     (void)state;
-    static const int fill[SLOTS] = {0, 4500, 0, 0, 0}, one[SLOTS] = {0, 3, 0, 0, 0};
+    static const int fill[SLOTS] = {0, 4500, 0, 0, 0}, one[SLOTS] = {0, 3, 0, 0, 0},
+                     tile[SLOTS] = {0, 17, 0, 0, 0};
     cache_pair c;
     cache_open(&c, (attention_shape){2, 1, 8, 12, true}, 4600);
     /* Fills the cache without attending: that would take quadratic time. */
@@ -519,6 +520,7 @@ static void attention_long(void **state)
     pair_check(&q, "qkv", (int)rows, 8);
     c.next[1] = fill[1];
     cache_step(&c, one, 0);
+    cache_step(&c, tile, 0);
     pair_free(&scale);
     pair_free(&q);
     pair_free(&qkv);

@@ -1,4 +1,5 @@
-/* cuda_attention.cu: causal attention over the KV cache, in integers.
+/* cuda_attention.cu: causal attention over the KV cache, in integers: the division of
+ * the work (attention.cuh), and single rows.
  *
  * A block takes one row and up to QUERIES query heads that share a KV head, so
  * that keys and values are read once for all of them. It goes over the positions
@@ -6,27 +7,14 @@
  * weights and the weighted sum of values. Scores of a row that fits one chunk are
  * kept; for longer ones the second pass computes them again.
  */
+#include "attention.cuh"
 #include "block.cuh"
-#include "context.cuh"
-#include "kv.cuh"
 #include "quant.cuh"
 
 #define THREADS   256
 #define WARPS     8
-#define CHUNK     2048 /* positions whose scores fit shared memory */
+#define CHUNK     1024 /* positions whose scores fit shared memory */
 #define KEY_LANES 4    /* lanes that share a key, each 16 bytes of it at a time */
-/* |w v| <= 16256 * 2047, so that this many fit an s32. */
-#define SUM_POSITIONS 64
-
-typedef struct {
-    const int32_t *slot, *pos; /* [rows] */
-    const int16_t *q;          /* [rows][heads][head_dim] */
-    const float *q_scale;      /* [rows][heads] */
-    float *out;                /* [rows][heads][head_dim] */
-    struct ops_kv kv;
-    float factor;
-    int heads, layer;
-} attention_args;
 
 /* What a block holds in shared memory. A query's planes stand as s8x4 words. */
 template <int QUERIES> struct attention_shared {
@@ -34,10 +22,8 @@ template <int QUERIES> struct attention_shared {
     unsigned long long sum[QUERIES][OPS_MAX_HEAD_DIM]; /* of w v, modulo 2^64 */
     long long scratch[32];
     float q_scale[QUERIES], max[QUERIES];
-    union {
-        float score;
-        int weight;
-    } at[QUERIES][CHUNK];
+    float score[QUERIES][CHUNK];
+    int4 w_hi[QUERIES][CHUNK / 16], w_lo[QUERIES][CHUNK / 16]; /* in the order of kv_slot() */
 };
 
 /* The products of 16 elements: hi * hi, the two mixed ones, lo * lo. */
@@ -56,7 +42,14 @@ static __device__ __forceinline__ void dot16(int acc[3], int4 q_hi, int4 q_lo, i
     acc[2] = __dp4a(q_lo.z, k_lo.z, acc[2]), acc[2] = __dp4a(q_lo.w, k_lo.w, acc[2]);
 }
 
-/* Scores of positions first .. first + count - 1 into s->at; head0 is the index of
+/* The product of 15-bit numbers with others, of two planes or of one. */
+static __device__ __forceinline__ long long dot_of(const int acc[3], bool planes)
+{
+    long long dot = (long long)acc[0] * 128 + acc[1];
+    return planes ? dot * 128 + acc[2] : dot;
+}
+
+/* Scores of positions first .. first + count - 1 into s->score; head0 is the index of
  * position 0. Returns, to the lanes that saw them, maxima in max[]. */
 template <int QUERIES>
 static __device__ __forceinline__ void score_chunk(attention_shared<QUERIES> *s,
@@ -84,85 +77,72 @@ static __device__ __forceinline__ void score_chunk(attention_shared<QUERIES> *s,
         }
 #pragma unroll
         for (int i = 0; i < QUERIES; i++) {
-            /* Without planes the key is 128 times smaller than k_hi stands for. */
-            long long dot = planes ? ((long long)acc[i][0] * 128 + acc[i][1]) * 128 + acc[i][2]
-                                   : (long long)acc[i][0] * 128 + acc[i][1];
+            long long dot = dot_of(acc[i], planes);
             dot += __shfl_xor_sync(WARP_ALL, dot, 1);
             dot += __shfl_xor_sync(WARP_ALL, dot, 2);
             if (j < count && part == 0) {
                 float score = ((float)dot * kv->k_scale[head0 + first + j]) * s->q_scale[i];
-                s->at[i][j].score = score;
+                s->score[i][j] = score;
                 max[i] = fmaxf(max[i], score);
             }
         }
     }
 }
 
-/* Turns the scores of a chunk into weights; adds to denominator[]. */
+/* Turns the scores of a chunk into weights, up to a multiple of 16 of them; adds to
+ * denominator[]. */
 template <int QUERIES>
 static __device__ __forceinline__ void weigh_chunk(attention_shared<QUERIES> *s,
                                                    const attention_args *p, size_t head0, int first,
                                                    int count, float inv,
                                                    long long denominator[QUERIES])
 {
-    for (int j = threadIdx.x; j < count; j += THREADS) {
+    for (int j = threadIdx.x; j < ((count + 15) & ~15); j += THREADS) {
         float v_scale = p->kv.v_scale[head0 + first + j];
 #pragma unroll
         for (int i = 0; i < QUERIES; i++) {
-            float e = det_exp2f(s->at[i][j].score - s->max[i]);
-            denominator[i] += det_rint_s32(e * 0x1p24f);
-            s->at[i][j].weight = det_rint_s32((e * v_scale) * inv);
+            int w = 0;
+            if (j < count) {
+                float e = det_exp2f(s->score[i][j] - s->max[i]);
+                denominator[i] += det_rint_s32(e * 0x1p24f);
+                w = det_rint_s32((e * v_scale) * inv);
+            }
+            int at = (j & ~15) + kv_slot(j);
+            ((int8_t *)s->w_hi[i])[at] = (int8_t)(w >> 7);
+            ((int8_t *)s->w_lo[i])[at] = (int8_t)(w & 127);
         }
     }
 }
 
-/* Adds the weighted values of a chunk to s->sum. A lane holds the elements
- * 2 lane, 2 lane + 1 of each 64 (so head_dim <= 64 * STEPS); a warp takes every
- * eighth position. */
-template <int QUERIES, int STEPS>
+/* Adds the weighted values of a chunk to s->sum, 32 elements at a time, one a lane; a
+ * warp takes every eighth 16 positions. */
+template <int QUERIES>
 static __device__ __forceinline__ void sum_chunk(attention_shared<QUERIES> *s,
                                                  const attention_args *p, size_t head0, int first,
                                                  int count)
 {
     const struct ops_kv *kv = &p->kv;
-    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-    for (int base = warp; base < count; base += WARPS * SUM_POSITIONS) {
-        int acc[QUERIES][STEPS][2];
+    int warp = threadIdx.x >> 5;
+    bool planes = kv->v_lo != NULL;
+    for (int element = threadIdx.x & 31; element < kv->pitch; element += 32) {
+        int acc[QUERIES][3];
 #pragma unroll
-        for (int i = 0; i < QUERIES * STEPS; i++)
-            acc[i / STEPS][i % STEPS][0] = acc[i / STEPS][i % STEPS][1] = 0;
-        int end = min(count, base + WARPS * SUM_POSITIONS);
-        for (int j = base; j < end; j += WARPS) {
-            size_t at = (head0 + first + j) * kv->pitch;
+        for (int i = 0; i < QUERIES; i++)
+            acc[i][0] = acc[i][1] = acc[i][2] = 0;
+#pragma unroll 2
+        for (int block = warp; block < (count + 15) / 16; block += WARPS) {
+            size_t at = kv_value_at(kv, head0, first + block * 16, element);
+            int4 v_hi = *(const int4 *)(kv->v_hi + at);
+            int4 v_lo = v_hi;
+            if (planes)
+                v_lo = *(const int4 *)(kv->v_lo + at);
 #pragma unroll
-            for (int step = 0; step < STEPS; step++) {
-                int element = 64 * step + 2 * lane, low, high;
-                if (element >= kv->pitch)
-                    continue;
-                if (kv->v16 != NULL) {
-                    unsigned pair = *(const unsigned *)(kv->v16 + at + element);
-                    low = (int16_t)pair, high = (int)pair >> 16;
-                } else {
-                    int pair = *(const int16_t *)(kv->v8 + at + element);
-                    low = (int8_t)pair, high = pair >> 8;
-                }
-#pragma unroll
-                for (int i = 0; i < QUERIES; i++) {
-                    acc[i][step][0] += s->at[i][j].weight * low;
-                    acc[i][step][1] += s->at[i][j].weight * high;
-                }
-            }
+            for (int i = 0; i < QUERIES; i++)
+                dot16(acc[i], s->w_hi[i][block], s->w_lo[i][block], v_hi, v_lo, planes);
         }
 #pragma unroll
         for (int i = 0; i < QUERIES; i++)
-#pragma unroll
-            for (int step = 0; step < STEPS; step++) {
-                int element = 64 * step + 2 * lane;
-                if (element >= kv->pitch)
-                    continue;
-                atomicAdd(&s->sum[i][element], (unsigned long long)acc[i][step][0]);
-                atomicAdd(&s->sum[i][element + 1], (unsigned long long)acc[i][step][1]);
-            }
+            atomicAdd(&s->sum[i][element], (unsigned long long)dot_of(acc[i], planes));
     }
 }
 
@@ -190,15 +170,17 @@ static __device__ __forceinline__ void load_queries(attention_shared<QUERIES> *s
     __syncthreads();
 }
 
-/* Block x takes a row, block y one of the tiles that a KV head's queries make. */
-template <int QUERIES, int STEPS>
+/* Block x takes a single row, block y one of the tiles that a KV head's queries make. */
+template <int QUERIES>
 static __global__ void __launch_bounds__(THREADS, 2) attention_kernel(attention_args p)
 {
     DYNAMIC_SHARED(shared);
     attention_shared<QUERIES> *s = (attention_shared<QUERIES> *)shared;
     const struct ops_kv *kv = &p.kv;
+    if ((int)blockIdx.x >= p.plan.counts[0])
+        return;
     int group = p.heads / kv->kv_heads, tiles = (group + QUERIES - 1) / QUERIES;
-    int row = blockIdx.x, kv_head = blockIdx.y / tiles;
+    int row = p.plan.single[blockIdx.x], kv_head = blockIdx.y / tiles;
     int first_query = blockIdx.y % tiles * QUERIES, queries = min(QUERIES, group - first_query);
     int first_head = kv_head * group + first_query;
     int count = p.pos[row] + 1;
@@ -228,7 +210,7 @@ static __global__ void __launch_bounds__(THREADS, 2) attention_kernel(attention_
             if (pass == 1) {
                 weigh_chunk<QUERIES>(s, &p, head0, first, n, inv, denominator);
                 __syncthreads();
-                sum_chunk<QUERIES, STEPS>(s, &p, head0, first, n);
+                sum_chunk<QUERIES>(s, &p, head0, first, n);
             }
         }
         for (int i = 0; i < QUERIES && pass == 0; i++) {
@@ -249,27 +231,67 @@ static __global__ void __launch_bounds__(THREADS, 2) attention_kernel(attention_
     }
 }
 
-template <int QUERIES, int STEPS>
-static gpuzip_status launch_steps(const ops_context *ctx, const attention_args *p, int rows)
+/* Attends with the plan's single rows, at most `rows`. */
+template <int QUERIES>
+static gpuzip_status launch(const ops_context *ctx, const attention_args *p, unsigned rows)
 {
     int group = p->heads / p->kv.kv_heads;
     dim3 grid(rows, p->kv.kv_heads * ceil_div(group, QUERIES));
     size_t shared = sizeof(attention_shared<QUERIES>);
-    void (*kernel)(attention_args) = attention_kernel<QUERIES, STEPS>;
+    void (*kernel)(attention_args) = attention_kernel<QUERIES>;
     TRY(cuda_status(
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared)));
     LAUNCH(kernel, grid, THREADS, shared, ctx->stream, *p);
     return cuda_launched();
 }
 
-template <int QUERIES>
-static gpuzip_status launch(const ops_context *ctx, const attention_args *p, int rows)
+/* -- the division of the work ---------------------------------------------------- */
+
+/* The first of rows low .. high for which (slot[row] == slot) is `equal`, which it is
+ * from some row on; high if none before. */
+static __device__ int find_row(const int32_t *slots, int low, int high, int slot, bool equal)
 {
-    if (p->kv.head_dim <= 64)
-        return launch_steps<QUERIES, 1>(ctx, p, rows);
-    if (p->kv.head_dim <= 128)
-        return launch_steps<QUERIES, 2>(ctx, p, rows);
-    return launch_steps<QUERIES, 4>(ctx, p, rows);
+    while (low < high) {
+        int middle = low + (high - low) / 2;
+        if ((slots[middle] == slot) == equal)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+/* A thread a row: the first of a piece enters it. piece_rows: the most rows of one;
+ * pieces below tile_rows go row by row. */
+static __global__ void plan_kernel(attention_args p, int piece_rows, int tile_rows)
+{
+    int row = blockIdx.x * blockDim.x + threadIdx.x;
+    if (row >= p.rows)
+        return;
+    /* A run's positions are consecutive, so it began at most pos rows ago. */
+    int slot = p.slot[row];
+    int begin = find_row(p.slot, max(0, row - p.pos[row]), row, slot, true);
+    if ((row - begin) % piece_rows != 0)
+        return;
+    int end = find_row(p.slot, row, min(p.rows, row + piece_rows), slot, false);
+    if (end - row >= tile_rows) {
+        attention_tile tile = {row, end - row};
+        p.plan.tile[atomicAdd(&p.plan.counts[1], 1)] = tile;
+    } else {
+        for (int i = row; i < end; i++)
+            p.plan.single[atomicAdd(&p.plan.counts[0], 1)] = i;
+    }
+}
+
+/* Finds room for the plan of p->rows rows in the context's scratch memory. */
+static gpuzip_status plan_alloc(ops_context *ctx, attention_args *p)
+{
+    size_t row_bytes = sizeof(int32_t) + sizeof(attention_tile);
+    TRY(cuda_scratch(ctx, 2 * sizeof(int32_t) + (size_t)p->rows * row_bytes));
+    p->plan.counts = (int32_t *)ctx->scratch;
+    p->plan.tile = (attention_tile *)(p->plan.counts + 2);
+    p->plan.single = (int32_t *)(p->plan.tile + p->rows);
+    return cuda_status(cudaMemsetAsync(p->plan.counts, 0, 2 * sizeof(int32_t), ctx->stream));
 }
 
 gpuzip_status cuda_attention(ops_context *ctx, const ops_batch *batch, const int16_t *q,
@@ -279,7 +301,27 @@ gpuzip_status cuda_attention(ops_context *ctx, const ops_batch *batch, const int
     if (batch->rows == 0)
         return GPUZIP_OK;
     TRY(cuda_enter(ctx));
-    attention_args p = {batch->slot, batch->pos, q, q_scale, out, *kv, factor, heads, layer};
-    return heads == kv->kv_heads ? launch<1>(ctx, &p, batch->rows)
-                                 : launch<4>(ctx, &p, batch->rows);
+    attention_args p = {batch->slot,        batch->pos, q,           q_scale, out,  *kv,
+                        {NULL, NULL, NULL}, factor,     batch->rows, heads,   layer};
+    TRY(plan_alloc(ctx, &p));
+    int group = heads / kv->kv_heads, piece_rows = TILE_QUERIES / group;
+    int tile_rows = (TILE_MIN + group - 1) / group;
+    bool tiles = piece_rows > 0 && kv->positions <= TILE_POSITIONS &&
+                 attention_tile_shared(&p) <= (size_t)ctx->shared_max;
+    if (!tiles)
+        piece_rows = 1, tile_rows = 2;
+    LAUNCH(plan_kernel, ceil_div(p.rows, 256), 256, 0, ctx->stream, p, piece_rows, tile_rows);
+    TRY(cuda_launched());
+
+    /* A slot has one run, so at most one piece short of piece_rows. */
+    size_t runs = kv->slots < p.rows ? kv->slots : p.rows;
+    size_t single = tiles ? runs * (size_t)(tile_rows - 1) : (size_t)p.rows;
+    if (single > (size_t)p.rows)
+        single = (size_t)p.rows;
+    if (tiles && p.rows >= tile_rows)
+        TRY(attention_tile_launch(ctx, &p, (unsigned)(p.rows / piece_rows + runs)));
+    if (single == 0)
+        return GPUZIP_OK;
+    return heads == kv->kv_heads ? launch<1>(ctx, &p, (unsigned)single)
+                                 : launch<4>(ctx, &p, (unsigned)single);
 }

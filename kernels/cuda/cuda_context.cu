@@ -25,6 +25,7 @@ static void cuda_close(ops_context *ctx)
     if (ctx == NULL)
         return;
     (void)cudaSetDevice(ctx->device);
+    (void)cudaFree(ctx->scratch);
     if (ctx->stream != NULL)
         (void)cudaStreamDestroy(ctx->stream);
     free(ctx);
@@ -98,6 +99,18 @@ static void cuda_release(ops_context *ctx, void *ptr)
 {
     (void)cudaSetDevice(ctx->device);
     (void)cudaFree(ptr);
+}
+
+gpuzip_status cuda_scratch(ops_context *ctx, size_t bytes)
+{
+    if (bytes <= ctx->scratch_bytes)
+        return GPUZIP_OK;
+    void *memory = NULL;
+    TRY(cuda_alloc(ctx, &memory, bytes));
+    cuda_release(ctx, ctx->scratch);
+    ctx->scratch = memory;
+    ctx->scratch_bytes = bytes;
+    return GPUZIP_OK;
 }
 
 /* Pageable host memory is staged before the call returns; pinned memory must

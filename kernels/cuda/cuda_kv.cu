@@ -58,19 +58,17 @@ static __device__ __forceinline__ void head_rotate(head_part *h, const int32_t *
     h->e = p - 52;
 }
 
-/* Writes one integer of a head: of q, of a key or of a value. */
+/* Writes one integer of a head: of q, of a key or of a value. at: of the KV head. */
 static __device__ __forceinline__ void head_store(const qkv_args *p, int row, int head, size_t at,
-                                                  int i, int value)
+                                                  int pos, int i, int value)
 {
     const struct ops_kv *kv = &p->kv;
     if (head < p->heads)
         p->q[((size_t)row * p->heads + head) * kv->head_dim + i] = (int16_t)value;
     else if (head < p->heads + kv->kv_heads)
-        quant_store(kv->k_hi, kv->k_lo, at * kv->pitch + i, value);
-    else if (kv->v16 != NULL)
-        kv->v16[at * kv->pitch + i] = (int16_t)value;
+        quant_store(kv->k_hi, kv->k_lo, (at + pos) * kv->pitch + i, value);
     else
-        kv->v8[at * kv->pitch + i] = (int8_t)value;
+        quant_store(kv->v_hi, kv->v_lo, kv_value_at(kv, at, pos, i), value);
 }
 
 static __global__ void __launch_bounds__(THREADS) qkv_kernel(qkv_args p)
@@ -101,13 +99,13 @@ static __global__ void __launch_bounds__(THREADS) qkv_kernel(qkv_args p)
                                   : (float)OPS_Q8_MAX;
     quant z = quant_of(head_max(&h), qmax);
     int kv_head = is_query ? 0 : (head - p.heads) % kv->kv_heads;
-    size_t at = kv_at(kv, p.layer, p.slot[row], kv_head) + pos;
+    size_t at = kv_at(kv, p.layer, p.slot[row], kv_head);
 #pragma unroll
     for (int j = 0; j < MAX_PAIRS; j++) {
         int i = lane + 32 * j;
         if (i < half) {
-            head_store(&p, row, head, at, i, quant_apply(z, h.low[j]));
-            head_store(&p, row, head, at, half + i, quant_apply(z, h.high[j]));
+            head_store(&p, row, head, at, pos, i, quant_apply(z, h.low[j]));
+            head_store(&p, row, head, at, pos, half + i, quant_apply(z, h.high[j]));
         }
     }
     if (lane == 0) {
@@ -115,7 +113,7 @@ static __global__ void __launch_bounds__(THREADS) qkv_kernel(qkv_args p)
         if (is_query)
             p.q_scale[(size_t)row * p.heads + head] = scale;
         else
-            (is_value ? kv->v_scale : kv->k_scale)[at] = scale;
+            (is_value ? kv->v_scale : kv->k_scale)[at + pos] = scale;
     }
 }
 
@@ -135,22 +133,22 @@ gpuzip_status cuda_qkv(ops_context *ctx, const ops_batch *batch, const float *qk
 
 /* -- the cache ----------------------------------------------------------------- */
 
-static int kv_pitch(int head_dim)
+static int round_up_32(int n)
 {
-    return (head_dim + 15) & ~15;
+    return (n + 31) & ~31;
 }
 
 /* Head positions of a cache. */
 static size_t kv_count(int layers, int slots, int positions, int kv_heads)
 {
-    return (size_t)layers * slots * kv_heads * positions;
+    return (size_t)layers * slots * kv_heads * round_up_32(positions);
 }
 
 size_t cuda_kv_bytes(int layers, int slots, int positions, int kv_heads, int head_dim, int bits)
 {
-    size_t element = bits == 12 ? 4 : 2; /* bytes of a key's and a value's element together */
+    size_t planes = bits == 12 ? 4 : 2; /* of keys and values together */
     return kv_count(layers, slots, positions, kv_heads) *
-           (kv_pitch(head_dim) * element + 2 * sizeof(float));
+           (round_up_32(head_dim) * planes + 2 * sizeof(float));
 }
 
 gpuzip_status cuda_kv_create(ops_context *ctx, ops_kv **kv, int layers, int slots, int positions,
@@ -163,16 +161,15 @@ gpuzip_status cuda_kv_create(ops_context *ctx, ops_kv **kv, int layers, int slot
         status = FAIL(GPUZIP_ERR_MEMORY);
         goto out;
     }
-    made->layers = layers, made->slots = slots, made->positions = positions;
+    made->layers = layers, made->slots = slots, made->positions = round_up_32(positions);
     made->kv_heads = kv_heads, made->head_dim = head_dim, made->bits = bits;
-    made->pitch = kv_pitch(head_dim);
+    made->pitch = round_up_32(head_dim);
     plane = count * made->pitch;
     TRY_OUT(ops_cuda.alloc(ctx, (void **)&made->k_hi, plane));
+    TRY_OUT(ops_cuda.alloc(ctx, (void **)&made->v_hi, plane));
     if (bits == 12) {
         TRY_OUT(ops_cuda.alloc(ctx, (void **)&made->k_lo, plane));
-        TRY_OUT(ops_cuda.alloc(ctx, (void **)&made->v16, plane * sizeof(int16_t)));
-    } else {
-        TRY_OUT(ops_cuda.alloc(ctx, (void **)&made->v8, plane));
+        TRY_OUT(ops_cuda.alloc(ctx, (void **)&made->v_lo, plane));
     }
     TRY_OUT(ops_cuda.alloc(ctx, (void **)&made->k_scale, count * sizeof(float)));
     TRY_OUT(ops_cuda.alloc(ctx, (void **)&made->v_scale, count * sizeof(float)));
@@ -190,9 +187,9 @@ void cuda_kv_destroy(ops_context *ctx, ops_kv *kv)
         return;
     ops_cuda.release(ctx, kv->v_scale);
     ops_cuda.release(ctx, kv->k_scale);
-    ops_cuda.release(ctx, kv->v16);
-    ops_cuda.release(ctx, kv->v8);
+    ops_cuda.release(ctx, kv->v_lo);
     ops_cuda.release(ctx, kv->k_lo);
+    ops_cuda.release(ctx, kv->v_hi);
     ops_cuda.release(ctx, kv->k_hi);
     free(kv);
 }

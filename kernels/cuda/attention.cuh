@@ -1,0 +1,49 @@
+/* attention.cuh: what the two kernels of attention() share.
+ *
+ * A pass's rows are divided on the device, for only there are its slots known: runs
+ * of one slot are cut into pieces of at most TILE_QUERIES queries (a query is a row
+ * and one of the heads that share a KV head). Large pieces are tiles, for tensor
+ * cores; the rows of small ones go one by one.
+ */
+#ifndef GPUZIP_ATTENTION_CUH
+#define GPUZIP_ATTENTION_CUH
+
+#include "context.cuh"
+#include "kv.cuh"
+
+#define TILE_QUERIES   64
+#define TILE_MIN       16    /* queries from which a piece is a tile */
+#define TILE_POSITIONS 65536 /* of a cache whose sums a tile's s32 hold: 2^31 / (2 * 127 * 127) */
+
+/* A tile: consecutive rows of one slot. */
+typedef struct {
+    int32_t first_row, rows;
+} attention_tile;
+
+/* What the division found; in device memory, in no particular order. */
+typedef struct {
+    int32_t *counts;      /* [2]: of single rows, of tiles */
+    int32_t *single;      /* [rows] */
+    attention_tile *tile; /* [rows] */
+} attention_plan;
+
+typedef struct {
+    const int32_t *slot, *pos; /* [rows] */
+    const int16_t *q;          /* [rows][heads][head_dim] */
+    const float *q_scale;      /* [rows][heads] */
+    float *out;                /* [rows][heads][head_dim] */
+    struct ops_kv kv;
+    attention_plan plan;
+    float factor;
+    int rows, heads, layer;
+} attention_args;
+
+/* Bytes of shared memory that a tile takes. */
+size_t attention_tile_shared(const attention_args *p);
+
+/* Queues the kernel that attends with the plan's tiles, of which there are at most
+ * `tiles`. */
+gpuzip_status attention_tile_launch(const ops_context *ctx, const attention_args *p,
+                                    unsigned tiles);
+
+#endif
