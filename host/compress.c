@@ -1,7 +1,6 @@
 /* compress.c: from a reader to one .gpz frame, block by block. */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "handle.h"
 
@@ -37,15 +36,8 @@ typedef struct {
     uint8_t *raw;  /* [block_size] */
     uint8_t *code; /* [container_stored_size(block_size)] */
     gpuzip_stats stats;
-    engine_costs costs, verify_costs;
+    engine_costs verify_costs;
 } compressor;
-
-static double seconds_now(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
-}
 
 /* ---- options ------------------------------------------------------------ */
 
@@ -178,7 +170,7 @@ static gpuzip_status verify_block(compressor *c, size_t raw_size, size_t code_si
 {
     container_block block;
     uint8_t *raw = NULL;
-    double start = seconds_now();
+    double start = engine_seconds();
     engine_progress steps = {handle_step, progress};
     progress->done = progress->share;
     progress->share = 1 - progress->share;
@@ -190,7 +182,7 @@ static gpuzip_status verify_block(compressor *c, size_t raw_size, size_t code_si
                              "a block did not decode to what it was made from: this machine "
                              "computes wrongly, or gpuzip has a defect; nothing was lost");
     free(raw);
-    c->stats.seconds_verify += seconds_now() - start;
+    c->stats.seconds_verify += engine_seconds() - start;
     return status;
 }
 
@@ -201,7 +193,7 @@ static gpuzip_status encode_block(compressor *c, size_t raw_size, size_t *code_s
     engine_code code = {0};
     uint32_t *token = NULL;
     size_t tokens = 0;
-    double start = seconds_now();
+    double start = engine_seconds();
     handle_progress progress = {.gz = c->gz,
                                 .io = c->io,
                                 .bytes_in = c->stats.bytes_in - raw_size,
@@ -210,16 +202,13 @@ static gpuzip_status encode_block(compressor *c, size_t raw_size, size_t *code_s
                                 .block_bytes = (double)raw_size};
     engine_progress steps = {handle_step, &progress};
     engine_costs costs = {0};
+    bool coded = false;
     TRY_OUT(tokenizer_encode(c->t, c->raw, raw_size, &token, &tokens));
-    c->stats.seconds_tokenizer += seconds_now() - start;
+    c->stats.seconds_tokenizer += engine_seconds() - start;
     if (tokens > raw_size + 1) /* the container takes no more */
         goto out;
     code.streams = choose_streams(c, tokens);
     TRY_OUT(engine_encode(c->e, token, tokens, &code, &costs, &steps));
-    c->costs.seconds_forward += costs.seconds_forward;
-    c->costs.seconds_mix += costs.seconds_mix;
-    c->costs.seconds_coder += costs.seconds_coder;
-    c->costs.forward_ops += costs.forward_ops;
     if (container_coded_size((uint32_t)raw_size, (uint32_t)tokens, code.stream, code.streams) >=
         container_stored_size((uint32_t)raw_size))
         goto out;
@@ -230,10 +219,13 @@ static gpuzip_status encode_block(compressor *c, size_t raw_size, size_t *code_s
         TRY_OUT(verify_block(c, raw_size, *code_size, &progress));
     c->stats.tokens += tokens;
     c->stats.model_bytes += raw_size;
-    c->stats.model_bits += costs.model_bits;
+    coded = true;
     for (uint32_t s = 0; s < code.streams; s++)
         c->stats.coder_bits += 8.0 * (double)code.stream[s].size;
 out:
+    if (!coded)
+        costs.model_bits = 0; /* what is stored does not count */
+    handle_add_costs(&c->stats, &costs);
     engine_code_free(&code);
     free(token);
     return status;
@@ -302,10 +294,6 @@ gpuzip_status gpuzip_compress(gpuzip *gz, const gpuzip_options *options, const g
         goto out;
     }
     TRY_OUT(compress_frame(&c, &frame));
-    c.stats.seconds_forward = c.costs.seconds_forward;
-    c.stats.seconds_mix = c.costs.seconds_mix;
-    c.stats.seconds_coder = c.costs.seconds_coder;
-    c.stats.forward_ops = c.costs.forward_ops;
     if (stats)
         *stats = c.stats;
 out:

@@ -2,7 +2,6 @@
  * container_read_*() check what they return, and memory is bounded before it is taken. */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "handle.h"
 
@@ -265,11 +264,7 @@ gpuzip_status gpuzip_decompress(gpuzip *gz, const gpuzip_io *io, gpuzip_stats *s
         TRY_OUT(input_fill(&d.in, 1));
     } while (d.in.end > d.in.first);
     d.stats.bytes_in = d.in.bytes_in;
-    d.stats.model_bits = d.costs.model_bits;
-    d.stats.seconds_forward = d.costs.seconds_forward;
-    d.stats.seconds_mix = d.costs.seconds_mix;
-    d.stats.seconds_coder = d.costs.seconds_coder;
-    d.stats.forward_ops = d.costs.forward_ops;
+    handle_add_costs(&d.stats, &d.costs);
     if (stats)
         *stats = d.stats;
 out:
@@ -298,11 +293,9 @@ static gpuzip_status input_skip(input *in, size_t size)
 static void list_frame(const gpuzip *gz, const container_frame *frame, gpuzip_info *info)
 {
     for (int k = 0; k < frame->experts; k++) {
-        bool known = frame->expert[k].kind != CONTAINER_EXPERT_MODEL;
-        for (int i = 0; !known && i < gz->models; i++)
-            known = memcmp(gz->model[i].source.weights->id, frame->expert[k].model_id,
-                           CONTAINER_MODEL_BYTES) == 0;
-        info->model_known = info->model_known && known;
+        if (frame->expert[k].kind == CONTAINER_EXPERT_MODEL &&
+            !handle_find_model(gz, frame->expert[k].model_id))
+            info->model_known = false;
     }
     if (info->frames++)
         return;

@@ -49,7 +49,7 @@ typedef struct {
     engine_costs *costs;
 } block_job;
 
-static double seconds_now(void)
+double engine_seconds(void)
 {
     struct timespec ts;
     clock_gettime(CLOCK_MONOTONIC, &ts);
@@ -246,7 +246,7 @@ static gpuzip_status run_models(block_job *job, int s0, int s1, size_t base, siz
                                 bool head, const float *logits[GPUZIP_MAX_EXPERTS])
 {
     engine *e = job->e;
-    double start = seconds_now();
+    double start = engine_seconds();
     for (int k = 0; k < e->config.experts; k++) {
         const model *m = e->config.expert[k].m;
         ops_batch batch = {e->token, e->slot, e->pos, 0};
@@ -271,7 +271,7 @@ static gpuzip_status run_models(block_job *job, int s0, int s1, size_t base, siz
         if (head)
             TRY(model_logits(e->state[k], 0, batch.rows, &logits[k]));
     }
-    job->costs->seconds_forward += seconds_now() - start;
+    job->costs->seconds_forward += engine_seconds() - start;
     return GPUZIP_OK;
 }
 
@@ -298,11 +298,11 @@ static ops_mix mix_of(const engine *e, const float *const logits[GPUZIP_MAX_EXPE
 static gpuzip_status encode_rows(block_job *job, const ops_mix *mix, int rows)
 {
     engine *e = job->e;
-    double start = seconds_now();
+    double start = engine_seconds();
     TRY(e->ops->upload(e->ctx, e->device_in, e->symbol, (size_t)rows * sizeof *e->symbol));
     TRY(e->ops->mix_encode(e->ctx, mix, rows, e->device_in, e->device_out));
     TRY(e->ops->download(e->ctx, e->interval, e->device_out, (size_t)rows * sizeof *e->interval));
-    double mixed = seconds_now();
+    double mixed = engine_seconds();
     for (int r = 0; r < rows; r++) {
         ops_interval interval = e->interval[r];
         rc_encode(&job->encoder[e->slot[e->row[r]]], interval.start, interval.freq);
@@ -310,21 +310,21 @@ static gpuzip_status encode_rows(block_job *job, const ops_mix *mix, int rows)
         job->costs->model_bits += OPS_CDF_BITS - log2((double)interval.freq);
     }
     job->costs->seconds_mix += mixed - start;
-    job->costs->seconds_coder += seconds_now() - mixed;
+    job->costs->seconds_coder += engine_seconds() - mixed;
     return GPUZIP_OK;
 }
 
 static gpuzip_status decode_rows(block_job *job, const ops_mix *mix, int rows, size_t t)
 {
     engine *e = job->e;
-    double start = seconds_now();
+    double start = engine_seconds();
     for (int r = 0; r < rows; r++)
         e->target[r] = rc_decode_target(&job->decoder[e->slot[e->row[r]]]);
-    double targets = seconds_now();
+    double targets = engine_seconds();
     TRY(e->ops->upload(e->ctx, e->device_in, e->target, (size_t)rows * sizeof *e->target));
     TRY(e->ops->mix_decode(e->ctx, mix, rows, e->device_in, e->device_out));
     TRY(e->ops->download(e->ctx, e->found, e->device_out, (size_t)rows * sizeof *e->found));
-    double mixed = seconds_now();
+    double mixed = engine_seconds();
     for (int r = 0; r < rows; r++) {
         int s = e->slot[e->row[r]];
         rc_decode_advance(&job->decoder[s], e->found[r].start, e->found[r].freq);
@@ -333,7 +333,7 @@ static gpuzip_status decode_rows(block_job *job, const ops_mix *mix, int rows, s
         job->costs->model_bits += OPS_CDF_BITS - log2((double)e->found[r].freq);
     }
     job->costs->seconds_mix += mixed - targets;
-    job->costs->seconds_coder += targets - start + seconds_now() - mixed;
+    job->costs->seconds_coder += targets - start + engine_seconds() - mixed;
     return GPUZIP_OK;
 }
 

@@ -212,7 +212,7 @@ gpuzip_status gpuzip_measure_peak(gpuzip *gz, double *ops_per_second)
 
 /* ---- from a frame's experts to an engine's ------------------------------- */
 
-static const handle_model *find_model(const gpuzip *gz, const uint8_t id[CONTAINER_MODEL_BYTES])
+const handle_model *handle_find_model(const gpuzip *gz, const uint8_t id[CONTAINER_MODEL_BYTES])
 {
     for (int i = 0; i < gz->models; i++)
         if (memcmp(gz->model[i].source.weights->id, id, CONTAINER_MODEL_BYTES) == 0)
@@ -253,7 +253,7 @@ gpuzip_status handle_engine_config(gpuzip *gz, const container_frame *frame, eng
             c.expert[k].kind = GPUZIP_EXPERT_NAIVE_BAYES;
             continue;
         }
-        const handle_model *m = find_model(gz, expert->model_id);
+        const handle_model *m = handle_find_model(gz, expert->model_id);
         if (!m)
             return fail_no_model(gz, expert->model_id);
         if (first && !same_tokenizer(first, m))
@@ -279,6 +279,15 @@ gpuzip_status handle_engine_config(gpuzip *gz, const container_frame *frame, eng
     *config = c;
     *t = first->t;
     return GPUZIP_OK;
+}
+
+void handle_add_costs(gpuzip_stats *stats, const engine_costs *costs)
+{
+    stats->model_bits += costs->model_bits;
+    stats->seconds_forward += costs->seconds_forward;
+    stats->seconds_mix += costs->seconds_mix;
+    stats->seconds_coder += costs->seconds_coder;
+    stats->forward_ops += costs->forward_ops;
 }
 
 /* ---- progress ----------------------------------------------------------- */

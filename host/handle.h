@@ -34,6 +34,12 @@ __attribute__((format(printf, 3, 4))) gpuzip_status handle_fail(gpuzip *gz, gpuz
 gpuzip_status handle_engine_config(gpuzip *gz, const container_frame *frame, engine_config *config,
                                    const tokenizer **t);
 
+/* The model whose id begins so, or NULL. */
+const handle_model *handle_find_model(const gpuzip *gz, const uint8_t id[CONTAINER_MODEL_BYTES]);
+
+/* Adds an engine's costs to a call's statistics. */
+void handle_add_costs(gpuzip_stats *stats, const engine_costs *costs);
+
 /* A block being coded, for io->progress. */
 typedef struct {
     gpuzip *gz;
