@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "cpu_attention.h"
-#include "cpu_isa.h"
 
 /* Multiply-adds that are worth a thread: about as long as waking it takes. */
 #define WORK_PER_THREAD (1 << 17)
@@ -116,11 +115,8 @@ gpuzip_status cpu_qkv(ops_context *ctx, const ops_batch *batch, const float *qkv
 {
     const attention_path *path = find_path(ctx);
     const qkv_job job = {batch, qkv, heads, cosine, sine, q, q_scale, kv, layer};
-    double values = (double)batch->rows * (heads + 2 * kv->kv_heads) * kv->head_dim;
-    int threads = count_threads(ctx, 8 * values);
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
-    for (int row = 0; row < batch->rows; row++)
-        path->store_row(&job, row);
+    size_t values = (size_t)(heads + 2 * kv->kv_heads) * kv->head_dim;
+    cpu_for_rows(ctx, batch->rows, values, path->store_row, &job);
     update_v_max(batch, kv, layer);
     return GPUZIP_OK;
 }

@@ -16,7 +16,7 @@
 #ifndef GPUZIP_CPU_ATTENTION_H
 #define GPUZIP_CPU_ATTENTION_H
 
-#include "cpu.h"
+#include "cpu_isa.h"
 
 #define ATTENTION_SEGMENT 64 /* products whose sum fits s32 */
 #define ATTENTION_QUERIES 16 /* (row, head) pairs that share a pass over the cache */
@@ -69,8 +69,9 @@ typedef struct {
 } attention_scratch;
 
 typedef struct {
-    /* Quantises one row's queries, and its keys and values into the cache, all but v_max. */
-    void (*store_row)(const qkv_job *job, int row);
+    /* For cpu_for_rows() with a qkv_job: quantises one row's queries, and its keys and
+     * values into the cache, all but v_max. */
+    cpu_row_fn store_row;
     void (*attend)(const attention_job *job, const attention_item *item,
                    const attention_scratch *scratch);
 } attention_path;

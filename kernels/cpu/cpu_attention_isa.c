@@ -2,7 +2,6 @@
  * set that this compilation is for. cpu_attention.h has the layout of the cache and
  * why the sums are exact. */
 #include "cpu_attention.h"
-#include "cpu_isa.h"
 #include "cpu_simd.h"
 #include "detmath.h"
 
@@ -78,8 +77,10 @@ static float prepare_head(const qkv_job *job, const float *h, int pos, bool rota
     return det_scale2(quantize_head(f, dim, qmax, q), unit);
 }
 
-static void store_row(const qkv_job *job, int row)
+static void store_row(const void *qkv, int row, int thread)
 {
+    (void)thread; /* needs no scratch */
+    const qkv_job *job = qkv;
     const ops_kv *kv = job->kv;
     int dim = kv->head_dim, pos = job->batch->pos[row], slot = job->batch->slot[row];
     int qmax = kv->bits == 8 ? OPS_Q8_MAX : OPS_Q12_MAX;
@@ -107,9 +108,9 @@ static void store_row(const qkv_job *job, int row)
 
 /* -- attention ------------------------------------------------------------- */
 
-/* sum[q][l] = sum over s of a[q][s] . b[s][l], where the elements are pairs of s16:
- * a is [queries][a_pitch], b is vecs blocks of 16 lanes, steps b_pitch apart, each
- * vec_pitch after the one before. Pitches are in s16. */
+/* sum[q][l] = sum over s < steps of a[q][s] . b[s][l], where the elements are pairs of
+ * s16. a[q] is [steps]. b has vecs blocks of 16 lanes a step; the next block is
+ * vec_pitch further on, the next step b_pitch (both in s16). */
 CPU_INLINE void sum_products(int32_t sum[QUERIES][LANES], const int16_t *const *a, const int16_t *b,
                              size_t b_pitch, size_t vec_pitch, int steps, const int queries,
                              const int vecs)
