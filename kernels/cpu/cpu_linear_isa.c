@@ -97,6 +97,24 @@ CPU_INLINE void sum_products(int32_t sum[][PANEL], const int8_t *const *a, const
     }
 }
 
+/* Turns the sums of s8 operands, planes a row, into the totals of rows, one a row. Only
+ * plane 0 of the weights is stored as w + 128. */
+static void join_operands(const linear_job *job, int plane, int chunk, int row, int rows,
+                          int32_t sum[][PANEL])
+{
+    for (int r = 0; r < rows; r++) {
+        size_t at = (size_t)(row + r) * job->chunks + chunk;
+        uint32_t offset = plane == 0 ? (uint32_t)job->offset[at] : 0;
+        if (job->planes == 2)
+            for (int c = 0; c < PANEL; c++)
+                sum[r][c] =
+                    (int32_t)(128 * (uint32_t)sum[2 * r][c] + (uint32_t)sum[2 * r + 1][c] - offset);
+        else
+            for (int c = 0; c < PANEL; c++)
+                sum[r][c] = (int32_t)((uint32_t)sum[r][c] - offset);
+    }
+}
+
 /* sum[r] = the exact totals of row `row + r` over one chunk and one plane of weights.
  * sum has room for LINEAR_ROWS operands. */
 static void sum_chunk(const linear_job *job, int plane, int panel, int chunk, int row, int rows,
@@ -140,20 +158,8 @@ static void sum_chunk(const linear_job *job, int plane, int panel, int chunk, in
         sum_products(sum, a, w, steps, LINEAR_ROWS);
         break;
     }
-    if (job->wide)
-        return;
-    /* Only plane 0 of the weights is stored as w + 128. */
-    for (int r = 0; r < rows; r++) {
-        uint32_t offset =
-            plane == 0 ? (uint32_t)job->offset[(size_t)(row + r) * job->chunks + chunk] : 0;
-        if (job->planes == 2)
-            for (int c = 0; c < PANEL; c++)
-                sum[r][c] =
-                    (int32_t)(128 * (uint32_t)sum[2 * r][c] + (uint32_t)sum[2 * r + 1][c] - offset);
-        else
-            for (int c = 0; c < PANEL; c++)
-                sum[r][c] = (int32_t)((uint32_t)sum[r][c] - offset);
-    }
+    if (!job->wide)
+        join_operands(job, plane, chunk, row, rows, sum);
 }
 
 /* Scales the totals y, adds bias and residual and writes them out. */
