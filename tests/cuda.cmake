@@ -28,8 +28,16 @@ if(CMAKE_CXX_COMPILER)
     set_tests_properties(test_cuda_mutations PROPERTIES TIMEOUT 1800)
 endif()
 
+option(GPUZIP_REQUIRE_GPU "A test that finds no GPU fails instead of being skipped" OFF)
 if(TARGET gpuzip_cuda)
     gpuzip_test(test_cuda_ops gpuzip_cuda gpuzip_kernels m)
+    if(GPUZIP_REQUIRE_GPU)
+        target_compile_definitions(test_cuda_ops PRIVATE GPUZIP_REQUIRE_GPU)
+    endif()
+
+    # Not a test: ninja bench_cuda && ./bench_cuda
+    add_executable(bench_cuda EXCLUDE_FROM_ALL bench_cuda.c)
+    target_link_libraries(bench_cuda PRIVATE gpuzip_cuda)
 endif()
 
 find_program(GPUZIP_NVCC nvcc HINTS /usr/local/cuda/bin DOC "For the checks of the CUDA build")

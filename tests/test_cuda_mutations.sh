@@ -18,8 +18,8 @@ mutations=(
     'cuda_linear.cu|linear_cuda|/^    __syncwarp();$/d'
     'cuda_linear.cu|linear_r*|/partial\[warp\]/{n;s/__syncthreads();//}'
     'cuda_attention.cu|attention_c*|/weigh_chunk<QUERIES>/{n;s/__syncthreads();//}'
-    'cuda_attention.cu|attention_long|/the chunk before has been summed/d'
-    'cuda_mix.cu|mix_cuda|/before\[tile\] = sum;/{n;n;s/__syncthreads();//}'
+    'cuda_attention.cu|attention_long|/score_chunk<QUERIES>/{n;s/__syncthreads();//}'
+    'cuda_mix.cu|mix_vocab|/before\[tile\] = sum;/{n;n;s/__syncthreads();//}'
     'cuda_mix.cu|mix_cuda|/found_tile = thread;/{n;n;s/__syncthreads();//}'
     'block.cuh cuda_norm.cu|norm_cuda|/scratch\[warp\] = value;/{n;s/__syncthreads();//}'
     'block.cuh cuda_norm.cu|norm_cuda|/value = warp_sum(lane < warps/{n;s/__syncthreads();//}'
@@ -47,10 +47,10 @@ mutations=(
     'cuda_attention_tile.cu|attention_c*|s/c < pitch . 16; c += 2/c < pitch \/ 16 - 2; c += 2/'
     'cuda_norm.cu|quantize*|s/i < p.pitch; i += THREADS/i < p.dim - 1; i += THREADS/'
     'cuda_mix.cu|mix_vocab|s/tile < tiles; tile += WARPS/tile < tiles - 1; tile += WARPS/'
-    # a wrong comparison, a dropped plane, a dropped clamp
+    # a wrong comparison, a dropped plane, a wrong shift
     'cuda_mix.cu|mix_cuda|s/before += i < symbol/before += i <= symbol/'
     'cuda_linear.cu|linear_cuda|s/acc\[pa + pw\]\[mf\]/acc[pa][mf]/'
-    'cuda_mix.cu|mix_cuda|/d = d < -40/d'
+    'cuda_mix.cu|mix_cuda|s/bits > 34 ? bits - 34/bits > 33 ? bits - 33/'
 )
 
 # run FILE TESTS LINK...: whether the tests pass with $work/cuda/FILE in place of the library's.

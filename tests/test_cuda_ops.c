@@ -554,7 +554,9 @@ static mix_pair mix_pair_random(int rows, int vocab, int escapes, int experts, u
         m.source = pair_of(row, (size_t)rows * 4);
     }
     for (int k = 0; k < experts; k++) {
-        uint32_t alpha = draw() % 4 == 0 ? (1u << 20) - 1 : draw() % (1u << 17);
+        /* The largest, any, and those that make all symbols about as likely. */
+        const uint32_t alphas[] = {(1u << 20) - 1, draw() % (1u << 17), draw() % 64};
+        uint32_t alpha = alphas[draw() % 3];
         size_t n = counted >> k & 1 ? (size_t)vocab : (size_t)rows * stride;
         uint32_t *host = malloc(n * 4);
         for (size_t i = 0; i < n; i++) {

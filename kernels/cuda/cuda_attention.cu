@@ -203,7 +203,6 @@ static __global__ void __launch_bounds__(THREADS, 2) attention_kernel(attention_
         for (int first = 0; first < count; first += CHUNK) {
             int n = min(CHUNK, count - first);
             if (pass == 0 || count > CHUNK) {
-                __syncthreads(); /* the chunk before has been summed */
                 score_chunk<QUERIES>(s, &p, head0, first, n, max);
                 __syncthreads();
             }

@@ -376,6 +376,7 @@ gpuzip_status cuda_matrix_create(ops_context *ctx, ops_matrix **m, const ops_wei
     for (int i = 0; i < planes; i++)
         TRY_OUT(ops_cuda.upload(ctx, made->plane[i], host[i], bytes));
     TRY_OUT(ops_cuda.upload(ctx, made->scale, src->scale, (size_t)src->n * sizeof(float)));
+    TRY_OUT(ops_cuda.sync(ctx)); /* the copies may still read host[] and src */
     *m = made;
     made = NULL;
 
