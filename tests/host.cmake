@@ -2,3 +2,14 @@
 gpuzip_test(test_engine gpuzip_engine)
 gpuzip_test(test_gpuzip gpuzip_host)
 gpuzip_fuzz(fuzz_gpuzip gpuzip_host)
+
+# Real files; data that does not belong to the project is looked for in GPUZIP_DATA.
+if(DEFINED ENV{GPUZIP_DATA})
+    set(data $ENV{GPUZIP_DATA})
+else()
+    set(data ${PROJECT_SOURCE_DIR}/../shared/data)
+endif()
+add_test(NAME oracle
+         COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/oracle/oracle.sh $<TARGET_FILE:gpuzip> ${data} slow)
+add_test(NAME corpus COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/corpus.sh $<TARGET_FILE:gpuzip> ${data})
+set_tests_properties(oracle corpus PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 3000 LABELS slow)
