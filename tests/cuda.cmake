@@ -15,7 +15,7 @@ if(CMAKE_CXX_COMPILER)
         list(GET run 1 capability)
         set(name test_cuda_emulated_${capability}_${seed})
         add_test(NAME ${name} COMMAND test_cuda_emulated)
-        set_tests_properties(${name} PROPERTIES TIMEOUT 900 ENVIRONMENT
+        set_tests_properties(${name} PROPERTIES LABELS cuda TIMEOUT 900 ENVIRONMENT
             "GPUZIP_EMULATOR_SEED=${seed};GPUZIP_EMULATOR_CAPABILITY=${capability}")
     endforeach()
 
@@ -25,7 +25,7 @@ if(CMAKE_CXX_COMPILER)
                      $<TARGET_OBJECTS:test_cuda_emulated> $<TARGET_FILE:gpuzip_cuda_emulated>
                      $<TARGET_FILE:gpuzip_kernels> -lcmocka -lgomp -lm
              COMMAND_EXPAND_LISTS)
-    set_tests_properties(test_cuda_mutations PROPERTIES TIMEOUT 1800)
+    set_tests_properties(test_cuda_mutations PROPERTIES LABELS cuda TIMEOUT 1800)
 endif()
 
 option(GPUZIP_REQUIRE_GPU "A test that finds no GPU fails instead of being skipped" OFF)
@@ -45,4 +45,4 @@ mark_as_advanced(GPUZIP_NVCC)
 add_test(NAME test_cuda_build
          COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/test_cuda_build.sh ${GPUZIP_NVCC} ${PROJECT_SOURCE_DIR}
                  ${CMAKE_CURRENT_BINARY_DIR}/cuda_build)
-set_tests_properties(test_cuda_build PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 1800)
+set_tests_properties(test_cuda_build PROPERTIES LABELS cuda SKIP_RETURN_CODE 77 TIMEOUT 1800)
