@@ -66,7 +66,7 @@ def main():
     parser.add_argument("files", nargs="+")
     parser.add_argument("--window", type=int, default=1024)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--fast", action="store_true", help="bfloat16 products, for a look at a running training")
+    parser.add_argument("--fast", action="store_true", help="bfloat16 products: a quick look")
     parser.add_argument("--s8", action="store_true", help="round the matrices to 8 bits first")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -22,7 +22,7 @@ def orthogonalise(g, steps=5):
 
 
 class Muon(torch.optim.Optimizer):
-    """For 2-D weights alone. An update has RMS 0.2 * lr * sqrt(max(rows, cols)) / sqrt(max) ~ Adam's.
+    """For 2-D weights alone: an update's singular values are near lr * sqrt(max(1, rows / cols)).
 
     Matrices of one shape are orthogonalised as one batch.
     """
