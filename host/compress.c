@@ -28,7 +28,7 @@ static const level_settings levels[GPUZIP_LEVEL_MAX + 1] = {
 typedef struct {
     gpuzip *gz;
     const gpuzip_io *io;
-    engine *e;
+    lanes *l;
     const tokenizer *t;
     container_hash *hash;
     size_t block_size, stream_tokens, streams; /* streams: what the caller asked for, or 0 */
@@ -159,7 +159,7 @@ static uint32_t choose_streams(const compressor *c, size_t n)
         wanted = n;
     if (wanted > CONTAINER_STREAMS_MAX)
         wanted = CONTAINER_STREAMS_MAX;
-    while (wanted > 1 && engine_bytes(c->e, (int)wanted) > limit)
+    while (wanted > 1 && lanes_bytes(c->l, (uint32_t)wanted) > limit)
         wanted = wanted * 7 / 8;
     return container_fit_streams((uint32_t)n, (uint32_t)wanted);
 }
@@ -176,7 +176,7 @@ static gpuzip_status verify_block(compressor *c, size_t raw_size, size_t code_si
     progress->share = 1 - progress->share;
     TRY(container_read_block(&block, c->code, code_size));
     gpuzip_status status =
-        handle_decode_block(c->gz, c->e, c->t, &block, &raw, &c->verify_costs, &steps);
+        handle_decode_block(c->gz, c->l, c->t, &block, &raw, &c->verify_costs, &steps);
     if (status == GPUZIP_ERR_CORRUPT || (status == GPUZIP_OK && memcmp(raw, c->raw, raw_size) != 0))
         status = handle_fail(c->gz, GPUZIP_ERR_SELF_TEST,
                              "a block did not decode to what it was made from: this machine "
@@ -190,9 +190,8 @@ static gpuzip_status verify_block(compressor *c, size_t raw_size, size_t code_si
 static gpuzip_status encode_block(compressor *c, size_t raw_size, size_t *code_size)
 {
     gpuzip_status status = GPUZIP_OK;
-    engine_code code = {0};
-    uint32_t *token = NULL;
-    size_t tokens = 0;
+    engine_block block = {0};
+    uint8_t *buffer = NULL;
     double start = engine_seconds();
     handle_progress progress = {.gz = c->gz,
                                 .io = c->io,
@@ -203,31 +202,32 @@ static gpuzip_status encode_block(compressor *c, size_t raw_size, size_t *code_s
     engine_progress steps = {handle_step, &progress};
     engine_costs costs = {0};
     bool coded = false;
-    TRY_OUT(tokenizer_encode(c->t, c->raw, raw_size, &token, &tokens));
+    TRY_OUT(tokenizer_encode(c->t, c->raw, raw_size, &block.token, &block.tokens));
     c->stats.seconds_tokenizer += engine_seconds() - start;
-    if (tokens > raw_size + 1) /* the container takes no more */
+    if (block.tokens > raw_size + 1) /* the container takes no more */
         goto out;
-    code.streams = choose_streams(c, tokens);
-    TRY_OUT(engine_encode(c->e, token, tokens, &code, &costs, &steps));
-    if (container_coded_size((uint32_t)raw_size, (uint32_t)tokens, code.stream, code.streams) >=
-        container_stored_size((uint32_t)raw_size))
+    block.streams = choose_streams(c, block.tokens);
+    TRY_OUT(lanes_encode(c->l, &block, &buffer, &costs, &steps));
+    uint32_t size = (uint32_t)raw_size, tokens = (uint32_t)block.tokens;
+    size_t room = container_stored_size(size);
+    if (container_coded_size(size, tokens, block.stream, block.streams) >= room)
         goto out;
-    TRY_OUT(container_write_coded(c->code, container_stored_size((uint32_t)raw_size), code_size,
-                                  c->raw, (uint32_t)raw_size, (uint32_t)tokens, code.stream,
-                                  code.streams));
+    TRY_OUT(container_write_coded(c->code, room, code_size, c->raw, size, tokens, block.stream,
+                                  block.streams));
     if (c->verify)
         TRY_OUT(verify_block(c, raw_size, *code_size, &progress));
-    c->stats.tokens += tokens;
+    c->stats.tokens += block.tokens;
     c->stats.model_bytes += raw_size;
     coded = true;
-    for (uint32_t s = 0; s < code.streams; s++)
-        c->stats.coder_bits += 8.0 * (double)code.stream[s].size;
+    for (uint32_t s = 0; s < block.streams; s++)
+        c->stats.coder_bits += 8.0 * (double)block.stream[s].size;
 out:
     if (!coded)
         costs.model_bits = 0; /* what is stored does not count */
     handle_add_costs(&c->stats, &costs);
-    engine_code_free(&code);
-    free(token);
+    free(block.stream);
+    free(buffer);
+    free(block.token);
     return status;
 }
 
@@ -282,7 +282,7 @@ gpuzip_status gpuzip_compress(gpuzip *gz, const gpuzip_options *options, const g
     TRY_OUT(frame_experts(gz, o, &frame));
     TRY_OUT(frame_settings(gz, o, &frame, &settings));
     TRY_OUT(handle_engine_config(gz, &frame, &config, &c.t));
-    TRY_OUT(engine_open(&c.e, gz->ops, gz->ctx, &config));
+    TRY_OUT(lanes_open(&c.l, gz->ops, gz->ctx, &config, gz->threads));
     TRY_OUT(container_hash_open(&c.hash));
     c.block_size = settings.block_size;
     c.stream_tokens = (size_t)settings.stream_tokens;
@@ -300,6 +300,6 @@ out:
     free(c.raw);
     free(c.code);
     container_hash_close(c.hash);
-    engine_close(c.e);
+    lanes_close(c.l);
     return status;
 }

@@ -18,7 +18,7 @@ typedef struct {
     gpuzip *gz;
     const gpuzip_io *io;
     input in;
-    engine *e;          /* of this frame; opened at its first coded block */
+    lanes *l;           /* of this frame; opened at its first coded block */
     const tokenizer *t; /* with it */
     container_hash *hash;
     uint64_t frame_bytes; /* of content so far */
@@ -138,32 +138,31 @@ static gpuzip_status join_tokens(const tokenizer *t, const uint32_t *token, size
     return used == raw_size ? GPUZIP_OK : FAIL(GPUZIP_ERR_CORRUPT);
 }
 
-gpuzip_status handle_decode_block(gpuzip *gz, engine *e, const tokenizer *t,
-                                  const container_block *block, uint8_t **out, engine_costs *costs,
+gpuzip_status handle_decode_block(gpuzip *gz, lanes *l, const tokenizer *t,
+                                  const container_block *coded, uint8_t **out, engine_costs *costs,
                                   const engine_progress *progress)
 {
     gpuzip_status status = GPUZIP_OK;
-    uint64_t needed = engine_bytes(e, (int)block->streams);
-    engine_code code = {.streams = block->streams};
-    uint32_t *token = NULL;
+    uint64_t needed = lanes_bytes(l, coded->streams);
+    engine_block block = {.tokens = coded->tokens, .streams = coded->streams};
     uint8_t *raw = NULL;
     if (gz->memory_limit && needed > gz->memory_limit)
         return handle_fail(gz, GPUZIP_ERR_MEMORY,
                            "a block of %u streams needs %llu MiB, more than the limit of %llu MiB; "
                            "raise it with --memory",
-                           block->streams, (unsigned long long)(needed >> 20),
+                           coded->streams, (unsigned long long)(needed >> 20),
                            (unsigned long long)(gz->memory_limit >> 20));
-    code.stream = calloc(block->streams, sizeof *code.stream);
-    token = malloc(block->tokens * sizeof *token);
-    raw = malloc(block->raw_size);
-    if (!code.stream || !token || !raw) {
+    block.stream = calloc(coded->streams, sizeof *block.stream);
+    block.token = malloc(coded->tokens * sizeof *block.token);
+    raw = malloc(coded->raw_size);
+    if (!block.stream || !block.token || !raw) {
         status = FAIL(GPUZIP_ERR_MEMORY);
         goto out;
     }
-    container_read_streams(block, code.stream);
-    TRY_OUT(engine_decode(e, token, block->tokens, &code, costs, progress));
-    TRY_OUT(join_tokens(t, token, block->tokens, raw, block->raw_size));
-    if (container_check(raw, block->raw_size) != block->content_check) {
+    container_read_streams(coded, block.stream);
+    TRY_OUT(lanes_decode(l, &block, costs, progress));
+    TRY_OUT(join_tokens(t, block.token, block.tokens, raw, coded->raw_size));
+    if (container_check(raw, coded->raw_size) != coded->content_check) {
         status = FAIL(GPUZIP_ERR_CORRUPT);
         goto out;
     }
@@ -171,8 +170,8 @@ gpuzip_status handle_decode_block(gpuzip *gz, engine *e, const tokenizer *t,
     raw = NULL;
 out:
     free(raw);
-    free(token);
-    engine_code_free(&code);
+    free(block.token);
+    free(block.stream);
     return status;
 }
 
@@ -193,10 +192,10 @@ static gpuzip_status decode_coded(decompressor *d, const container_frame *frame,
                                   const container_block *block, size_t block_size)
 {
     uint8_t *raw = NULL;
-    if (!d->e) {
+    if (!d->l) {
         engine_config config;
         TRY(handle_engine_config(d->gz, frame, &config, &d->t));
-        TRY(engine_open(&d->e, d->gz->ops, d->gz->ctx, &config));
+        TRY(lanes_open(&d->l, d->gz->ops, d->gz->ctx, &config, d->gz->threads));
     }
     handle_progress progress = {.gz = d->gz,
                                 .io = d->io,
@@ -205,7 +204,7 @@ static gpuzip_status decode_coded(decompressor *d, const container_frame *frame,
                                 .share = 1,
                                 .block_bytes = (double)block_size};
     engine_progress steps = {handle_step, &progress};
-    TRY(handle_decode_block(d->gz, d->e, d->t, block, &raw, &d->costs, &steps));
+    TRY(handle_decode_block(d->gz, d->l, d->t, block, &raw, &d->costs, &steps));
     d->stats.tokens += block->tokens;
     d->stats.model_bytes += block->raw_size;
     d->stats.coder_bits += 8.0 * (double)block->payload_size;
@@ -259,8 +258,8 @@ gpuzip_status gpuzip_decompress(gpuzip *gz, const gpuzip_io *io, gpuzip_stats *s
     do {
         TRY_OUT(decompress_frame(&d));
         frames++;
-        engine_close(d.e);
-        d.e = NULL;
+        lanes_close(d.l);
+        d.l = NULL;
         TRY_OUT(input_fill(&d.in, 1));
     } while (d.in.end > d.in.first);
     d.stats.bytes_in = d.in.bytes_in;
@@ -268,7 +267,7 @@ gpuzip_status gpuzip_decompress(gpuzip *gz, const gpuzip_io *io, gpuzip_stats *s
     if (stats)
         *stats = d.stats;
 out:
-    engine_close(d.e);
+    lanes_close(d.l);
     container_hash_close(d.hash);
     free(d.in.data);
     return explain(gz, status, frames);

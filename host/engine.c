@@ -42,10 +42,11 @@ typedef struct {
     engine *e;
     uint32_t *token;  /* [n]; the decoder fills it in */
     size_t n, length; /* tokens; L, the tokens of every stream but the last */
-    int streams;
+    int first, end;   /* the streams to code */
+    size_t steps;     /* of the longest of them */
     bool decode;
-    rc_encoder *encoder; /* [streams] */
-    rc_decoder *decoder; /* [streams] */
+    rc_encoder *encoder; /* [end - first] */
+    rc_decoder *decoder; /* [end - first] */
     engine_costs *costs;
 } block_job;
 
@@ -157,8 +158,8 @@ static gpuzip_status reserve_states(engine *e, int streams)
     close_states(e);
     for (int k = 0; k < e->config.experts; k++)
         if (e->config.expert[k].kind == GPUZIP_EXPERT_MODEL)
-            TRY(model_state_open(&e->state[k], e->config.expert[k].m, streams, e->config.window,
-                                 e->pass_rows, e->pass_rows));
+            TRY(model_state_open(&e->state[k], e->config.expert[k].m, e->ctx, streams,
+                                 e->config.window, e->pass_rows, e->pass_rows));
     e->slots = streams;
     return GPUZIP_OK;
 }
@@ -259,7 +260,7 @@ static gpuzip_status run_models(block_job *job, int s0, int s1, size_t base, siz
                 size_t step = t + (size_t)i;
                 e->token[batch.rows] = step == base ? model_weights(m)->config.bos
                                                     : input_token(e, m, token[step - 1]);
-                e->slot[batch.rows] = s;
+                e->slot[batch.rows] = s - job->first;
                 e->pos[batch.rows] = (int32_t)(step - base);
             }
         }
@@ -294,7 +295,7 @@ static ops_mix mix_of(const engine *e, const float *const logits[GPUZIP_MAX_EXPE
     return mix;
 }
 
-/* Mixed row r belongs to stream e->slot[e->row[r]]. */
+/* Mixed row r belongs to stream job->first + e->slot[e->row[r]]. */
 static gpuzip_status encode_rows(block_job *job, const ops_mix *mix, int rows)
 {
     engine *e = job->e;
@@ -327,9 +328,10 @@ static gpuzip_status decode_rows(block_job *job, const ops_mix *mix, int rows, s
     double mixed = engine_seconds();
     for (int r = 0; r < rows; r++) {
         int s = e->slot[e->row[r]];
+        size_t at = (size_t)(job->first + s) * job->length + t;
         rc_decode_advance(&job->decoder[s], e->found[r].start, e->found[r].freq);
         e->symbol[r] = e->found[r].symbol;
-        job->token[(size_t)s * job->length + t] = (uint32_t)e->found[r].symbol;
+        job->token[at] = (uint32_t)e->found[r].symbol;
         job->costs->model_bits += OPS_CDF_BITS - log2((double)e->found[r].freq);
     }
     job->costs->seconds_mix += mixed - targets;
@@ -375,7 +377,7 @@ static gpuzip_status code_steps(block_job *job, int s0, int s1, size_t base, siz
             continue;
         TRY(remember(e, rows));
         /* With several groups of streams a step ends with the last of them. */
-        if (group == to_update && s1 == job->streams)
+        if (group == to_update && s1 == job->end)
             TRY(learn(e));
     }
     return GPUZIP_OK;
@@ -383,23 +385,23 @@ static gpuzip_status code_steps(block_job *job, int s0, int s1, size_t base, siz
 
 /* ---- a block ------------------------------------------------------------ */
 
-/* Streams that still have a token at step t: all, or all but the last. */
-static int active_streams(const block_job *job, size_t t)
+/* The end of the streams that still have a token at step t: all, or all but the last. */
+static int active_end(const block_job *job, size_t t)
 {
-    return stream_length(job, job->streams - 1) > t ? job->streams : job->streams - 1;
+    return stream_length(job, job->end - 1) > t ? job->end : job->end - 1;
 }
 
 /* Reads the steps [t, end) of a window again, to have them in the cache. */
 static gpuzip_status read_again(block_job *job, size_t base, size_t end)
 {
-    int active = active_streams(job, end);
+    int stop = active_end(job, end), active = stop - job->first;
     int pass_rows = job->e->pass_rows;
     for (size_t t = base; t < end;) {
         int steps = active < pass_rows ? pass_rows / active : 1;
         if ((size_t)steps > end - t)
             steps = (int)(end - t);
-        for (int s = 0; s < active; s += pass_rows / steps) {
-            int last = s + pass_rows / steps < active ? s + pass_rows / steps : active;
+        for (int s = job->first; s < stop; s += pass_rows / steps) {
+            int last = s + pass_rows / steps < stop ? s + pass_rows / steps : stop;
             TRY(run_models(job, s, last, base, t, steps, false, NULL));
         }
         t += (size_t)steps;
@@ -413,17 +415,17 @@ static gpuzip_status code_window(block_job *job, size_t base, size_t t, size_t e
 {
     int pass_rows = job->e->pass_rows;
     while (t < end) {
-        int active = active_streams(job, t);
+        int stop = active_end(job, t), active = stop - job->first;
         int steps = job->decode || active > pass_rows ? 1 : pass_rows / active;
         if ((size_t)steps > end - t)
             steps = (int)(end - t);
-        for (int s = 0; s < active; s += pass_rows / steps) {
-            int last = s + pass_rows / steps < active ? s + pass_rows / steps : active;
-            /* the last group takes the streams that end here along, for learn() */
-            TRY(code_steps(job, s, last == active ? job->streams : last, base, t, steps));
+        for (int s = job->first; s < stop; s += pass_rows / steps) {
+            int last = s + pass_rows / steps < stop ? s + pass_rows / steps : stop;
+            /* the last group takes a stream that has ended along, for learn() */
+            TRY(code_steps(job, s, last == stop ? job->end : last, base, t, steps));
         }
         t += (size_t)steps;
-        if (progress && progress->step(progress->context, t, job->length))
+        if (progress && progress->step(progress->context, t, job->steps))
             return FAIL(GPUZIP_ERR_CANCELLED);
     }
     return GPUZIP_OK;
@@ -434,10 +436,10 @@ static gpuzip_status code_block(block_job *job, const engine_progress *progress)
     const engine_config *c = &job->e->config;
     size_t window = (size_t)c->window, hop = (size_t)c->hop;
     size_t t = 0;
-    TRY(reserve_states(job->e, job->streams));
+    TRY(reserve_states(job->e, job->end - job->first));
     TRY(forget(job->e));
-    for (size_t base = 0; t < job->length; base += hop) {
-        size_t end = base + window < job->length ? base + window : job->length;
+    for (size_t base = 0; t < job->steps; base += hop) {
+        size_t end = base + window < job->steps ? base + window : job->steps;
         if (c->window_scope)
             TRY(forget(job->e));
         TRY(read_again(job, base, t));
@@ -447,70 +449,59 @@ static gpuzip_status code_block(block_job *job, const engine_progress *progress)
     return GPUZIP_OK;
 }
 
-void engine_code_free(engine_code *code)
+static block_job begin_job(engine *e, const engine_block *block, uint32_t first, uint32_t end,
+                           engine_costs *costs)
 {
-    free(code->stream);
-    free(code->buffer);
-    *code = (engine_code){0};
+    block_job job = {.e = e,
+                     .token = block->token,
+                     .n = block->tokens,
+                     .length = container_stream_length((uint32_t)block->tokens, block->streams),
+                     .first = (int)first,
+                     .end = (int)end,
+                     .costs = costs};
+    job.steps = stream_length(&job, job.first);
+    assert(first < end && end <= block->streams);
+    assert(!e->adaptive || end - first == block->streams);
+    return job;
 }
 
-gpuzip_status engine_encode(engine *e, const uint32_t *token, size_t n, engine_code *code,
+gpuzip_status engine_encode(engine *e, engine_block *block, uint32_t first, uint32_t end,
                             engine_costs *costs, const engine_progress *progress)
 {
     gpuzip_status status = GPUZIP_OK;
-    size_t streams = code->streams;
-    size_t length = container_stream_length((uint32_t)n, code->streams);
-    size_t room = length * 4 + 1; /* rc_encode_begin(): always enough */
-    engine_code made = {.streams = code->streams};
-    block_job job = {.e = e,
-                     .token = (uint32_t *)token, /* read only: decode is not set */
-                     .n = n,
-                     .length = length,
-                     .streams = (int)streams,
-                     .costs = costs};
-    job.encoder = calloc(streams, sizeof *job.encoder);
-    made.stream = calloc(streams, sizeof *made.stream);
-    made.buffer = malloc(streams * room);
-    if (!job.encoder || !made.stream || !made.buffer) {
-        status = FAIL(GPUZIP_ERR_MEMORY);
-        goto out;
-    }
-    for (size_t s = 0; s < streams; s++) {
-        made.stream[s].data = made.buffer + s * room;
-        rc_encode_begin(&job.encoder[s], made.buffer + s * room, room);
-    }
+    block_job job = begin_job(e, block, first, end, costs);
+    container_stream *stream = block->stream + first;
+    job.encoder = calloc(end - first, sizeof *job.encoder);
+    if (!job.encoder)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    for (uint32_t s = 0; s < end - first; s++)
+        rc_encode_begin(&job.encoder[s], (uint8_t *)stream[s].data,
+                        ENGINE_STREAM_BOUND(job.length));
     TRY_OUT(code_block(&job, progress));
-    for (size_t s = 0; s < streams; s++) {
-        bool fits = rc_encode_end(&job.encoder[s], &made.stream[s].size);
+    for (uint32_t s = 0; s < end - first; s++) {
+        bool fits = rc_encode_end(&job.encoder[s], &stream[s].size);
         assert(fits);
         (void)fits;
     }
-    *code = made;
-    made = (engine_code){0};
 out:
-    engine_code_free(&made);
     free(job.encoder);
     return status;
 }
 
-gpuzip_status engine_decode(engine *e, uint32_t *token, size_t n, const engine_code *code,
+gpuzip_status engine_decode(engine *e, engine_block *block, uint32_t first, uint32_t end,
                             engine_costs *costs, const engine_progress *progress)
 {
     gpuzip_status status = GPUZIP_OK;
-    block_job job = {.e = e,
-                     .token = token,
-                     .n = n,
-                     .length = container_stream_length((uint32_t)n, code->streams),
-                     .streams = (int)code->streams,
-                     .decode = true,
-                     .costs = costs};
-    job.decoder = calloc(code->streams, sizeof *job.decoder);
+    block_job job = begin_job(e, block, first, end, costs);
+    const container_stream *stream = block->stream + first;
+    job.decode = true;
+    job.decoder = calloc(end - first, sizeof *job.decoder);
     if (!job.decoder)
         return FAIL(GPUZIP_ERR_MEMORY);
-    for (int s = 0; s < job.streams; s++)
-        rc_decode_begin(&job.decoder[s], code->stream[s].data, code->stream[s].size);
+    for (uint32_t s = 0; s < end - first; s++)
+        rc_decode_begin(&job.decoder[s], stream[s].data, stream[s].size);
     TRY_OUT(code_block(&job, progress));
-    for (int s = 0; s < job.streams; s++)
+    for (uint32_t s = 0; s < end - first; s++)
         if (!rc_decode_end(&job.decoder[s])) {
             status = FAIL(GPUZIP_ERR_CORRUPT);
             break;

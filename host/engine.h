@@ -57,7 +57,8 @@ double engine_seconds(void);
 
 typedef struct engine engine;
 
-/* ops, ctx and the models must outlive the engine. engine_close() accepts NULL.
+/* ops, ctx and the models must outlive the engine; ctx runs its work. Engines with
+ * contexts of their own may be used at the same time. engine_close() accepts NULL.
  * Errors: MEMORY, DEVICE. */
 gpuzip_status engine_open(engine **e, const ops *ops, ops_context *ctx,
                           const engine_config *config);
@@ -66,25 +67,27 @@ void engine_close(engine *e);
 /* Bytes of memory that coding a block of `streams` streams allocates. */
 size_t engine_bytes(const engine *e, int streams);
 
-/* A block's code: a byte string a stream. */
+/* A block: its tokens, and a byte string a stream. */
 typedef struct {
+    uint32_t *token;          /* [tokens]: read when encoding, written when decoding */
+    size_t tokens;            /* >= 1 */
     container_stream *stream; /* [streams] */
-    uint32_t streams;         /* a value of container_fit_streams() for the block's tokens */
-    uint8_t *buffer;          /* that engine_encode() made for the streams, or NULL */
-} engine_code;
+    uint32_t streams;         /* a value of container_fit_streams() for the tokens */
+} engine_block;
 
-/* Frees what engine_encode() gave. */
-void engine_code_free(engine_code *code);
+/* Bytes that always suffice for a stream of so many tokens. */
+#define ENGINE_STREAM_BOUND(tokens) ((size_t)(tokens)*4 + 1)
 
-/* Encodes token[n], n >= 1, each below vocab + escapes, as code->streams
- * streams; fills in the rest of *code, which the caller frees.
- * Errors: MEMORY, DEVICE, CANCELLED. */
-gpuzip_status engine_encode(engine *e, const uint32_t *token, size_t n, engine_code *code,
+/* Encodes the streams [first, end) of a block. stream[s].data must point to
+ * ENGINE_STREAM_BOUND(tokens of a stream) bytes, which are written; .size is set.
+ * Adaptive experts learn from all streams of a block: with them the range must
+ * be the whole. Errors: MEMORY, DEVICE, CANCELLED. */
+gpuzip_status engine_encode(engine *e, engine_block *block, uint32_t first, uint32_t end,
                             engine_costs *costs, const engine_progress *progress);
 
-/* The inverse: fills token[n]. Errors: CORRUPT (a stream was not written by an
- * encoder), MEMORY, DEVICE, CANCELLED. */
-gpuzip_status engine_decode(engine *e, uint32_t *token, size_t n, const engine_code *code,
+/* The inverse: writes the tokens of the streams [first, end). Errors: CORRUPT (a
+ * stream was not written by an encoder), MEMORY, DEVICE, CANCELLED. */
+gpuzip_status engine_decode(engine *e, engine_block *block, uint32_t first, uint32_t end,
                             engine_costs *costs, const engine_progress *progress);
 
 #endif

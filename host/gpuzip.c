@@ -1,6 +1,7 @@
 /* gpuzip.c: the handle: opening, models, errors. compress.c and decompress.c do the rest. */
 #include "gpuzip.h"
 
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,17 +56,29 @@ gpuzip_status handle_fail(gpuzip *gz, gpuzip_status status, const char *format, 
     return FAIL(status);
 }
 
+/* Cores that this process may run on. */
+static int usable_cores(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0)
+        return 1;
+    return CPU_COUNT(&set);
+}
+
 gpuzip_status gpuzip_open(gpuzip **out, gpuzip_device device, int threads)
 {
     gpuzip *gz;
+    if (threads < 0 || threads > GPUZIP_MAX_THREADS)
+        return FAIL(GPUZIP_ERR_ARGUMENT);
     if (device == GPUZIP_DEVICE_CUDA)
         return FAIL(GPUZIP_ERR_DEVICE); /* this build has the CPU backend alone */
     gz = calloc(1, sizeof *gz);
     if (!gz)
         return FAIL(GPUZIP_ERR_MEMORY);
     gz->ops = &ops_cpu;
+    gz->threads = threads ? threads : usable_cores();
     gz->memory_limit = MEMORY_LIMIT_DEFAULT;
-    gpuzip_status status = gz->ops->open(&gz->ctx, 0, threads, NULL);
+    gpuzip_status status = gz->ops->open(&gz->ctx, 0, gz->threads, NULL);
     if (status != GPUZIP_OK) {
         free(gz);
         return FAIL(status);

@@ -56,9 +56,11 @@ typedef enum { GPUZIP_DEVICE_AUTO, GPUZIP_DEVICE_CPU, GPUZIP_DEVICE_CUDA } gpuzi
 /* An opened set of models, ready on a device. */
 typedef struct gpuzip gpuzip;
 
+#define GPUZIP_MAX_THREADS 1024
+
 /* Opens the library on a device with `threads` CPU threads (0: one a core).
  * The caller owns *gz and releases it with gpuzip_close(), which accepts NULL.
- * Errors: MEMORY, DEVICE. */
+ * Errors: ARGUMENT (threads), MEMORY, DEVICE. */
 GPUZIP_API gpuzip_status gpuzip_open(gpuzip **gz, gpuzip_device device, int threads);
 GPUZIP_API void gpuzip_close(gpuzip *gz);
 

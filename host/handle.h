@@ -3,8 +3,8 @@
 #define GPUZIP_HANDLE_H
 
 #include "container.h"
-#include "engine.h"
 #include "gpuzip.h"
+#include "lanes.h"
 #include "source.h"
 #include "tokenizer.h"
 
@@ -17,6 +17,7 @@ typedef struct {
 struct gpuzip {
     const ops *ops;
     ops_context *ctx;
+    int threads; /* of the CPU, >= 1 */
     handle_model model[GPUZIP_MAX_MODELS];
     int models;
     uint64_t memory_limit; /* bytes; 0: none */
@@ -55,10 +56,10 @@ int handle_step(void *context, size_t done, size_t steps);
 /* Tells io->progress; nonzero cancels. */
 int handle_tell(const gpuzip_io *io, uint64_t bytes_in, uint64_t bytes_out);
 
-/* Decodes one coded block: *raw becomes block->raw_size bytes that the caller
+/* Decodes one coded block: *raw becomes coded->raw_size bytes that the caller
  * frees. costs are added to. Errors: CORRUPT, MEMORY, DEVICE, CANCELLED. */
-gpuzip_status handle_decode_block(gpuzip *gz, engine *e, const tokenizer *t,
-                                  const container_block *block, uint8_t **raw, engine_costs *costs,
+gpuzip_status handle_decode_block(gpuzip *gz, lanes *l, const tokenizer *t,
+                                  const container_block *coded, uint8_t **raw, engine_costs *costs,
                                   const engine_progress *progress);
 
 #endif

@@ -34,7 +34,8 @@ struct model {
 };
 
 struct model_state {
-    model *m;
+    const model *m;
+    ops_context *ctx; /* may be another than the model's, on the same device */
     ops_kv *kv;
     int slots, positions, max_rows, max_logits;
     int32_t *token, *slot, *pos; /* [max_rows] */
@@ -223,26 +224,28 @@ size_t model_state_bytes(const model *m, int slots, int positions, int max_rows,
     return bytes + (size_t)max_logits * (size_t)c->vocab * sizeof(float);
 }
 
-static gpuzip_status open_qrows(model *m, ops_qrows *q, int dim, int rows)
+static gpuzip_status open_qrows(model_state *s, ops_qrows *q, int dim, int rows)
 {
+    const model *m = s->m;
     size_t plane = (size_t)rows * OPS_PITCH(dim);
     q->dim = dim;
     q->bits = m->weights->config.activation_bits;
-    TRY(m->ops->alloc(m->ctx, (void **)&q->hi, plane));
+    TRY(m->ops->alloc(s->ctx, (void **)&q->hi, plane));
     if (q->bits == 15)
-        TRY(m->ops->alloc(m->ctx, (void **)&q->lo, plane));
-    return m->ops->alloc(m->ctx, (void **)&q->scale, (size_t)rows * sizeof(float));
+        TRY(m->ops->alloc(s->ctx, (void **)&q->lo, plane));
+    return m->ops->alloc(s->ctx, (void **)&q->scale, (size_t)rows * sizeof(float));
 }
 
-static void close_qrows(model *m, ops_qrows *q)
+static void close_qrows(model_state *s, ops_qrows *q)
 {
-    m->ops->release(m->ctx, q->hi);
-    m->ops->release(m->ctx, q->lo);
-    m->ops->release(m->ctx, q->scale);
+    const model *m = s->m;
+    m->ops->release(s->ctx, q->hi);
+    m->ops->release(s->ctx, q->lo);
+    m->ops->release(s->ctx, q->scale);
 }
 
-gpuzip_status model_state_open(model_state **out, model *m, int slots, int positions, int max_rows,
-                               int max_logits)
+gpuzip_status model_state_open(model_state **out, const model *m, ops_context *ctx, int slots,
+                               int positions, int max_rows, int max_logits)
 {
     gpuzip_status status = GPUZIP_OK;
     const ops *ops = m->ops;
@@ -252,24 +255,25 @@ gpuzip_status model_state_open(model_state **out, model *m, int slots, int posit
     if (!s)
         return FAIL(GPUZIP_ERR_MEMORY);
     s->m = m;
+    s->ctx = ctx;
     s->slots = slots;
     s->positions = positions;
     s->max_rows = max_rows;
     s->max_logits = max_logits;
-    TRY_OUT(ops->kv_create(m->ctx, &s->kv, c->layers, slots, positions, c->kv_heads, c->head_dim,
+    TRY_OUT(ops->kv_create(s->ctx, &s->kv, c->layers, slots, positions, c->kv_heads, c->head_dim,
                            c->kv_bits));
-    TRY_OUT(ops->alloc(m->ctx, (void **)&s->token, rows * sizeof(int32_t)));
-    TRY_OUT(ops->alloc(m->ctx, (void **)&s->slot, rows * sizeof(int32_t)));
-    TRY_OUT(ops->alloc(m->ctx, (void **)&s->pos, rows * sizeof(int32_t)));
-    TRY_OUT(ops->alloc(m->ctx, (void **)&s->x, rows * (size_t)c->dim * sizeof(float)));
-    TRY_OUT(ops->alloc(m->ctx, (void **)&s->wide, rows * wide_columns(c) * sizeof(float)));
-    TRY_OUT(ops->alloc(m->ctx, (void **)&s->att, rows * att * sizeof(float)));
-    TRY_OUT(ops->alloc(m->ctx, (void **)&s->q, rows * att * sizeof(int16_t)));
-    TRY_OUT(ops->alloc(m->ctx, (void **)&s->q_scale, rows * (size_t)c->heads * sizeof(float)));
-    TRY_OUT(open_qrows(m, &s->dim_rows, c->dim, max_rows));
-    TRY_OUT(open_qrows(m, &s->att_rows, c->heads * c->head_dim, max_rows));
-    TRY_OUT(open_qrows(m, &s->ffn_rows, c->ffn, max_rows));
-    TRY_OUT(ops->alloc(m->ctx, (void **)&s->logits,
+    TRY_OUT(ops->alloc(s->ctx, (void **)&s->token, rows * sizeof(int32_t)));
+    TRY_OUT(ops->alloc(s->ctx, (void **)&s->slot, rows * sizeof(int32_t)));
+    TRY_OUT(ops->alloc(s->ctx, (void **)&s->pos, rows * sizeof(int32_t)));
+    TRY_OUT(ops->alloc(s->ctx, (void **)&s->x, rows * (size_t)c->dim * sizeof(float)));
+    TRY_OUT(ops->alloc(s->ctx, (void **)&s->wide, rows * wide_columns(c) * sizeof(float)));
+    TRY_OUT(ops->alloc(s->ctx, (void **)&s->att, rows * att * sizeof(float)));
+    TRY_OUT(ops->alloc(s->ctx, (void **)&s->q, rows * att * sizeof(int16_t)));
+    TRY_OUT(ops->alloc(s->ctx, (void **)&s->q_scale, rows * (size_t)c->heads * sizeof(float)));
+    TRY_OUT(open_qrows(s, &s->dim_rows, c->dim, max_rows));
+    TRY_OUT(open_qrows(s, &s->att_rows, c->heads * c->head_dim, max_rows));
+    TRY_OUT(open_qrows(s, &s->ffn_rows, c->ffn, max_rows));
+    TRY_OUT(ops->alloc(s->ctx, (void **)&s->logits,
                        (size_t)max_logits * (size_t)c->vocab * sizeof(float)));
     *out = s;
     s = NULL;
@@ -282,20 +286,20 @@ void model_state_close(model_state *s)
 {
     if (!s)
         return;
-    model *m = s->m;
-    m->ops->kv_destroy(m->ctx, s->kv);
-    m->ops->release(m->ctx, s->token);
-    m->ops->release(m->ctx, s->slot);
-    m->ops->release(m->ctx, s->pos);
-    m->ops->release(m->ctx, s->x);
-    m->ops->release(m->ctx, s->wide);
-    m->ops->release(m->ctx, s->att);
-    m->ops->release(m->ctx, s->q);
-    m->ops->release(m->ctx, s->q_scale);
-    close_qrows(m, &s->dim_rows);
-    close_qrows(m, &s->att_rows);
-    close_qrows(m, &s->ffn_rows);
-    m->ops->release(m->ctx, s->logits);
+    const model *m = s->m;
+    m->ops->kv_destroy(s->ctx, s->kv);
+    m->ops->release(s->ctx, s->token);
+    m->ops->release(s->ctx, s->slot);
+    m->ops->release(s->ctx, s->pos);
+    m->ops->release(s->ctx, s->x);
+    m->ops->release(s->ctx, s->wide);
+    m->ops->release(s->ctx, s->att);
+    m->ops->release(s->ctx, s->q);
+    m->ops->release(s->ctx, s->q_scale);
+    close_qrows(s, &s->dim_rows);
+    close_qrows(s, &s->att_rows);
+    close_qrows(s, &s->ffn_rows);
+    m->ops->release(s->ctx, s->logits);
     free(s);
 }
 
@@ -308,13 +312,13 @@ static gpuzip_status attention_block(model_state *s, const ops_batch *batch, int
     const ops *ops = m->ops;
     const weights_config *c = &m->weights->config;
     const model_layer *l = &m->layer[layer];
-    TRY(ops->linear(m->ctx, &s->dim_rows, l->qkv.w, l->qkv.bias, NULL, s->wide));
-    TRY(ops->qkv(m->ctx, batch, s->wide, c->heads, m->cosine, m->sine, s->q, s->q_scale, s->kv,
+    TRY(ops->linear(s->ctx, &s->dim_rows, l->qkv.w, l->qkv.bias, NULL, s->wide));
+    TRY(ops->qkv(s->ctx, batch, s->wide, c->heads, m->cosine, m->sine, s->q, s->q_scale, s->kv,
                  layer));
-    TRY(ops->attention(m->ctx, batch, s->q, s->q_scale, c->heads, c->attention_factor, s->kv, layer,
+    TRY(ops->attention(s->ctx, batch, s->q, s->q_scale, c->heads, c->attention_factor, s->kv, layer,
                        s->att));
-    TRY(ops->quantize(m->ctx, OPS_ACT_NONE, s->att, &s->att_rows));
-    return ops->linear(m->ctx, &s->att_rows, l->out.w, l->out.bias, s->x, s->x);
+    TRY(ops->quantize(s->ctx, OPS_ACT_NONE, s->att, &s->att_rows));
+    return ops->linear(s->ctx, &s->att_rows, l->out.w, l->out.bias, s->x, s->x);
 }
 
 /* The feed-forward network over the quantised input in dim_rows, added to x. */
@@ -323,16 +327,16 @@ static gpuzip_status ffn_block(model_state *s, int layer)
     const model *m = s->m;
     const ops *ops = m->ops;
     const model_layer *l = &m->layer[layer];
-    TRY(ops->linear(m->ctx, &s->dim_rows, l->up.w, l->up.bias, NULL, s->wide));
-    TRY(ops->quantize(m->ctx, (ops_act)m->weights->config.act, s->wide, &s->ffn_rows));
-    return ops->linear(m->ctx, &s->ffn_rows, l->down.w, l->down.bias, s->x, s->x);
+    TRY(ops->linear(s->ctx, &s->dim_rows, l->up.w, l->up.bias, NULL, s->wide));
+    TRY(ops->quantize(s->ctx, (ops_act)m->weights->config.act, s->wide, &s->ffn_rows));
+    return ops->linear(s->ctx, &s->ffn_rows, l->down.w, l->down.bias, s->x, s->x);
 }
 
 /* Normalises x; y is x (post-norm: the stream itself is normalised) or NULL. */
 static gpuzip_status normalize(model_state *s, const norm_layer *n, float *y, ops_qrows *q)
 {
     const weights_config *c = &s->m->weights->config;
-    return s->m->ops->norm(s->m->ctx, (ops_norm_kind)c->norm, s->x, n->gain, n->bias, c->eps, y, q);
+    return s->m->ops->norm(s->ctx, (ops_norm_kind)c->norm, s->x, n->gain, n->bias, c->eps, y, q);
 }
 
 gpuzip_status model_forward(model_state *s, const ops_batch *host_batch)
@@ -342,15 +346,15 @@ gpuzip_status model_forward(model_state *s, const ops_batch *host_batch)
     const weights_config *c = &m->weights->config;
     size_t bytes = (size_t)host_batch->rows * sizeof(int32_t);
     ops_batch batch = {s->token, s->slot, s->pos, host_batch->rows};
-    TRY(ops->upload(m->ctx, s->token, host_batch->token, bytes));
-    TRY(ops->upload(m->ctx, s->slot, host_batch->slot, bytes));
-    TRY(ops->upload(m->ctx, s->pos, host_batch->pos, bytes));
+    TRY(ops->upload(s->ctx, s->token, host_batch->token, bytes));
+    TRY(ops->upload(s->ctx, s->slot, host_batch->slot, bytes));
+    TRY(ops->upload(s->ctx, s->pos, host_batch->pos, bytes));
     s->rows = batch.rows;
     s->dim_rows.rows = s->att_rows.rows = s->ffn_rows.rows = batch.rows;
 
-    TRY(ops->embed(m->ctx, s->x, &batch, m->embedding, m->embedding_scale, m->position, c->dim));
+    TRY(ops->embed(s->ctx, s->x, &batch, m->embedding, m->embedding_scale, m->position, c->dim));
     if (c->post_norm)
-        TRY(ops->quantize(m->ctx, OPS_ACT_NONE, s->x, &s->dim_rows));
+        TRY(ops->quantize(s->ctx, OPS_ACT_NONE, s->x, &s->dim_rows));
     for (int i = 0; i < c->layers; i++) {
         const model_layer *l = &m->layer[i];
         if (!c->post_norm)
@@ -377,7 +381,7 @@ gpuzip_status model_logits(model_state *s, int first, int count, const float **l
         rows.lo += offset;
     rows.scale += first;
     rows.rows = count;
-    TRY(m->ops->linear(m->ctx, &rows, m->head.w, m->head.bias, NULL, s->logits));
+    TRY(m->ops->linear(s->ctx, &rows, m->head.w, m->head.bias, NULL, s->logits));
     *logits = s->logits;
     return GPUZIP_OK;
 }
@@ -416,7 +420,7 @@ gpuzip_status model_fingerprint(model *m, const uint32_t *tokens, int count, uin
         rows[2 * count + i] = i;
     }
     ops_batch batch = {rows, rows + count, rows + 2 * count, count};
-    TRY_OUT(model_state_open(&s, m, 1, count, count, count));
+    TRY_OUT(model_state_open(&s, m, m->ctx, 1, count, count, count));
     TRY_OUT(model_forward(s, &batch));
     TRY_OUT(model_logits(s, 0, count, &logits));
     TRY_OUT(m->ops->download(m->ctx, copy, logits, bytes));

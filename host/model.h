@@ -1,7 +1,8 @@
 /* model.h: the forward pass. One for every architecture and every backend.
  *
- * A model is weights prepared for a device. A state is a KV cache and the
- * scratch of a pass; a model may have several. Neither is thread-safe.
+ * A model is weights prepared for a device; once open it is only read. A state is
+ * a KV cache and the scratch of a pass; a model may have several, each for one
+ * thread at a time.
  */
 #ifndef GPUZIP_MODEL_H
 #define GPUZIP_MODEL_H
@@ -20,9 +21,11 @@ const weights_model *model_weights(const model *m);
 
 /* A cache of `slots` windows of `positions` tokens (at most the context), and
  * scratch for passes of at most max_rows rows and logits of at most
- * max_logits rows. Errors: MEMORY, DEVICE. */
-gpuzip_status model_state_open(model_state **s, model *m, int slots, int positions, int max_rows,
-                               int max_logits);
+ * max_logits rows. ctx runs the passes: the model's own or another on the same
+ * device; states with contexts of their own may be used at the same time.
+ * Errors: MEMORY, DEVICE. */
+gpuzip_status model_state_open(model_state **s, const model *m, ops_context *ctx, int slots,
+                               int positions, int max_rows, int max_logits);
 void model_state_close(model_state *s);
 
 /* Bytes that model_state_open() with these arguments allocates. */

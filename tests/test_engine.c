@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "engine.h"
+#include "lanes.h"
 #include "tiny_checkpoint.h"
 
 #define TOKENS_MAX 3000
@@ -57,32 +57,41 @@ static engine_config config_of(const fixture *f, int window, int hop, int update
     return c;
 }
 
-static void encode(const fixture *f, const engine_config *c, size_t n, uint32_t streams,
-                   engine_code *code)
+static engine_block block_of(size_t n, uint32_t wanted)
 {
-    engine *e;
-    engine_costs costs = {0};
-    *code = (engine_code){.streams = container_fit_streams((uint32_t)n, streams)};
-    assert_int_equal(engine_open(&e, &ops_cpu, f->ctx, c), GPUZIP_OK);
-    assert_int_equal(engine_encode(e, text, n, code, &costs, NULL), GPUZIP_OK);
-    engine_close(e);
+    return (engine_block){
+        .token = text, .tokens = n, .streams = container_fit_streams((uint32_t)n, wanted)};
 }
 
-static void check_decodes(const fixture *f, const engine_config *c, size_t n,
-                          const engine_code *code)
+/* Encodes text[0, n) in lanes; block.stream and *buffer are the caller's to free. */
+static engine_block encode(const fixture *f, const engine_config *c, size_t n, uint32_t streams,
+                           int threads, uint8_t **buffer)
 {
-    engine *e;
+    lanes *l;
     engine_costs costs = {0};
-    uint32_t *out = malloc(n * sizeof *out); /* exact, so that ASan sees one too far */
-    memset(out, 0xff, n * sizeof *out);
-    assert_int_equal(engine_open(&e, &ops_cpu, f->ctx, c), GPUZIP_OK);
-    assert_int_equal(engine_decode(e, out, n, code, &costs, NULL), GPUZIP_OK);
-    assert_memory_equal(out, text, n * sizeof *out);
-    engine_close(e);
-    free(out);
+    engine_block block = block_of(n, streams);
+    assert_int_equal(lanes_open(&l, &ops_cpu, f->ctx, c, threads), GPUZIP_OK);
+    assert_int_equal(lanes_encode(l, &block, buffer, &costs, NULL), GPUZIP_OK);
+    lanes_close(l);
+    return block;
 }
 
-static void check_same_code(const engine_code *a, const engine_code *b)
+static void check_decodes(const fixture *f, const engine_config *c, const engine_block *coded,
+                          int threads)
+{
+    lanes *l;
+    engine_costs costs = {0};
+    engine_block block = *coded;
+    block.token = malloc(coded->tokens * sizeof *block.token); /* exact, for ASan */
+    memset(block.token, 0xff, coded->tokens * sizeof *block.token);
+    assert_int_equal(lanes_open(&l, &ops_cpu, f->ctx, c, threads), GPUZIP_OK);
+    assert_int_equal(lanes_decode(l, &block, &costs, NULL), GPUZIP_OK);
+    assert_memory_equal(block.token, text, coded->tokens * sizeof *block.token);
+    lanes_close(l);
+    free(block.token);
+}
+
+static void check_same_code(const engine_block *a, const engine_block *b)
 {
     assert_int_equal(a->streams, b->streams);
     for (uint32_t s = 0; s < a->streams; s++) {
@@ -100,8 +109,9 @@ static void slots_logits(const fixture *f, int chunk, float *out)
     model_state *s;
     int32_t token[SLOTS * TINY_CONTEXT], slot[SLOTS * TINY_CONTEXT], pos[SLOTS * TINY_CONTEXT];
     const float *logits;
-    assert_int_equal(model_state_open(&s, f->m, SLOTS, TINY_CONTEXT, SLOTS * chunk, SLOTS * chunk),
-                     GPUZIP_OK);
+    assert_int_equal(
+        model_state_open(&s, f->m, f->ctx, SLOTS, TINY_CONTEXT, SLOTS * chunk, SLOTS * chunk),
+        GPUZIP_OK);
     for (int first = 0; first < TINY_CONTEXT; first += chunk) {
         int rows = 0, n = TINY_CONTEXT - first < chunk ? TINY_CONTEXT - first : chunk;
         for (int i = 0; i < SLOTS * n; i++, rows++) {
@@ -163,24 +173,29 @@ static void forward_is_the_same_everywhere(void **state)
 static void code_is_the_same_everywhere(void **state)
 {
     fixture f;
-    engine_code plain, other;
     (void)state;
-    assert_true(fixture_open(&f, "c", 1));
-    engine_config c = config_of(&f, 48, 20, 3, false, true);
-    encode(&f, &c, 1000, 7, &plain);
-    fixture_close(&f);
-    for (size_t i = 0; i < ISAS; i++)
-        for (int threads = 1; threads <= 5; threads += 2) {
-            if (!fixture_open(&f, isa_names[i], threads))
-                continue;
-            c = config_of(&f, 48, 20, 3, false, true);
-            encode(&f, &c, 1000, 7, &other);
-            check_same_code(&plain, &other);
-            check_decodes(&f, &c, 1000, &plain);
-            engine_code_free(&other);
-            fixture_close(&f);
-        }
-    engine_code_free(&plain);
+    for (int bayes = 0; bayes < 2; bayes++) { /* without it, threads become lanes */
+        uint8_t *plain_bytes;
+        assert_true(fixture_open(&f, "c", 1));
+        engine_config c = config_of(&f, 48, 20, 3, false, bayes);
+        engine_block plain = encode(&f, &c, 1000, 7, 1, &plain_bytes);
+        fixture_close(&f);
+        for (size_t i = 0; i < ISAS; i++)
+            for (int threads = 1; threads <= 5; threads += threads == 1 ? 1 : 3) {
+                uint8_t *bytes;
+                if (!fixture_open(&f, isa_names[i], threads))
+                    continue;
+                c = config_of(&f, 48, 20, 3, false, bayes);
+                engine_block other = encode(&f, &c, 1000, 7, threads, &bytes);
+                check_same_code(&plain, &other);
+                check_decodes(&f, &c, &plain, threads);
+                free(other.stream);
+                free(bytes);
+                fixture_close(&f);
+            }
+        free(plain.stream);
+        free(plain_bytes);
+    }
 }
 
 /* Window, hop, streams and lengths in odd relations, with and without learning. */
@@ -204,12 +219,13 @@ static void blocks_decode(void **state)
     (void)state;
     assert_true(fixture_open(&f, NULL, 2));
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        engine_code code;
+        uint8_t *bytes;
         engine_config c = config_of(&f, cases[i].window, cases[i].hop, cases[i].update,
                                     cases[i].scope, cases[i].bayes);
-        encode(&f, &c, cases[i].n, cases[i].streams, &code);
-        check_decodes(&f, &c, cases[i].n, &code);
-        engine_code_free(&code);
+        engine_block block = encode(&f, &c, cases[i].n, cases[i].streams, 3, &bytes);
+        check_decodes(&f, &c, &block, 2);
+        free(block.stream);
+        free(bytes);
     }
     fixture_close(&f);
 }
@@ -218,21 +234,25 @@ static void blocks_decode(void **state)
 static void blocks_are_independent(void **state)
 {
     fixture f;
-    engine *e;
+    lanes *l;
     engine_costs costs = {0};
-    engine_code first = {.streams = 9}, again = {.streams = 9}, other = {.streams = 4};
+    engine_block first = block_of(900, 9), other = block_of(400, 4), again = block_of(900, 9);
+    uint8_t *bytes[3];
     (void)state;
+    other.token += 77;
     assert_true(fixture_open(&f, NULL, 1));
     engine_config c = config_of(&f, 32, 16, 2, false, true);
-    assert_int_equal(engine_open(&e, &ops_cpu, f.ctx, &c), GPUZIP_OK);
-    assert_int_equal(engine_encode(e, text, 900, &first, &costs, NULL), GPUZIP_OK);
-    assert_int_equal(engine_encode(e, text + 77, 400, &other, &costs, NULL), GPUZIP_OK);
-    assert_int_equal(engine_encode(e, text, 900, &again, &costs, NULL), GPUZIP_OK);
+    assert_int_equal(lanes_open(&l, &ops_cpu, f.ctx, &c, 1), GPUZIP_OK);
+    assert_int_equal(lanes_encode(l, &first, &bytes[0], &costs, NULL), GPUZIP_OK);
+    assert_int_equal(lanes_encode(l, &other, &bytes[1], &costs, NULL), GPUZIP_OK);
+    assert_int_equal(lanes_encode(l, &again, &bytes[2], &costs, NULL), GPUZIP_OK);
     check_same_code(&first, &again);
-    engine_code_free(&first);
-    engine_code_free(&other);
-    engine_code_free(&again);
-    engine_close(e);
+    free(first.stream);
+    free(other.stream);
+    free(again.stream);
+    for (int i = 0; i < 3; i++)
+        free(bytes[i]);
+    lanes_close(l);
     fixture_close(&f);
 }
 
@@ -251,12 +271,12 @@ static void noise_decodes_to_something(void **state)
     assert_int_equal(engine_open(&e, &ops_cpu, f.ctx, &c), GPUZIP_OK);
     for (int trial = 0; trial < 50; trial++) {
         container_stream stream[2] = {{noise, (size_t)trial}, {noise + 3, (size_t)trial / 2}};
-        engine_code code = {stream, 2, NULL};
+        engine_block block = {out, 100, stream, 2};
         for (size_t i = 0; i < sizeof noise; i++) {
             random = random * 6364136223846793005u + 1442695040888963407u;
             noise[i] = (uint8_t)(random >> 56);
         }
-        gpuzip_status status = engine_decode(e, out, 100, &code, &costs, NULL);
+        gpuzip_status status = engine_decode(e, &block, 0, 2, &costs, NULL);
         assert_true(status == GPUZIP_OK || status == GPUZIP_ERR_CORRUPT);
     }
     engine_close(e);
@@ -273,19 +293,23 @@ static int cancel_at_once(void *context, size_t done, size_t steps)
 static void progress_cancels(void **state)
 {
     fixture f;
-    engine *e;
-    int calls = 0;
-    engine_costs costs = {0};
-    engine_code code = {.streams = 1};
-    engine_progress progress = {cancel_at_once, &calls};
     (void)state;
-    assert_true(fixture_open(&f, NULL, 1));
-    engine_config c = config_of(&f, 16, 16, 1, false, false);
-    assert_int_equal(engine_open(&e, &ops_cpu, f.ctx, &c), GPUZIP_OK);
-    assert_int_equal(engine_encode(e, text, 100, &code, &costs, &progress), GPUZIP_ERR_CANCELLED);
-    assert_int_equal(calls, 1);
-    engine_close(e);
-    fixture_close(&f);
+    for (int threads = 1; threads < 3; threads++) {
+        lanes *l;
+        int calls = 0;
+        uint8_t *bytes = NULL;
+        engine_costs costs = {0};
+        engine_block block = block_of(1000, 4);
+        engine_progress progress = {cancel_at_once, &calls};
+        assert_true(fixture_open(&f, NULL, 1));
+        engine_config c = config_of(&f, 16, 16, 1, false, false);
+        assert_int_equal(lanes_open(&l, &ops_cpu, f.ctx, &c, threads), GPUZIP_OK);
+        assert_int_equal(lanes_encode(l, &block, &bytes, &costs, &progress), GPUZIP_ERR_CANCELLED);
+        assert_int_equal(calls, 1);
+        assert_null(block.stream);
+        lanes_close(l);
+        fixture_close(&f);
+    }
 }
 
 /* ---- set-up -------------------------------------------------------------- */

@@ -1,0 +1,207 @@
+/* lanes.c: see lanes.h. */
+#include "lanes.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+/* Models up to this size are read by every lane for itself: they fit the caches that
+ * cores have alone or share. Larger ones are read from memory once for all streams. */
+#define LANE_MODEL_BYTES ((size_t)16 << 20)
+
+/* One thread's engine, opened when first used. */
+typedef struct {
+    ops_context *ctx;
+    engine *e;
+    engine_costs costs;
+} lane;
+
+struct lanes {
+    const ops *ops;
+    engine_config config;
+    engine *whole; /* over the device's context */
+    lane *lane;    /* [count] */
+    int count;     /* 0: a block is never shared */
+};
+
+/* What lane 0 tells its caller, and whether to stop. */
+typedef struct {
+    const engine_progress *progress;
+    atomic_bool stop;
+} lanes_progress;
+
+static bool may_share(const engine_config *config)
+{
+    for (int k = 0; k < config->experts; k++) {
+        if (config->expert[k].kind != GPUZIP_EXPERT_MODEL)
+            return false;
+        if (model_weights(config->expert[k].m)->file_size > LANE_MODEL_BYTES)
+            return false;
+    }
+    return true;
+}
+
+gpuzip_status lanes_open(lanes **out, const ops *ops, ops_context *ctx, const engine_config *config,
+                         int threads)
+{
+    gpuzip_status status = GPUZIP_OK;
+    lanes *l = calloc(1, sizeof *l);
+    if (!l)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    l->ops = ops;
+    l->config = *config;
+    TRY_OUT(engine_open(&l->whole, ops, ctx, config));
+    if (ops == &ops_cpu && threads > 1 && may_share(config)) {
+        l->lane = calloc((size_t)threads, sizeof *l->lane);
+        if (!l->lane) {
+            status = FAIL(GPUZIP_ERR_MEMORY);
+            goto out;
+        }
+        l->count = threads;
+    }
+    *out = l;
+    l = NULL;
+out:
+    lanes_close(l);
+    return status;
+}
+
+void lanes_close(lanes *l)
+{
+    if (!l)
+        return;
+    for (int i = 0; i < l->count; i++) {
+        engine_close(l->lane[i].e);
+        l->ops->close(l->lane[i].ctx);
+    }
+    free(l->lane);
+    engine_close(l->whole);
+    free(l);
+}
+
+static bool is_shared(const lanes *l, uint32_t streams)
+{
+    return l->count > 0 && streams >= (uint32_t)l->count;
+}
+
+/* The first stream of lane i; that of lane `count` is the end. */
+static uint32_t first_stream(const lanes *l, uint32_t streams, int i)
+{
+    return (uint32_t)((uint64_t)streams * (uint64_t)i / (uint64_t)l->count);
+}
+
+size_t lanes_bytes(const lanes *l, uint32_t streams)
+{
+    size_t bytes = 0;
+    if (!is_shared(l, streams))
+        return engine_bytes(l->whole, (int)streams);
+    for (int i = 0; i < l->count; i++)
+        bytes += engine_bytes(l->whole,
+                              (int)(first_stream(l, streams, i + 1) - first_stream(l, streams, i)));
+    return bytes;
+}
+
+static int lane_step(void *context, size_t done, size_t steps)
+{
+    lanes_progress *p = context;
+    if (p->progress && p->progress->step(p->progress->context, done, steps))
+        atomic_store(&p->stop, true);
+    return atomic_load(&p->stop);
+}
+
+static int lane_stop(void *context, size_t done, size_t steps)
+{
+    lanes_progress *p = context;
+    (void)done;
+    (void)steps;
+    return atomic_load(&p->stop);
+}
+
+typedef gpuzip_status engine_code_function(engine *, engine_block *, uint32_t, uint32_t,
+                                           engine_costs *, const engine_progress *);
+
+/* Takes lane i's streams through the block. */
+static gpuzip_status run_lane(lanes *l, int i, engine_code_function *code, engine_block *block,
+                              lanes_progress *p)
+{
+    lane *own = &l->lane[i];
+    uint32_t first = first_stream(l, block->streams, i);
+    uint32_t end = first_stream(l, block->streams, i + 1);
+    engine_progress progress = {i ? lane_stop : lane_step, p};
+    own->costs = (engine_costs){0};
+    if (!own->ctx)
+        TRY(l->ops->open(&own->ctx, 0, 1, NULL));
+    if (!own->e)
+        TRY(engine_open(&own->e, l->ops, own->ctx, &l->config));
+    return code(own->e, block, first, end, &own->costs, &progress);
+}
+
+/* Adds what the lanes cost: work is summed, time is that of the slowest. */
+static void add_costs(engine_costs *costs, const lanes *l)
+{
+    const engine_costs *slowest = &l->lane[0].costs;
+    for (int i = 0; i < l->count; i++) {
+        const engine_costs *c = &l->lane[i].costs;
+        costs->forward_ops += c->forward_ops;
+        costs->model_bits += c->model_bits;
+        if (c->seconds_forward > slowest->seconds_forward)
+            slowest = c;
+    }
+    costs->seconds_forward += slowest->seconds_forward;
+    costs->seconds_mix += slowest->seconds_mix;
+    costs->seconds_coder += slowest->seconds_coder;
+}
+
+static gpuzip_status run_block(lanes *l, engine_code_function *code, engine_block *block,
+                               engine_costs *costs, const engine_progress *progress)
+{
+    gpuzip_status status = GPUZIP_OK;
+    lanes_progress p = {.progress = progress};
+    if (!is_shared(l, block->streams))
+        return code(l->whole, block, 0, block->streams, costs, progress);
+#pragma omp parallel for num_threads(l->count) schedule(static, 1)
+    for (int i = 0; i < l->count; i++) {
+        gpuzip_status lane_status = run_lane(l, i, code, block, &p);
+        if (lane_status != GPUZIP_OK) {
+            atomic_store(&p.stop, true);
+            /* the first cause counts, not the lanes that it stopped */
+#pragma omp critical(lanes_status)
+            if (status == GPUZIP_OK || status == GPUZIP_ERR_CANCELLED)
+                status = lane_status;
+        }
+    }
+    add_costs(costs, l);
+    return status;
+}
+
+gpuzip_status lanes_encode(lanes *l, engine_block *block, uint8_t **buffer, engine_costs *costs,
+                           const engine_progress *progress)
+{
+    gpuzip_status status = GPUZIP_OK;
+    size_t room =
+        ENGINE_STREAM_BOUND(container_stream_length((uint32_t)block->tokens, block->streams));
+    container_stream *stream = calloc(block->streams, sizeof *stream);
+    uint8_t *bytes = malloc(block->streams * room);
+    if (!stream || !bytes) {
+        status = FAIL(GPUZIP_ERR_MEMORY);
+        goto out;
+    }
+    for (size_t s = 0; s < block->streams; s++)
+        stream[s].data = bytes + s * room;
+    block->stream = stream;
+    TRY_OUT(run_block(l, engine_encode, block, costs, progress));
+    *buffer = bytes;
+    stream = NULL;
+    bytes = NULL;
+out:
+    if (stream)
+        block->stream = NULL;
+    free(stream);
+    free(bytes);
+    return status;
+}
+
+gpuzip_status lanes_decode(lanes *l, engine_block *block, engine_costs *costs,
+                           const engine_progress *progress)
+{
+    return run_block(l, engine_decode, block, costs, progress);
+}
