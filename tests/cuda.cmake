@@ -1,7 +1,7 @@
 # The CUDA backend: executed by the emulator everywhere, built by nvcc where there is one.
 include(CheckLanguage)
 check_language(CXX)
-if(CMAKE_CXX_COMPILER)
+if(CMAKE_CXX_COMPILER AND NOT GPUZIP_FUZZ)
     enable_language(CXX)
     add_subdirectory(emulator)
 

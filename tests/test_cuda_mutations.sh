@@ -23,7 +23,6 @@ mutations=(
     'cuda_mix.cu|mix_cuda|/found_tile = thread;/{n;n;s/__syncthreads();//}'
     'block.cuh cuda_norm.cu|norm_cuda|/scratch\[warp\] = value;/{n;s/__syncthreads();//}'
     'block.cuh cuda_norm.cu|norm_cuda|/value = warp_sum(lane < warps/{n;s/__syncthreads();//}'
-    'cuda_attention_tile.cu|attention_c*|/all are done with the stages/d'
     'cuda_attention_tile.cu|attention_c*|s/__syncthreads(); .. this chunk is there.*//'
     # copies not waited for, or into a stage in use
     'cuda_linear.cu|linear_cuda|s/cp_async_wait<1>/cp_async_wait<2>/'

@@ -283,7 +283,6 @@ static __global__ void __launch_bounds__(THREADS, 2) attention_tile_kernel(atten
         sum[j / (DIM_FRAGS * 4)][j / 4 % DIM_FRAGS][j % 4] = 0;
 
     for (int pass = 0; pass < 2; pass++) {
-        __syncthreads(); /* all are done with the stages */
         for (int chunk = -1; chunk < chunks; chunk++) {
             cp_async_wait<0>();
             __syncthreads(); /* this chunk is there, the one before is no longer needed */
