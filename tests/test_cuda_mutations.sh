@@ -60,7 +60,7 @@ run()
     "$cxx" -std=c++20 -O1 -w -ffp-contract=off -x c++ -I"$source/tests/emulator" \
         -I"$source/kernels" -I"$source/host" -c "$work/cuda/$file" -o "$work/mutant.o" &&
         "$cxx" -fsanitize=address,undefined "$work/mutant.o" "$@" -o "$work/mutant" || exit 1
-    GPUZIP_TEST_FILTER=$filter timeout 120 "$work/mutant" >"$work/log" 2>&1
+    GPUZIP_TEST_FILTER=$filter timeout 600 "$work/mutant" >"$work/log" 2>&1
 }
 
 mkdir -p "$work" || exit 1
