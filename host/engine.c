@@ -242,9 +242,10 @@ static int32_t input_token(const engine *e, const model *m, uint32_t token)
 }
 
 /* Runs every model over the steps [t, t + steps) of streams [s0, s1), whose
- * window begins at step `base`. Row numbers go stream by stream. */
+ * window begins at step `base`. Row numbers go stream by stream. Without logits the rows
+ * are only read into the cache. */
 static gpuzip_status run_models(block_job *job, int s0, int s1, size_t base, size_t t, int steps,
-                                bool head, const float *logits[GPUZIP_MAX_EXPERTS])
+                                const float *logits[GPUZIP_MAX_EXPERTS])
 {
     engine *e = job->e;
     double start = engine_seconds();
@@ -265,12 +266,15 @@ static gpuzip_status run_models(block_job *job, int s0, int s1, size_t base, siz
             }
         }
         assert(batch.rows > 0 && batch.rows <= e->pass_rows);
+        double forward_ops, extend_ops;
+        model_row_ops(m, &forward_ops, &extend_ops);
+        job->costs->forward_ops += batch.rows * (logits ? forward_ops : extend_ops);
+        if (!logits) {
+            TRY(model_extend(e->state[k], &batch));
+            continue;
+        }
         TRY(model_forward(e->state[k], &batch));
-        double layers_ops, head_ops;
-        model_row_ops(m, &layers_ops, &head_ops);
-        job->costs->forward_ops += batch.rows * (layers_ops + (head ? head_ops : 0));
-        if (head)
-            TRY(model_logits(e->state[k], 0, batch.rows, &logits[k]));
+        TRY(model_logits(e->state[k], 0, batch.rows, &logits[k]));
     }
     job->costs->seconds_forward += engine_seconds() - start;
     return GPUZIP_OK;
@@ -346,7 +350,7 @@ static gpuzip_status code_steps(block_job *job, int s0, int s1, size_t base, siz
 {
     engine *e = job->e;
     const float *logits[GPUZIP_MAX_EXPERTS] = {NULL};
-    TRY(run_models(job, s0, s1, base, t, steps, true, logits));
+    TRY(run_models(job, s0, s1, base, t, steps, logits));
     ops_mix mix = mix_of(e, logits);
     for (int done = 0; done < steps;) {
         size_t step = t + (size_t)done;
@@ -402,7 +406,7 @@ static gpuzip_status read_again(block_job *job, size_t base, size_t end)
             steps = (int)(end - t);
         for (int s = job->first; s < stop; s += pass_rows / steps) {
             int last = s + pass_rows / steps < stop ? s + pass_rows / steps : stop;
-            TRY(run_models(job, s, last, base, t, steps, false, NULL));
+            TRY(run_models(job, s, last, base, t, steps, NULL));
         }
         t += (size_t)steps;
     }

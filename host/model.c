@@ -305,16 +305,23 @@ void model_state_close(model_state *s)
 
 /* ---- the pass ----------------------------------------------------------- */
 
-/* Attention over the quantised input in dim_rows, added to x. */
-static gpuzip_status attention_block(model_state *s, const ops_batch *batch, int layer)
+/* Queries, keys and values of the quantised input in dim_rows; the latter go to the cache. */
+static gpuzip_status project(model_state *s, const ops_batch *batch, int layer)
+{
+    const model *m = s->m;
+    const linear_layer *qkv = &m->layer[layer].qkv;
+    TRY(m->ops->linear(s->ctx, &s->dim_rows, qkv->w, qkv->bias, NULL, s->wide));
+    return m->ops->qkv(s->ctx, batch, s->wide, m->weights->config.heads, m->cosine, m->sine, s->q,
+                       s->q_scale, s->kv, layer);
+}
+
+/* Attention of the queries over the cache, added to x. */
+static gpuzip_status attend(model_state *s, const ops_batch *batch, int layer)
 {
     const model *m = s->m;
     const ops *ops = m->ops;
     const weights_config *c = &m->weights->config;
     const model_layer *l = &m->layer[layer];
-    TRY(ops->linear(s->ctx, &s->dim_rows, l->qkv.w, l->qkv.bias, NULL, s->wide));
-    TRY(ops->qkv(s->ctx, batch, s->wide, c->heads, m->cosine, m->sine, s->q, s->q_scale, s->kv,
-                 layer));
     TRY(ops->attention(s->ctx, batch, s->q, s->q_scale, c->heads, c->attention_factor, s->kv, layer,
                        s->att));
     TRY(ops->quantize(s->ctx, OPS_ACT_NONE, s->att, &s->att_rows));
@@ -339,7 +346,8 @@ static gpuzip_status normalize(model_state *s, const norm_layer *n, float *y, op
     return s->m->ops->norm(s->ctx, (ops_norm_kind)c->norm, s->x, n->gain, n->bias, c->eps, y, q);
 }
 
-gpuzip_status model_forward(model_state *s, const ops_batch *host_batch)
+/* The pass; without `output` it ends with the last layer's keys and values. */
+static gpuzip_status run_layers(model_state *s, const ops_batch *host_batch, bool output)
 {
     const model *m = s->m;
     const ops *ops = m->ops;
@@ -359,7 +367,10 @@ gpuzip_status model_forward(model_state *s, const ops_batch *host_batch)
         const model_layer *l = &m->layer[i];
         if (!c->post_norm)
             TRY(normalize(s, &l->norm1, NULL, &s->dim_rows));
-        TRY(attention_block(s, &batch, i));
+        TRY(project(s, &batch, i));
+        if (!output && i + 1 == c->layers)
+            return GPUZIP_OK;
+        TRY(attend(s, &batch, i));
         if (c->post_norm)
             TRY(normalize(s, &l->norm1, s->x, &s->dim_rows));
         else
@@ -369,6 +380,16 @@ gpuzip_status model_forward(model_state *s, const ops_batch *host_batch)
             TRY(normalize(s, &l->norm2, s->x, &s->dim_rows));
     }
     return normalize(s, &m->final_norm, NULL, &s->dim_rows);
+}
+
+gpuzip_status model_forward(model_state *s, const ops_batch *batch)
+{
+    return run_layers(s, batch, true);
+}
+
+gpuzip_status model_extend(model_state *s, const ops_batch *batch)
+{
+    return run_layers(s, batch, false);
 }
 
 gpuzip_status model_logits(model_state *s, int first, int count, const float **logits)
@@ -391,16 +412,17 @@ size_t model_logits_stride(const model *m)
     return (size_t)m->weights->config.vocab;
 }
 
-void model_row_ops(const model *m, double *layers, double *head)
+void model_row_ops(const model *m, double *forward, double *extend)
 {
     const weights_model *w = m->weights;
     const weights_layer *l = w->layer; /* all layers have the same shapes */
-    double planes =
-        (w->config.weight_bits == 15 ? 2 : 1) * (w->config.activation_bits == 15 ? 2 : 1);
-    double layer = (double)l->qkv.n * l->qkv.k + (double)l->out.n * l->out.k +
-                   (double)l->up.n * l->up.k + (double)l->down.n * l->down.k;
-    *layers = 2 * planes * layer * w->config.layers;
-    *head = 2 * planes * w->head.n * w->head.k;
+    double unit =
+        2.0 * (w->config.weight_bits == 15 ? 2 : 1) * (w->config.activation_bits == 15 ? 2 : 1);
+    double qkv = (double)l->qkv.n * l->qkv.k;
+    double rest =
+        (double)l->out.n * l->out.k + (double)l->up.n * l->up.k + (double)l->down.n * l->down.k;
+    *forward = unit * (w->config.layers * (qkv + rest) + (double)w->head.n * w->head.k);
+    *extend = unit * (w->config.layers * qkv + (w->config.layers - 1) * rest);
 }
 
 gpuzip_status model_fingerprint(model *m, const uint32_t *tokens, int count, uint64_t *hash)

@@ -35,15 +35,19 @@ size_t model_state_bytes(const model *m, int slots, int positions, int max_rows,
  * extends the cache. Errors: DEVICE. */
 gpuzip_status model_forward(model_state *s, const ops_batch *batch);
 
+/* The same for rows whose logits nobody wants: it ends as soon as the last
+ * layer's keys and values are in the cache. */
+gpuzip_status model_extend(model_state *s, const ops_batch *batch);
+
 /* The logits of rows [first, first + count) of the last pass, count <=
  * max_logits: device memory, [count][model_logits_stride()], valid until the
  * next call. Errors: DEVICE. */
 gpuzip_status model_logits(model_state *s, int first, int count, const float **logits);
 size_t model_logits_stride(const model *m);
 
-/* Operations (2 a multiply-add of s8 planes) of the linear layers for a row,
- * without and with the head. */
-void model_row_ops(const model *m, double *layers, double *head);
+/* Operations (2 a multiply-add of s8 planes) of the linear layers for a row: of
+ * model_forward() and model_logits(), and of model_extend(). */
+void model_row_ops(const model *m, double *forward, double *extend);
 
 /* Runs tokens [count] from position 0 and gives the XXH3-64 of the logits'
  * bits: the test vectors of a model file. Errors: MEMORY, DEVICE. */
