@@ -298,7 +298,7 @@ static int set_up(void **state)
 {
     (void)state;
     tiny_open(&tiny);
-    if (gpuzip_open(&gz, GPUZIP_DEVICE_CPU, 2) != GPUZIP_OK)
+    if (gpuzip_open(&gz, GPUZIP_DEVICE_CPU, 1) != GPUZIP_OK)
         return -1;
     return gpuzip_add_model(gz, tiny.model, NULL) == GPUZIP_OK ? 0 : -1;
 }
