@@ -1,6 +1,7 @@
 #!/bin/sh
-# Real files through separate processes, from files and through pipes; and against the classical
-# compressors: alice29.txt, asyoulik.txt, paper1 and enwik6 must come out smaller than with each.
+# Real files through separate processes, from files and through pipes (to save time only those of up to
+# 200,000 bytes are also compressed from a pipe); and against the classical compressors:
+# alice29.txt, asyoulik.txt, paper1 and enwik6 must come out smaller than with each.
 #
 #     corpus.sh GPUZIP DATA      DATA holds dev/ and train/; exit 77: it is not there
 set -eu
@@ -18,10 +19,10 @@ fail() {
     failed=1
 }
 
-# round_trip FILE: as a file; sets $size
+# round_trip FILE: compressed as a file, decompressed from a pipe; sets $raw and $size
 round_trip() {
     "$gpuzip" -q --no-verify -c "$1" >"$work/x.gpz" || fail "$1: compressing"
-    "$gpuzip" -q -dc "$work/x.gpz" >"$work/x" || fail "$1: decompressing"
+    cat "$work/x.gpz" | "$gpuzip" -qd >"$work/x" || fail "$1: decompressing a pipe"
     cmp "$1" "$work/x" || fail "$1: comes back changed"
     raw=$(wc -c <"$1")
     size=$(wc -c <"$work/x.gpz")
@@ -55,6 +56,7 @@ for file in "$data"/dev/*; do
         esac
     done
     echo
+    [ "$raw" -gt 200000 ] || through_pipes "$file"
 done
 
 : >"$work/empty"
@@ -67,8 +69,6 @@ for name in empty one_byte random zeros invalid_utf8; do
     echo
     through_pipes "$work/$name"
 done
-through_pipes "$data/dev/paper1"
-
 xzcat "$data/train/news_en.txt.xz" 2>/dev/null | tr '\0' '\n' | head -c 5000000 >"$work/five_mb" ||
     true
 [ "$(wc -c <"$work/five_mb")" = 5000000 ] || fail "no 5 MB of text"
