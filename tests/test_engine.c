@@ -148,6 +148,36 @@ static void prefill_is_step_by_step(void **state)
     free(cut);
 }
 
+/* Positions that are only read into the cache serve as well as those that gave logits. */
+static void extend_fills_the_cache(void **state)
+{
+    enum { KNOWN = TINY_CONTEXT / 2 };
+    fixture f;
+    model_state *s;
+    int32_t token[TINY_CONTEXT], slot[TINY_CONTEXT] = {0}, pos[TINY_CONTEXT];
+    const float *logits;
+    float *whole = malloc(SLOTS_BYTES);
+    (void)state;
+    assert_true(fixture_open(&f, NULL, 1));
+    slots_logits(&f, TINY_CONTEXT, whole);
+    for (int i = 0; i < TINY_CONTEXT; i++) {
+        token[i] = (int32_t)(text[i] % TINY_VOCAB);
+        pos[i] = i;
+    }
+    ops_batch known = {token, slot, pos, KNOWN};
+    ops_batch rest = {token + KNOWN, slot, pos + KNOWN, TINY_CONTEXT - KNOWN};
+    assert_int_equal(model_state_open(&s, f.m, f.ctx, 1, TINY_CONTEXT, TINY_CONTEXT, TINY_CONTEXT),
+                     GPUZIP_OK);
+    assert_int_equal(model_extend(s, &known), GPUZIP_OK);
+    assert_int_equal(model_forward(s, &rest), GPUZIP_OK);
+    assert_int_equal(model_logits(s, 0, rest.rows, &logits), GPUZIP_OK);
+    assert_memory_equal(logits, whole + (size_t)KNOWN * TINY_VOCAB,
+                        (size_t)rest.rows * TINY_VOCAB * sizeof *logits);
+    model_state_close(s);
+    fixture_close(&f);
+    free(whole);
+}
+
 static void forward_is_the_same_everywhere(void **state)
 {
     fixture f;
@@ -350,6 +380,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(prefill_is_step_by_step),
+        cmocka_unit_test(extend_fills_the_cache),
         cmocka_unit_test(forward_is_the_same_everywhere),
         cmocka_unit_test(code_is_the_same_everywhere),
         cmocka_unit_test(blocks_decode),
