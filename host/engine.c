@@ -299,6 +299,12 @@ static ops_mix mix_of(const engine *e, const float *const logits[GPUZIP_MAX_EXPE
     return mix;
 }
 
+/* For the statistics; nothing coded depends on it. */
+static void count_bits(block_job *job, uint32_t freq)
+{
+    job->costs->model_bits += OPS_CDF_BITS - log2((double)freq);
+}
+
 /* Mixed row r belongs to stream job->first + e->slot[e->row[r]]. */
 static gpuzip_status encode_rows(block_job *job, const ops_mix *mix, int rows)
 {
@@ -311,8 +317,7 @@ static gpuzip_status encode_rows(block_job *job, const ops_mix *mix, int rows)
     for (int r = 0; r < rows; r++) {
         ops_interval interval = e->interval[r];
         rc_encode(&job->encoder[e->slot[e->row[r]]], interval.start, interval.freq);
-        /* a figure for the statistics; nothing coded depends on it */
-        job->costs->model_bits += OPS_CDF_BITS - log2((double)interval.freq);
+        count_bits(job, interval.freq);
     }
     job->costs->seconds_mix += mixed - start;
     job->costs->seconds_coder += engine_seconds() - mixed;
@@ -336,7 +341,7 @@ static gpuzip_status decode_rows(block_job *job, const ops_mix *mix, int rows, s
         rc_decode_advance(&job->decoder[s], e->found[r].start, e->found[r].freq);
         e->symbol[r] = e->found[r].symbol;
         job->token[at] = (uint32_t)e->found[r].symbol;
-        job->costs->model_bits += OPS_CDF_BITS - log2((double)e->found[r].freq);
+        count_bits(job, e->found[r].freq);
     }
     job->costs->seconds_mix += mixed - targets;
     job->costs->seconds_coder += targets - start + engine_seconds() - mixed;
