@@ -34,6 +34,7 @@
 #ifndef GPUZIP_OPS_H
 #define GPUZIP_OPS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -121,10 +122,25 @@ typedef struct {
     uint32_t start, freq;
 } ops_symbol;
 
+/* What a device says of itself. */
+typedef struct {
+    char name[256];      /* for people; any bytes */
+    uint8_t id[16];      /* tells this device from every other, always the same; zeros: none */
+    int capability;      /* CUDA: 10 * major + minor; else 0 */
+    int driver, runtime; /* CUDA: versions, 1000 * major + 10 * minor; else 0 */
+    uint64_t memory;     /* bytes in all */
+    bool usable;         /* open() takes devices of this kind */
+} ops_device;
+
 typedef struct ops {
     const char *name; /* "cpu", "cuda" */
 
     /* -- device and memory ------------------------------------------------ */
+
+    /* The number of devices: 0 where there is no driver. Takes no memory on them. */
+    int (*devices)(void);
+    /* Describes device 0 .. devices() - 1. Errors: DEVICE. */
+    gpuzip_status (*describe)(int device, ops_device *about);
 
     /* device: which one, for backends with several. threads: CPU threads, 0 for
      * one a core. isa: host string or NULL, restricts the instruction set

@@ -21,6 +21,10 @@ struct ops_context {
     float *scratch; /* [threads][OPS_MAX_DIM] a row of each thread */
 };
 
+/* cpu_device.c */
+int cpu_devices(void);
+gpuzip_status cpu_describe(int device, ops_device *about);
+
 /* cpu_linear.c */
 gpuzip_status cpu_matrix_create(ops_context *ctx, ops_matrix **m, const ops_weights *src);
 void cpu_matrix_destroy(ops_context *ctx, ops_matrix *m);

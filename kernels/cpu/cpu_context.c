@@ -154,6 +154,8 @@ void cpu_for_rows(const ops_context *ctx, int rows, size_t cost, cpu_row_fn fn, 
 
 const ops ops_cpu = {
     .name = "cpu",
+    .devices = cpu_devices,
+    .describe = cpu_describe,
     .open = cpu_open,
     .close = cpu_close,
     .alloc = cpu_alloc,

@@ -6,9 +6,12 @@
 
 #include "cuda.h"
 
+/* The least compute capability that the kernels run on, 10 * major + minor. */
+#define CUDA_CAPABILITY_MIN 75
+
 struct ops_context {
     int device;
-    int capability; /* 10 * major + minor, 75 or more */
+    int capability; /* 10 * major + minor, CUDA_CAPABILITY_MIN or more */
     int processors; /* streaming multiprocessors */
     int shared_max; /* bytes of shared memory a block may ask for */
     cudaStream_t stream;

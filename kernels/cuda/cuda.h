@@ -24,6 +24,10 @@ extern "C" {
  * `threads` and `isa`. */
 extern const ops ops_cuda;
 
+/* cuda_device.cu */
+int cuda_devices(void);
+gpuzip_status cuda_describe(int device, ops_device *about);
+
 /* cuda_linear.cu */
 gpuzip_status cuda_matrix_create(ops_context *ctx, ops_matrix **m, const ops_weights *src);
 void cuda_matrix_destroy(ops_context *ctx, ops_matrix *m);

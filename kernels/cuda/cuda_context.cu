@@ -44,7 +44,7 @@ static gpuzip_status device_read(ops_context *ctx)
     TRY(cuda_status(cudaDeviceGetAttribute(&ctx->shared_max,
                                            cudaDevAttrMaxSharedMemoryPerBlockOptin, ctx->device)));
     ctx->capability = 10 * major + minor;
-    return ctx->capability >= 75 ? GPUZIP_OK : FAIL(GPUZIP_ERR_DEVICE);
+    return ctx->capability >= CUDA_CAPABILITY_MIN ? GPUZIP_OK : FAIL(GPUZIP_ERR_DEVICE);
 }
 
 static gpuzip_status cuda_open(ops_context **ctx, int device, int threads, const char *isa)
@@ -130,6 +130,8 @@ static gpuzip_status cuda_download(ops_context *ctx, void *host_dst, const void 
 
 const ops ops_cuda = {
     .name = "cuda",
+    .devices = cuda_devices,
+    .describe = cuda_describe,
     .open = cuda_open,
     .close = cuda_close,
     .alloc = cuda_alloc,

@@ -1,0 +1,29 @@
+/* devices.cpp: what the emulated devices say of themselves. */
+#include <cuda_runtime.h>
+#include <stdio.h>
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device)
+{
+    int devices = 0;
+    if (cudaGetDeviceCount(&devices) != cudaSuccess || device < 0 || device >= devices)
+        return cudaErrorInvalidDevice;
+    *properties = {};
+    snprintf(properties->name, sizeof properties->name, "Emulated device %d", device);
+    snprintf(properties->uuid.bytes, sizeof properties->uuid.bytes, "emulator %d", device);
+    properties->totalGlobalMem = (size_t)1 << 30;
+    properties->major = emulator_capability() / 10;
+    properties->minor = emulator_capability() % 10;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDriverGetVersion(int *version)
+{
+    *version = 12000;
+    return cudaSuccess;
+}
+
+cudaError_t cudaRuntimeGetVersion(int *version)
+{
+    *version = 12000;
+    return cudaSuccess;
+}
