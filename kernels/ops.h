@@ -279,6 +279,11 @@ typedef struct ops {
     /* The int8 multiply-add peak of this context, in operations (2 a
      * multiply-add) a second, measured with the instructions that linear() uses. */
     gpuzip_status (*measure_peak)(ops_context *ctx, double *ops_per_second);
+
+    /* What a plain copy from memory to memory of the device reaches, in bytes read and
+     * written a second; takes buffers much larger than its caches for the time.
+     * Errors: MEMORY. */
+    gpuzip_status (*measure_copy)(ops_context *ctx, double *bytes_per_second);
 } ops;
 
 /* The plain C and SIMD backend; always there. */

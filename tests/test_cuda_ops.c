@@ -546,9 +546,11 @@ static void count_add_cuda(void **state)
 static void peak_cuda(void **state)
 {
     (void)state;
-    double ops_per_second = 0;
+    double ops_per_second = 0, bytes_per_second = 0;
     assert_int_equal(ops_cuda.measure_peak(context[CUDA], &ops_per_second), GPUZIP_OK);
     assert_true(ops_per_second > 0);
+    assert_int_equal(ops_cuda.measure_copy(context[CUDA], &bytes_per_second), GPUZIP_OK);
+    assert_true(bytes_per_second > 0);
 }
 
 static void empty_cuda(void **state)

@@ -298,6 +298,18 @@ static void linear_threads(void **state)
     }
 }
 
+static void copy_rate(void **state)
+{
+    double rate = 0;
+    (void)state;
+    for (int threads = 1; threads <= 3; threads += 2) {
+        ops_context *ctx = open_context(threads, NULL);
+        assert_int_equal(ops_cpu.measure_copy(ctx, &rate), GPUZIP_OK);
+        assert_true(rate > 1e7 && rate < 1e13);
+        ops_cpu.close(ctx);
+    }
+}
+
 static void linear_peak(void **state)
 {
     (void)state;
@@ -318,7 +330,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(linear_oracle), cmocka_unit_test(linear_extremes),
         cmocka_unit_test(linear_rows),   cmocka_unit_test(linear_threads),
-        cmocka_unit_test(linear_peak),
+        cmocka_unit_test(linear_peak),   cmocka_unit_test(copy_rate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,6 +15,7 @@
 /* Below this many elements a parallel region costs more than it saves (a few
  * microseconds to wake the threads; an element takes about a nanosecond). */
 #define CPU_PARALLEL_MIN 16384
+#define CPU_COPY_BYTES   ((size_t)128 << 20) /* of cpu_measure_copy(), beyond the caches */
 
 #if defined(__x86_64__)
 /* The state components that the system saves, XCR0: 0x6 SSE and AVX registers,
@@ -139,6 +140,31 @@ static gpuzip_status cpu_sync(ops_context *ctx)
     return GPUZIP_OK;
 }
 
+/* Every thread copies a part of its own. Best of several, for other programs may take the
+ * processor or the memory's time away. */
+static gpuzip_status cpu_measure_copy(ops_context *ctx, double *bytes_per_second)
+{
+    gpuzip_status status = GPUZIP_OK;
+    const size_t part = (CPU_COPY_BYTES / (size_t)ctx->threads) & ~(size_t)63;
+    void *src = NULL, *dst = NULL;
+    double best = 0;
+    TRY_OUT(cpu_alloc(ctx, &src, CPU_COPY_BYTES));
+    TRY_OUT(cpu_alloc(ctx, &dst, CPU_COPY_BYTES));
+    for (int round = 0; round < 5; round++) {
+        double begin = omp_get_wtime();
+#pragma omp parallel for num_threads(ctx->threads) schedule(static, 1)
+        for (int i = 0; i < ctx->threads; i++)
+            memcpy((char *)dst + (size_t)i * part, (const char *)src + (size_t)i * part, part);
+        double rate = 2.0 * (double)part * ctx->threads / (omp_get_wtime() - begin);
+        best = rate > best ? rate : best;
+    }
+    *bytes_per_second = best;
+out:
+    cpu_release(ctx, dst);
+    cpu_release(ctx, src);
+    return status;
+}
+
 void cpu_for_rows(const ops_context *ctx, int rows, size_t cost, cpu_row_fn fn, const void *job)
 {
     int threads = ctx->threads < rows ? ctx->threads : rows;
@@ -179,4 +205,5 @@ const ops ops_cpu = {
     .mix_cdf = cpu_mix_cdf,
     .count_add = cpu_count_add,
     .measure_peak = cpu_measure_peak,
+    .measure_copy = cpu_measure_copy,
 };

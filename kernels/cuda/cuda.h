@@ -36,6 +36,7 @@ gpuzip_status cuda_linear(ops_context *ctx, const ops_qrows *q, const ops_matrix
 
 /* cuda_peak.cu */
 gpuzip_status cuda_measure_peak(ops_context *ctx, double *ops_per_second);
+gpuzip_status cuda_measure_copy(ops_context *ctx, double *bytes_per_second);
 
 /* cuda_kv.cu */
 gpuzip_status cuda_kv_create(ops_context *ctx, ops_kv **kv, int layers, int slots, int positions,

@@ -155,4 +155,5 @@ const ops ops_cuda = {
     .mix_cdf = cuda_mix_cdf,
     .count_add = cuda_count_add,
     .measure_peak = cuda_measure_peak,
+    .measure_copy = cuda_measure_copy,
 };

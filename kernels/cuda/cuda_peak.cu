@@ -1,5 +1,5 @@
-/* cuda_peak.cu: how many s8 multiply-adds a second the tensor cores reach with the
- * instruction that linear() uses, operands in registers. */
+/* cuda_peak.cu: what the device reaches at best: s8 multiply-adds a second of the tensor cores
+ * with the instruction that linear() uses, operands in registers; bytes a second of a copy. */
 #include "context.cuh"
 #include "ptx.cuh"
 
@@ -8,6 +8,8 @@
 #define CHAINS      8     /* independent products a warp keeps under way */
 #define TIME_MIN_MS 50.0f /* of a measurement; the clock has to rise, too */
 #define MMA_OPS     (2.0 * 16 * 8 * 32)
+#define COPY_MIN_MS 1.0f /* of one copy: its buffers are then much larger than any L2 */
+#define COPY_ROUNDS 8
 
 /* sink is never written: it keeps the products from being optimised away. */
 static __global__ void __launch_bounds__(THREADS) peak_kernel(int *sink, int rounds)
@@ -60,5 +62,55 @@ out:
     if (start != NULL)
         (void)cudaEventDestroy(start);
     ops_cuda.release(ctx, sink);
+    return status;
+}
+
+/* Milliseconds of one copy of `bytes` bytes. */
+static gpuzip_status copy_time(ops_context *ctx, float *ms, void *dst, const void *src,
+                               size_t bytes, const cudaEvent_t event[2])
+{
+    TRY(cuda_status(cudaEventRecord(event[0], ctx->stream)));
+    TRY(cuda_status(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, ctx->stream)));
+    TRY(cuda_status(cudaEventRecord(event[1], ctx->stream)));
+    TRY(cuda_status(cudaEventSynchronize(event[1])));
+    return cuda_status(cudaEventElapsedTime(ms, event[0], event[1]));
+}
+
+gpuzip_status cuda_measure_copy(ops_context *ctx, double *bytes_per_second)
+{
+    gpuzip_status status = GPUZIP_OK;
+    cudaEvent_t event[2] = {NULL, NULL};
+    void *src = NULL, *dst = NULL;
+    size_t bytes = (size_t)1 << 20;
+    float ms = 0.0f, best;
+    TRY_OUT(cuda_enter(ctx));
+    TRY_OUT(cuda_status(cudaEventCreate(&event[0])));
+    TRY_OUT(cuda_status(cudaEventCreate(&event[1])));
+    /* Twice the size until a copy takes long enough; the first touches new memory. */
+    for (;;) {
+        TRY_OUT(ops_cuda.alloc(ctx, &src, bytes));
+        TRY_OUT(ops_cuda.alloc(ctx, &dst, bytes));
+        TRY_OUT(copy_time(ctx, &ms, dst, src, bytes, event));
+        TRY_OUT(copy_time(ctx, &ms, dst, src, bytes, event));
+        if (ms >= COPY_MIN_MS)
+            break;
+        ops_cuda.release(ctx, dst);
+        ops_cuda.release(ctx, src);
+        dst = src = NULL;
+        bytes *= 2;
+    }
+    best = ms;
+    for (int i = 0; i < COPY_ROUNDS; i++) {
+        TRY_OUT(copy_time(ctx, &ms, dst, src, bytes, event));
+        best = ms < best ? ms : best;
+    }
+    *bytes_per_second = 2.0 * (double)bytes / (best * 1e-3);
+
+out:
+    ops_cuda.release(ctx, dst);
+    ops_cuda.release(ctx, src);
+    for (int i = 0; i < 2; i++)
+        if (event[i] != NULL)
+            (void)cudaEventDestroy(event[i]);
     return status;
 }

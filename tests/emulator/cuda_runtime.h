@@ -222,7 +222,11 @@ enum cudaError_t {
     cudaErrorInvalidDevice = 101
 };
 
-enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2 };
+enum cudaMemcpyKind {
+    cudaMemcpyHostToDevice = 1,
+    cudaMemcpyDeviceToHost = 2,
+    cudaMemcpyDeviceToDevice = 3
+};
 
 enum cudaDeviceAttr {
     cudaDevAttrMultiProcessorCount = 16,
