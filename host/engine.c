@@ -37,16 +37,25 @@ struct engine {
     void *device_row, *device_in, *device_out; /* the same on the device */
 };
 
-/* A block being coded. */
+/* A stream of some block. */
+typedef struct {
+    uint32_t *token; /* [length]; the decoder fills it in */
+    size_t length;
+    container_stream *code;
+    engine_block *block;
+    uint32_t order; /* among the streams of all blocks */
+} job_stream;
+
+/* Streams being coded. Longer ones come first, so that those which still have a token
+ * at some step are the first ones; stream s has slot s. */
 typedef struct {
     engine *e;
-    uint32_t *token;  /* [n]; the decoder fills it in */
-    size_t n, length; /* tokens; L, the tokens of every stream but the last */
-    int first, end;   /* the streams to code */
-    size_t steps;     /* of the longest of them */
+    job_stream *stream; /* [streams] */
+    int streams;
+    size_t steps; /* of the longest */
     bool decode;
-    rc_encoder *encoder; /* [end - first] */
-    rc_decoder *decoder; /* [end - first] */
+    rc_encoder *encoder; /* [streams] */
+    rc_decoder *decoder; /* [streams] */
     engine_costs *costs;
 } block_job;
 
@@ -218,17 +227,10 @@ static gpuzip_status learn(engine *e)
 
 /* ---- one pass ----------------------------------------------------------- */
 
-/* Tokens of stream s. */
-static size_t stream_length(const block_job *job, int s)
-{
-    size_t first = (size_t)s * job->length;
-    return job->n - first < job->length ? job->n - first : job->length;
-}
-
 /* How many of the steps [t, t + steps) stream s has. */
 static int stream_steps(const block_job *job, int s, size_t t, int steps)
 {
-    size_t length = stream_length(job, s);
+    size_t length = job->stream[s].length;
     if (length <= t)
         return 0;
     return length - t < (size_t)steps ? (int)(length - t) : steps;
@@ -255,13 +257,13 @@ static gpuzip_status run_models(block_job *job, int s0, int s1, size_t base, siz
         if (e->config.expert[k].kind != GPUZIP_EXPERT_MODEL)
             continue;
         for (int s = s0; s < s1; s++) {
-            const uint32_t *token = job->token + (size_t)s * job->length;
+            const uint32_t *token = job->stream[s].token;
             int n = stream_steps(job, s, t, steps);
             for (int i = 0; i < n; i++, batch.rows++) {
                 size_t step = t + (size_t)i;
                 e->token[batch.rows] = step == base ? model_weights(m)->config.bos
                                                     : input_token(e, m, token[step - 1]);
-                e->slot[batch.rows] = s - job->first;
+                e->slot[batch.rows] = s;
                 e->pos[batch.rows] = (int32_t)(step - base);
             }
         }
@@ -305,7 +307,7 @@ static void count_bits(block_job *job, uint32_t freq)
     job->costs->model_bits += OPS_CDF_BITS - log2((double)freq);
 }
 
-/* Mixed row r belongs to stream job->first + e->slot[e->row[r]]. */
+/* Mixed row r belongs to stream e->slot[e->row[r]]. */
 static gpuzip_status encode_rows(block_job *job, const ops_mix *mix, int rows)
 {
     engine *e = job->e;
@@ -337,15 +339,23 @@ static gpuzip_status decode_rows(block_job *job, const ops_mix *mix, int rows, s
     double mixed = engine_seconds();
     for (int r = 0; r < rows; r++) {
         int s = e->slot[e->row[r]];
-        size_t at = (size_t)(job->first + s) * job->length + t;
         rc_decode_advance(&job->decoder[s], e->found[r].start, e->found[r].freq);
         e->symbol[r] = e->found[r].symbol;
-        job->token[at] = (uint32_t)e->found[r].symbol;
+        job->stream[s].token[t] = (uint32_t)e->found[r].symbol;
         count_bits(job, e->found[r].freq);
     }
     job->costs->seconds_mix += mixed - targets;
     job->costs->seconds_coder += targets - start + engine_seconds() - mixed;
     return GPUZIP_OK;
+}
+
+/* The end of the streams that still have a token at step t. */
+static int active_end(const block_job *job, size_t t)
+{
+    int end = job->streams;
+    while (end > 0 && job->stream[end - 1].length <= t)
+        end--;
+    return end;
 }
 
 /* Codes the steps [t, t + steps) of streams [s0, s1). Without adaptive experts
@@ -370,8 +380,7 @@ static gpuzip_status code_steps(block_job *job, int s0, int s1, size_t base, siz
                 int n = stream_steps(job, s, t, steps);
                 if (i < n) {
                     e->row[rows] = row;
-                    e->symbol[rows++] =
-                        (int32_t)job->token[(size_t)s * job->length + t + (size_t)i];
+                    e->symbol[rows++] = (int32_t)job->stream[s].token[t + (size_t)i];
                 }
                 row += n;
             }
@@ -386,7 +395,7 @@ static gpuzip_status code_steps(block_job *job, int s0, int s1, size_t base, siz
             continue;
         TRY(remember(e, rows));
         /* With several groups of streams a step ends with the last of them. */
-        if (group == to_update && s1 == job->end)
+        if (group == to_update && s1 == active_end(job, t))
             TRY(learn(e));
     }
     return GPUZIP_OK;
@@ -394,23 +403,17 @@ static gpuzip_status code_steps(block_job *job, int s0, int s1, size_t base, siz
 
 /* ---- a block ------------------------------------------------------------ */
 
-/* The end of the streams that still have a token at step t: all, or all but the last. */
-static int active_end(const block_job *job, size_t t)
-{
-    return stream_length(job, job->end - 1) > t ? job->end : job->end - 1;
-}
-
 /* Reads the steps [t, end) of a window again, to have them in the cache. */
 static gpuzip_status read_again(block_job *job, size_t base, size_t end)
 {
-    int stop = active_end(job, end), active = stop - job->first;
+    int active = active_end(job, end);
     int pass_rows = job->e->pass_rows;
     for (size_t t = base; t < end;) {
         int steps = active < pass_rows ? pass_rows / active : 1;
         if ((size_t)steps > end - t)
             steps = (int)(end - t);
-        for (int s = job->first; s < stop; s += pass_rows / steps) {
-            int last = s + pass_rows / steps < stop ? s + pass_rows / steps : stop;
+        for (int s = 0; s < active; s += pass_rows / steps) {
+            int last = s + pass_rows / steps < active ? s + pass_rows / steps : active;
             TRY(run_models(job, s, last, base, t, steps, NULL));
         }
         t += (size_t)steps;
@@ -424,14 +427,13 @@ static gpuzip_status code_window(block_job *job, size_t base, size_t t, size_t e
 {
     int pass_rows = job->e->pass_rows;
     while (t < end) {
-        int stop = active_end(job, t), active = stop - job->first;
+        int active = active_end(job, t);
         int steps = job->decode || active > pass_rows ? 1 : pass_rows / active;
         if ((size_t)steps > end - t)
             steps = (int)(end - t);
-        for (int s = job->first; s < stop; s += pass_rows / steps) {
-            int last = s + pass_rows / steps < stop ? s + pass_rows / steps : stop;
-            /* the last group takes a stream that has ended along, for learn() */
-            TRY(code_steps(job, s, last == stop ? job->end : last, base, t, steps));
+        for (int s = 0; s < active; s += pass_rows / steps) {
+            int last = s + pass_rows / steps < active ? s + pass_rows / steps : active;
+            TRY(code_steps(job, s, last, base, t, steps));
         }
         t += (size_t)steps;
         if (progress && progress->step(progress->context, t, job->steps))
@@ -445,7 +447,7 @@ static gpuzip_status code_block(block_job *job, const engine_progress *progress)
     const engine_config *c = &job->e->config;
     size_t window = (size_t)c->window, hop = (size_t)c->hop;
     size_t t = 0;
-    TRY(reserve_states(job->e, job->end - job->first));
+    TRY(reserve_states(job->e, job->streams));
     TRY(forget(job->e));
     for (size_t base = 0; t < job->steps; base += hop) {
         size_t end = base + window < job->steps ? base + window : job->steps;
@@ -458,64 +460,91 @@ static gpuzip_status code_block(block_job *job, const engine_progress *progress)
     return GPUZIP_OK;
 }
 
-static block_job begin_job(engine *e, const engine_block *block, uint32_t first, uint32_t end,
-                           engine_costs *costs)
+/* Longer streams first; else as they stand. */
+static int compare_streams(const void *a, const void *b)
 {
-    block_job job = {.e = e,
-                     .token = block->token,
-                     .n = block->tokens,
-                     .length = container_stream_length((uint32_t)block->tokens, block->streams),
-                     .first = (int)first,
-                     .end = (int)end,
-                     .costs = costs};
-    job.steps = stream_length(&job, job.first);
-    assert(first < end && end <= block->streams);
-    assert(!e->adaptive || end - first == block->streams);
-    return job;
+    const job_stream *x = a, *y = b;
+    if (x->length != y->length)
+        return x->length > y->length ? -1 : 1;
+    return x->order < y->order ? -1 : x->order > y->order;
 }
 
-gpuzip_status engine_encode(engine *e, engine_block *block, uint32_t first, uint32_t end,
-                            engine_costs *costs, const engine_progress *progress)
+/* Gathers the streams [first, end) of the blocks in *job. Errors: MEMORY. */
+static gpuzip_status begin_job(block_job *job, engine *e, engine_block *block, int blocks,
+                               uint32_t first, uint32_t end, engine_costs *costs)
+{
+    assert(first < end && blocks >= 1 && (!e->adaptive || blocks == 1));
+    *job = (block_job){.e = e, .costs = costs};
+    job->stream = calloc(end - first, sizeof *job->stream);
+    if (!job->stream)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    uint32_t order = 0;
+    for (int b = 0; b < blocks; b++) {
+        size_t length = container_stream_length((uint32_t)block[b].tokens, block[b].streams);
+        for (uint32_t s = 0; s < block[b].streams; s++, order++) {
+            size_t at = s * length, left = block[b].tokens - at;
+            if (order < first || order >= end)
+                continue;
+            job->stream[job->streams++] =
+                (job_stream){block[b].token + at, left < length ? left : length,
+                             &block[b].stream[s], &block[b], order};
+        }
+    }
+    assert(job->streams == (int)(end - first));
+    assert(!e->adaptive || end - first == block->streams);
+    qsort(job->stream, (size_t)job->streams, sizeof *job->stream, compare_streams);
+    job->steps = job->stream[0].length;
+    return GPUZIP_OK;
+}
+
+gpuzip_status engine_encode(engine *e, engine_block *block, int blocks, uint32_t first,
+                            uint32_t end, engine_costs *costs, const engine_progress *progress)
 {
     gpuzip_status status = GPUZIP_OK;
-    block_job job = begin_job(e, block, first, end, costs);
-    container_stream *stream = block->stream + first;
+    block_job job;
+    TRY_OUT(begin_job(&job, e, block, blocks, first, end, costs));
     job.encoder = calloc(end - first, sizeof *job.encoder);
-    if (!job.encoder)
-        return FAIL(GPUZIP_ERR_MEMORY);
-    for (uint32_t s = 0; s < end - first; s++)
-        rc_encode_begin(&job.encoder[s], (uint8_t *)stream[s].data,
-                        ENGINE_STREAM_BOUND(job.length));
+    if (!job.encoder) {
+        status = FAIL(GPUZIP_ERR_MEMORY);
+        goto out;
+    }
+    for (int s = 0; s < job.streams; s++)
+        rc_encode_begin(&job.encoder[s], (uint8_t *)job.stream[s].code->data,
+                        ENGINE_STREAM_BOUND(job.stream[s].length));
     TRY_OUT(code_block(&job, progress));
-    for (uint32_t s = 0; s < end - first; s++) {
-        bool fits = rc_encode_end(&job.encoder[s], &stream[s].size);
+    for (int s = 0; s < job.streams; s++) {
+        bool fits = rc_encode_end(&job.encoder[s], &job.stream[s].code->size);
         assert(fits);
         (void)fits;
     }
 out:
     free(job.encoder);
+    free(job.stream);
     return status;
 }
 
-gpuzip_status engine_decode(engine *e, engine_block *block, uint32_t first, uint32_t end,
-                            engine_costs *costs, const engine_progress *progress)
+gpuzip_status engine_decode(engine *e, engine_block *block, int blocks, uint32_t first,
+                            uint32_t end, engine_costs *costs, const engine_progress *progress)
 {
     gpuzip_status status = GPUZIP_OK;
-    block_job job = begin_job(e, block, first, end, costs);
-    const container_stream *stream = block->stream + first;
+    block_job job;
+    TRY_OUT(begin_job(&job, e, block, blocks, first, end, costs));
     job.decode = true;
     job.decoder = calloc(end - first, sizeof *job.decoder);
-    if (!job.decoder)
-        return FAIL(GPUZIP_ERR_MEMORY);
-    for (uint32_t s = 0; s < end - first; s++)
-        rc_decode_begin(&job.decoder[s], stream[s].data, stream[s].size);
+    if (!job.decoder) {
+        status = FAIL(GPUZIP_ERR_MEMORY);
+        goto out;
+    }
+    for (int s = 0; s < job.streams; s++)
+        rc_decode_begin(&job.decoder[s], job.stream[s].code->data, job.stream[s].code->size);
     TRY_OUT(code_block(&job, progress));
-    for (uint32_t s = 0; s < end - first; s++)
-        if (!rc_decode_end(&job.decoder[s])) {
-            status = FAIL(GPUZIP_ERR_CORRUPT);
-            break;
-        }
+    for (int s = 0; s < job.streams; s++)
+        job.stream[s].block->status = GPUZIP_OK;
+    for (int s = 0; s < job.streams; s++)
+        if (!rc_decode_end(&job.decoder[s]))
+            status = job.stream[s].block->status = FAIL(GPUZIP_ERR_CORRUPT);
 out:
     free(job.decoder);
+    free(job.stream);
     return status;
 }

@@ -13,6 +13,10 @@
  * of all streams every U steps: what is coded at step t knows the steps before
  * floor(t / U) U. With window_scope they forget at the start of each window.
  *
+ * Several blocks are coded at once as if their streams were one block's, for the
+ * context of a token knows nothing of its block; that keeps a large device full.
+ * Adaptive experts learn from one block alone, so with them a call takes one.
+ *
  * The encoder runs many steps a pass, the decoder one; both through the same
  * code, and by the law of ops.h with the same numbers.
  */
@@ -35,18 +39,20 @@ typedef struct {
     bool window_scope;   /* needs hop == window */
     int escapes;         /* of the tokenizer: 0 or 256 */
     int vocab;           /* of every model */
+    int pass_rows;       /* the most rows of a pass; 0: as many as suit the device */
     int experts;         /* >= 1, at least one a model */
     engine_expert expert[GPUZIP_MAX_EXPERTS];
 } engine_config;
 
-/* What a block's work cost, added up. */
+/* What a block's work cost, added up. Where the device works beside the host, forward is
+ * the time that the host waits for it. */
 typedef struct {
     double seconds_forward, seconds_mix, seconds_coder;
     double forward_ops; /* as in gpuzip_stats */
     double model_bits;  /* sum of -log2(freq / 2^30) */
 } engine_costs;
 
-/* Told how many of the block's steps are done; nonzero cancels. */
+/* Told how many of the longest stream's steps are done; nonzero cancels. */
 typedef struct {
     int (*step)(void *context, size_t done, size_t steps);
     void *context;
@@ -64,7 +70,8 @@ gpuzip_status engine_open(engine **e, const ops *ops, ops_context *ctx,
                           const engine_config *config);
 void engine_close(engine *e);
 
-/* Bytes of memory that coding a block of `streams` streams allocates. */
+/* Bytes of the device's memory that coding `streams` streams at once takes, what is
+ * taken already included; the models' own not. */
 size_t engine_bytes(const engine *e, int streams);
 
 /* A block: its tokens, and a byte string a stream. */
@@ -73,21 +80,24 @@ typedef struct {
     size_t tokens;            /* >= 1 */
     container_stream *stream; /* [streams] */
     uint32_t streams;         /* a value of container_fit_streams() for the tokens */
+    gpuzip_status status;     /* of decoding, see engine_decode() */
 } engine_block;
 
 /* Bytes that always suffice for a stream of so many tokens. */
 #define ENGINE_STREAM_BOUND(tokens) ((size_t)(tokens)*4 + 1)
 
-/* Encodes the streams [first, end) of a block. stream[s].data must point to
- * ENGINE_STREAM_BOUND(tokens of a stream) bytes, which are written; .size is set.
- * Adaptive experts learn from all streams of a block: with them the range must
- * be the whole. Errors: MEMORY, DEVICE, CANCELLED. */
-gpuzip_status engine_encode(engine *e, engine_block *block, uint32_t first, uint32_t end,
-                            engine_costs *costs, const engine_progress *progress);
+/* Encodes the streams [first, end) of block[blocks], counted over all of them, block
+ * after block. stream[s].data must point to ENGINE_STREAM_BOUND(tokens of a stream) bytes,
+ * which are written; .size is set. With adaptive experts there must be one block, and
+ * the range be the whole. Errors: MEMORY, DEVICE, CANCELLED. */
+gpuzip_status engine_encode(engine *e, engine_block *block, int blocks, uint32_t first,
+                            uint32_t end, engine_costs *costs, const engine_progress *progress);
 
-/* The inverse: writes the tokens of the streams [first, end). Errors: CORRUPT (a
- * stream was not written by an encoder), MEMORY, DEVICE, CANCELLED. */
-gpuzip_status engine_decode(engine *e, engine_block *block, uint32_t first, uint32_t end,
-                            engine_costs *costs, const engine_progress *progress);
+/* The inverse: writes the tokens of these streams. CORRUPT: some stream was not written by
+ * an encoder; the status of each block with streams in the range says, OK or CORRUPT,
+ * whether it is one of its own, and those that are OK are whole.
+ * Errors: CORRUPT, MEMORY, DEVICE, CANCELLED. */
+gpuzip_status engine_decode(engine *e, engine_block *block, int blocks, uint32_t first,
+                            uint32_t end, engine_costs *costs, const engine_progress *progress);
 
 #endif

@@ -116,7 +116,7 @@ static int lane_stop(void *context, size_t done, size_t steps)
     return atomic_load(&p->stop);
 }
 
-typedef gpuzip_status engine_code_function(engine *, engine_block *, uint32_t, uint32_t,
+typedef gpuzip_status engine_code_function(engine *, engine_block *, int, uint32_t, uint32_t,
                                            engine_costs *, const engine_progress *);
 
 /* Takes lane i's streams through the block. */
@@ -132,7 +132,8 @@ static gpuzip_status run_lane(lanes *l, int i, engine_code_function *code, engin
         TRY(l->ops->open(&own->ctx, 0, 1, NULL));
     if (!own->e)
         TRY(engine_open(&own->e, l->ops, own->ctx, &l->config));
-    return code(own->e, block, first, end, &own->costs, &progress);
+    engine_block copy = *block; /* its status is the lane's own */
+    return code(own->e, &copy, 1, first, end, &own->costs, &progress);
 }
 
 /* Adds what the lanes cost: work is summed, time is that of the slowest. */
@@ -157,7 +158,7 @@ static gpuzip_status run_block(lanes *l, engine_code_function *code, engine_bloc
     gpuzip_status status = GPUZIP_OK;
     lanes_progress p = {.progress = progress};
     if (!is_shared(l, block->streams))
-        return code(l->whole, block, 0, block->streams, costs, progress);
+        return code(l->whole, block, 1, 0, block->streams, costs, progress);
 #pragma omp parallel for num_threads(l->count) schedule(static, 1)
     for (int i = 0; i < l->count; i++) {
         gpuzip_status lane_status = run_lane(l, i, code, block, &p);

@@ -23,13 +23,13 @@
  *     else: inv = qmax / amax;  q[i] = rint(x[i] * inv);  scale = amax / qmax
  * |q[i]| <= qmax always. 15-bit rows are two s8 planes, q = 128 * hi + lo with
  * hi = q >> 7 in [-127, 127] and lo = q & 127 in [0, 127]; 8-bit rows are the
- * plane hi alone, q = hi. norm() and quantize() write the pad too. Either way no plane value is -128, and s8 x s8 sums
- * are exact in s32 while dim <= 131,071.
+ * plane hi alone, q = hi. norm() and quantize() write the pad too. Either way no plane value is
+ * -128, and s8 x s8 sums are exact in s32 while dim <= 131,071.
  *
  * Pointers into device memory come from alloc(); every float, integer and plane
  * pointer below is one, unless it says "host". Matrices are row-major.
  * Operations run in order; on a device that is asynchronous they may return
- * before they are done, and sync() or download() waits and reports.
+ * before they are done, and sync(), download() or wait() waits and reports.
  */
 #ifndef GPUZIP_OPS_H
 #define GPUZIP_OPS_H
@@ -49,13 +49,15 @@
 #define OPS_MAX_VOCAB    262144 /* escapes included */
 #define OPS_MAX_EXPERTS  8
 #define OPS_CDF_BITS     30 /* frequencies of a distribution sum to 2^30 (RC_BITS) */
+#define OPS_MARKS        4  /* places in a queue that a context remembers */
 
 /* Rounds a row pitch up so that SIMD loads and tensor-core tiles need no tail. */
 #define OPS_PITCH(dim) (((size_t)(dim) + 63) & ~(size_t)63)
 
-typedef struct ops_context ops_context; /* a device, its threads or streams, its scratch */
-typedef struct ops_matrix ops_matrix;   /* a weight matrix in the backend's own layout */
-typedef struct ops_kv ops_kv;           /* a KV cache in the backend's own layout */
+typedef struct ops_context ops_context;     /* a device, its threads or streams, its scratch */
+typedef struct ops_matrix ops_matrix;       /* a weight matrix in the backend's own layout */
+typedef struct ops_kv ops_kv;               /* a KV cache in the backend's own layout */
+typedef struct ops_recording ops_recording; /* operations to be replayed */
 
 /* Quantised rows. Planes are [rows][OPS_PITCH(dim)], the pad zero; lo is NULL
  * for 8-bit rows. scale is [rows]. */
@@ -106,9 +108,9 @@ typedef struct {
 /* The experts' product, for a number of rows. */
 typedef struct {
     ops_expert expert[OPS_MAX_EXPERTS];
-    int experts; /* >= 1 */
-    int vocab;   /* symbols the experts know */
-    int escapes; /* further symbols vocab .. vocab + escapes - 1 that none knows: 0 or 256 */
+    int experts;        /* >= 1 */
+    int vocab;          /* symbols the experts know */
+    int escapes;        /* further symbols vocab .. vocab + escapes - 1 that none knows: 0 or 256 */
     const int32_t *row; /* [rows] the row of every expert's logits that mixed row r reads;
                            NULL: r itself */
 } ops_mix;
@@ -135,6 +137,11 @@ typedef struct {
 typedef struct ops {
     const char *name; /* "cpu", "cuda" */
 
+    /* Rows of a forward pass beyond which it gains nothing, and bytes of logits to hold at
+     * a time, more of which gain nothing either. */
+    int pass_rows;
+    size_t logits_bytes;
+
     /* -- device and memory ------------------------------------------------ */
 
     /* The number of devices: 0 where there is no driver. Takes no memory on them. */
@@ -152,9 +159,48 @@ typedef struct ops {
      * Errors: MEMORY. */
     gpuzip_status (*alloc)(ops_context *ctx, void **ptr, size_t bytes);
     void (*release)(ops_context *ctx, void *ptr);
+    /* host_src may change once this returns, unless it is of host_alloc(): then not before
+     * a wait() or sync(). */
     gpuzip_status (*upload)(ops_context *ctx, void *dst, const void *host_src, size_t bytes);
     gpuzip_status (*download)(ops_context *ctx, void *host_dst, const void *src, size_t bytes);
     gpuzip_status (*sync)(ops_context *ctx);
+    /* Bytes of the device's memory: what is to be had, and all. Errors: DEVICE. */
+    gpuzip_status (*memory)(ops_context *ctx, uint64_t *available, uint64_t *total);
+
+    /* The operations below need memory of their own on the device for as long as they
+     * run: scratch_bytes() for passes of so many rows whose widest linear layer has so many
+     * columns. They take it when they need it, or ahead of time by reserve().
+     * Errors: MEMORY, DEVICE. */
+    size_t (*scratch_bytes)(int rows, int columns);
+    gpuzip_status (*reserve)(ops_context *ctx, int rows, int columns);
+
+    /* -- the queue -------------------------------------------------------- */
+
+    /* Zeroed host memory that the device copies from and to while the host does other
+     * work; released with host_release() (accepts NULL). Errors: MEMORY. */
+    gpuzip_status (*host_alloc)(ops_context *ctx, void **ptr, size_t bytes);
+    void (*host_release)(ops_context *ctx, void *ptr);
+    /* Queues a copy to host_dst, of host_alloc(), which is there after a wait() for a
+     * later mark(), or a sync(). */
+    gpuzip_status (*fetch)(ops_context *ctx, void *host_dst, const void *src, size_t bytes);
+    /* mark() puts mark 0 .. OPS_MARKS - 1 behind all that is queued, wherever it stood
+     * before; wait() waits for what is queued before it, for nothing if it was never put.
+     * Errors: DEVICE. */
+    gpuzip_status (*mark)(ops_context *ctx, int mark);
+    gpuzip_status (*wait)(ops_context *ctx, int mark);
+
+    /* Recordings save the time it takes to queue the same operations again and again. What
+     * is called from record_begin() to record_end() is not run but remembered, with all
+     * its arguments; replay() queues it. Only operations of a forward pass and of mixing
+     * may be recorded, after reserve() and after one such call that was not; their rows
+     * are fixed, tokens, positions and the like are read anew from device memory.
+     * record_end() comes after each record_begin(), whatever failed between them; if it
+     * fails (DEVICE), these operations cannot be recorded, but run. All four are NULL where
+     * nothing would be saved. */
+    gpuzip_status (*record_begin)(ops_context *ctx);
+    gpuzip_status (*record_end)(ops_context *ctx, ops_recording **recording);
+    gpuzip_status (*replay)(ops_context *ctx, const ops_recording *recording);
+    void (*recording_destroy)(ops_context *ctx, ops_recording *recording); /* accepts NULL */
 
     /* Packs a matrix for linear() (and nothing else); src need not outlive the
      * call. Errors: MEMORY. */
@@ -268,6 +314,11 @@ typedef struct ops {
                                 const uint32_t *target, ops_symbol *out);
     gpuzip_status (*mix_cdf)(ops_context *ctx, const ops_mix *mix, int rows, uint32_t *start);
 
+    /* What was found becomes what is read next: token[r] = found[r].symbol, or bos where
+     * that is not below vocab; and pos[r] += 1, unless pos is NULL. */
+    gpuzip_status (*next_tokens)(ops_context *ctx, const ops_symbol *found, int rows, int vocab,
+                                 int32_t bos, int32_t *token, int32_t *pos);
+
     /* Naive Bayes: for every symbol[i] in [0, vocab), count[symbol] += 1; then
      * counts[a] = det_log2_q16(count[a] + 1) for those that changed (repeats
      * count as often as they occur; symbols >= vocab are skipped). */
@@ -284,6 +335,10 @@ typedef struct ops {
      * written a second; takes buffers much larger than its caches for the time.
      * Errors: MEMORY. */
     gpuzip_status (*measure_copy)(ops_context *ctx, double *bytes_per_second);
+
+    /* A named range of the host's time, for profilers; ranges nest. name: static. */
+    void (*range_push)(const char *name);
+    void (*range_pop)(void);
 } ops;
 
 /* The plain C and SIMD backend; always there. */

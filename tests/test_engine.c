@@ -301,12 +301,12 @@ static void noise_decodes_to_something(void **state)
     assert_int_equal(engine_open(&e, &ops_cpu, f.ctx, &c), GPUZIP_OK);
     for (int trial = 0; trial < 50; trial++) {
         container_stream stream[2] = {{noise, (size_t)trial}, {noise + 3, (size_t)trial / 2}};
-        engine_block block = {out, 100, stream, 2};
+        engine_block block = {out, 100, stream, 2, GPUZIP_OK};
         for (size_t i = 0; i < sizeof noise; i++) {
             random = random * 6364136223846793005u + 1442695040888963407u;
             noise[i] = (uint8_t)(random >> 56);
         }
-        gpuzip_status status = engine_decode(e, &block, 0, 2, &costs, NULL);
+        gpuzip_status status = engine_decode(e, &block, 1, 0, 2, &costs, NULL);
         assert_true(status == GPUZIP_OK || status == GPUZIP_ERR_CORRUPT);
     }
     engine_close(e);

@@ -16,8 +16,8 @@ typedef enum {
 } cpu_isa;
 
 struct ops_context {
-    int threads; /* OpenMP threads an operation may use, >= 1 */
-    cpu_isa isa; /* the best that the machine has, or what the caller asked for */
+    int threads;    /* OpenMP threads an operation may use, >= 1 */
+    cpu_isa isa;    /* the best that the machine has, or what the caller asked for */
     float *scratch; /* [threads][OPS_MAX_DIM] a row of each thread */
 };
 
@@ -50,12 +50,14 @@ gpuzip_status cpu_embed(ops_context *ctx, float *x, const ops_batch *batch, cons
 gpuzip_status cpu_norm(ops_context *ctx, ops_norm_kind kind, const float *x, const float *gain,
                        const float *bias, float eps, float *y, ops_qrows *q);
 gpuzip_status cpu_quantize(ops_context *ctx, ops_act act, const float *x, ops_qrows *q);
+gpuzip_status cpu_next_tokens(ops_context *ctx, const ops_symbol *found, int rows, int vocab,
+                              int32_t bos, int32_t *token, int32_t *pos);
 
 /* cpu_mix.c */
 gpuzip_status cpu_mix_encode(ops_context *ctx, const ops_mix *mix, int rows, const int32_t *symbol,
                              ops_interval *out);
-gpuzip_status cpu_mix_decode(ops_context *ctx, const ops_mix *mix, int rows,
-                             const uint32_t *target, ops_symbol *out);
+gpuzip_status cpu_mix_decode(ops_context *ctx, const ops_mix *mix, int rows, const uint32_t *target,
+                             ops_symbol *out);
 gpuzip_status cpu_mix_cdf(ops_context *ctx, const ops_mix *mix, int rows, uint32_t *start);
 gpuzip_status cpu_count_add(ops_context *ctx, uint32_t *count, int32_t *counts, int vocab,
                             const int32_t *symbol, int n);

@@ -2,8 +2,10 @@
  * memory, and the table of operations. */
 #include <assert.h>
 #include <omp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cpu_isa.h"
 
@@ -140,6 +142,68 @@ static gpuzip_status cpu_sync(ops_context *ctx)
     return GPUZIP_OK;
 }
 
+/* -- the queue: everything is done when it returns --------------------------- */
+
+static gpuzip_status cpu_mark(ops_context *ctx, int mark)
+{
+    (void)ctx;
+    assert(mark >= 0 && mark < OPS_MARKS);
+    (void)mark;
+    return GPUZIP_OK;
+}
+
+static size_t cpu_scratch_bytes(int rows, int columns)
+{
+    (void)rows;
+    (void)columns;
+    return 0; /* but for what open() takes */
+}
+
+static gpuzip_status cpu_reserve(ops_context *ctx, int rows, int columns)
+{
+    (void)ctx;
+    (void)rows;
+    (void)columns;
+    return GPUZIP_OK;
+}
+
+static void cpu_range_push(const char *name)
+{
+    (void)name;
+}
+
+static void cpu_range_pop(void)
+{
+}
+
+/* -- memory -------------------------------------------------------------------- */
+
+/* Bytes that Linux says programs can have without swapping; 0: it does not say. */
+static uint64_t cpu_memory_available(void)
+{
+    char line[128];
+    unsigned long long kib = 0;
+    FILE *f = fopen("/proc/meminfo", "r");
+    if (!f)
+        return 0;
+    while (fgets(line, sizeof line, f) && sscanf(line, "MemAvailable: %llu", &kib) != 1)
+        kib = 0;
+    fclose(f);
+    return (uint64_t)kib << 10;
+}
+
+static gpuzip_status cpu_memory(ops_context *ctx, uint64_t *available, uint64_t *total)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    uint64_t bytes = cpu_memory_available();
+    (void)ctx;
+    if (pages <= 0 || page <= 0)
+        return FAIL(GPUZIP_ERR_DEVICE);
+    *total = (uint64_t)pages * (uint64_t)page;
+    *available = bytes && bytes < *total ? bytes : *total;
+    return GPUZIP_OK;
+}
+
 /* Every thread copies a part of its own. Best of several, for other programs may take the
  * processor or the memory's time away. */
 static gpuzip_status cpu_measure_copy(ops_context *ctx, double *bytes_per_second)
@@ -180,6 +244,8 @@ void cpu_for_rows(const ops_context *ctx, int rows, size_t cost, cpu_row_fn fn, 
 
 const ops ops_cpu = {
     .name = "cpu",
+    .pass_rows = 512, /* with more, the activations leave the cache */
+    .logits_bytes = (size_t)256 << 20,
     .devices = cpu_devices,
     .describe = cpu_describe,
     .open = cpu_open,
@@ -189,6 +255,14 @@ const ops ops_cpu = {
     .upload = cpu_copy,
     .download = cpu_copy,
     .sync = cpu_sync,
+    .memory = cpu_memory,
+    .scratch_bytes = cpu_scratch_bytes,
+    .reserve = cpu_reserve,
+    .host_alloc = cpu_alloc,
+    .host_release = cpu_release,
+    .fetch = cpu_copy,
+    .mark = cpu_mark,
+    .wait = cpu_mark,
     .matrix_create = cpu_matrix_create,
     .matrix_destroy = cpu_matrix_destroy,
     .kv_create = cpu_kv_create,
@@ -203,7 +277,10 @@ const ops ops_cpu = {
     .mix_encode = cpu_mix_encode,
     .mix_decode = cpu_mix_decode,
     .mix_cdf = cpu_mix_cdf,
+    .next_tokens = cpu_next_tokens,
     .count_add = cpu_count_add,
     .measure_peak = cpu_measure_peak,
     .measure_copy = cpu_measure_copy,
+    .range_push = cpu_range_push,
+    .range_pop = cpu_range_pop,
 };

@@ -1,4 +1,5 @@
-/* cpu_rows.c: embedding, norms and quantisation, row by row. */
+/* cpu_rows.c: embedding, norms and quantisation, row by row; the rows' next
+ * tokens. */
 #include <assert.h>
 
 #include "cpu_rows.h"
@@ -31,5 +32,17 @@ gpuzip_status cpu_quantize(ops_context *ctx, ops_act act, const float *x, ops_qr
     size_t passes = act == OPS_ACT_NONE ? 2 : 6;
     cpu_for_rows(ctx, q->rows, passes * (size_t)q->dim, CPU_ISA_PICK(ctx, cpu_rows)->quantize,
                  &job);
+    return GPUZIP_OK;
+}
+
+gpuzip_status cpu_next_tokens(ops_context *ctx, const ops_symbol *found, int rows, int vocab,
+                              int32_t bos, int32_t *token, int32_t *pos)
+{
+    (void)ctx;
+    for (int r = 0; r < rows; r++) {
+        token[r] = found[r].symbol < vocab ? found[r].symbol : bos;
+        if (pos)
+            pos[r]++;
+    }
     return GPUZIP_OK;
 }
