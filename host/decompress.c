@@ -193,9 +193,12 @@ static gpuzip_status decode_coded(decompressor *d, const container_frame *frame,
 {
     uint8_t *raw = NULL;
     if (!d->l) {
-        engine_config config;
-        TRY(handle_engine_config(d->gz, frame, &config, &d->t));
-        TRY(lanes_open(&d->l, d->gz->ops, d->gz->ctx, &config, d->gz->threads));
+        handle_plan plan;
+        const device *on = d->gz->gpus ? &d->gz->gpu[0] : &d->gz->cpu;
+        TRY(handle_plan_frame(d->gz, frame, &plan));
+        engine_config config = handle_plan_on(&plan, on);
+        d->t = plan.t;
+        TRY(lanes_open(&d->l, on->ops, on->ctx, &config, d->gz->threads));
     }
     handle_progress progress = {.gz = d->gz,
                                 .io = d->io,

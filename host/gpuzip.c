@@ -56,6 +56,13 @@ gpuzip_status handle_fail(gpuzip *gz, gpuzip_status status, const char *format, 
     return FAIL(status);
 }
 
+static void close_model(handle_model *m)
+{
+    tokenizer_close(m->t);
+    source_close(&m->source);
+    *m = (handle_model){0};
+}
+
 /* Cores that this process may run on. */
 static int usable_cores(void)
 {
@@ -65,44 +72,83 @@ static int usable_cores(void)
     return CPU_COUNT(&set);
 }
 
-gpuzip_status gpuzip_open(gpuzip **out, gpuzip_device device, int threads)
+static gpuzip_status open_devices(gpuzip *gz, const device_choice *choice,
+                                  char error[GPUZIP_ERROR_BYTES])
 {
-    gpuzip *gz;
-    if (threads < 0 || threads > GPUZIP_MAX_THREADS)
+    gz->automatic = choice->automatic;
+    for (int i = 0; i < choice->gpus; i++) {
+        gpuzip_status status = device_open_gpu(&gz->gpu[gz->gpus], choice->index[i]);
+        if (status == GPUZIP_OK) {
+            gz->gpus++;
+        } else if (!choice->automatic) {
+            snprintf(error, GPUZIP_ERROR_BYTES, "device 'cuda:%d' cannot be opened",
+                     choice->index[i]);
+            return FAIL(status);
+        }
+    }
+    return gz->gpus ? GPUZIP_OK : device_open_cpu(&gz->cpu, gz->threads);
+}
+
+gpuzip_status gpuzip_open(gpuzip **out, const char *text, int threads,
+                          char error[GPUZIP_ERROR_BYTES])
+{
+    gpuzip_status status = GPUZIP_OK;
+    char unheard[GPUZIP_ERROR_BYTES];
+    device_choice choice;
+    gpuzip *gz = NULL;
+    if (!error)
+        error = unheard;
+    error[0] = '\0';
+    if (threads < 0 || threads > GPUZIP_MAX_THREADS) {
+        snprintf(error, GPUZIP_ERROR_BYTES, "there may be from 0 to %d threads",
+                 GPUZIP_MAX_THREADS);
         return FAIL(GPUZIP_ERR_ARGUMENT);
-    if (device == GPUZIP_DEVICE_CUDA)
-        return FAIL(GPUZIP_ERR_DEVICE); /* this build has the CPU backend alone */
+    }
+    if (!text)
+        text = getenv("GPUZIP_DEVICE");
+    TRY(device_choose(&choice, text && *text ? text : "auto", error));
     gz = calloc(1, sizeof *gz);
     if (!gz)
         return FAIL(GPUZIP_ERR_MEMORY);
-    gz->ops = &ops_cpu;
     gz->threads = threads ? threads : usable_cores();
     gz->memory_limit = MEMORY_LIMIT_DEFAULT;
-    gpuzip_status status = gz->ops->open(&gz->ctx, 0, gz->threads, NULL);
-    if (status != GPUZIP_OK) {
-        free(gz);
-        return FAIL(status);
-    }
+    TRY_OUT(open_devices(gz, &choice, error));
     *out = gz;
-    return GPUZIP_OK;
-}
-
-static void close_model(handle_model *m)
-{
-    tokenizer_close(m->t);
-    model_close(m->m);
-    source_close(&m->source);
-    *m = (handle_model){0};
+    gz = NULL;
+out:
+    gpuzip_close(gz);
+    return status;
 }
 
 void gpuzip_close(gpuzip *gz)
 {
     if (!gz)
         return;
+    device_close(&gz->cpu);
+    for (int i = 0; i < gz->gpus; i++)
+        device_close(&gz->gpu[i]);
     for (int i = 0; i < gz->models; i++)
         close_model(&gz->model[i]);
-    gz->ops->close(gz->ctx);
     free(gz);
+}
+
+void gpuzip_set_notes(gpuzip *gz, void (*note)(void *context, gpuzip_note kind, const char *text),
+                      void *context)
+{
+    gz->note = note;
+    gz->note_context = context;
+}
+
+void handle_note(const gpuzip *gz, gpuzip_note kind, const char *format, ...)
+{
+    char text[GPUZIP_ERROR_BYTES];
+    va_list args;
+    if (!gz->note)
+        return;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    gz->note(gz->note_context, kind, text);
 }
 
 void gpuzip_set_memory_limit(gpuzip *gz, uint64_t bytes)
@@ -115,20 +161,88 @@ const char *gpuzip_error(const gpuzip *gz)
     return gz->error;
 }
 
-/* The model file's test vectors on this device. */
-static gpuzip_status self_test(gpuzip *gz, const handle_model *m, const char *name)
+/* ---- models ------------------------------------------------------------- */
+
+/* Says in words why a device does not take a model. */
+static gpuzip_status explain_place(gpuzip *gz, gpuzip_status status, const device *d,
+                                   const char *model)
 {
-    const weights_model *w = m->source.weights;
-    uint64_t hash;
-    if (!w->tests)
-        return GPUZIP_OK;
-    TRY(model_fingerprint(m->m, w->test_token, w->tests, &hash));
-    if (hash != w->test_hash)
-        return handle_fail(gz, GPUZIP_ERR_SELF_TEST,
+    if (status == GPUZIP_ERR_SELF_TEST)
+        return handle_fail(gz, status,
                            "%s: the arithmetic of device '%s' does not give the model file's test "
                            "vectors; files made here would not decode elsewhere",
-                           name, gz->ops->name);
+                           model, d->name);
+    if (status == GPUZIP_ERR_MEMORY)
+        return handle_fail(gz, status, "%s: no room for its weights on device '%s'", model,
+                           d->name);
+    return handle_fail(gz, status, "%s: device '%s' reported an error", model, d->name);
+}
+
+gpuzip_status handle_cpu(gpuzip *gz, device **cpu)
+{
+    if (!gz->cpu.ctx)
+        TRY(device_open_cpu(&gz->cpu, gz->threads));
+    for (int i = 0; i < gz->models; i++) {
+        const weights_model *weights = gz->model[i].source.weights;
+        if (gz->cpu.model[i])
+            continue;
+        gpuzip_status status = device_place(&gz->cpu, i, weights);
+        if (status != GPUZIP_OK)
+            return explain_place(gz, status, &gz->cpu, weights->name);
+    }
+    *cpu = &gz->cpu;
     return GPUZIP_OK;
+}
+
+/* Places the model that stands behind the last one on every GPU. Where nobody named the
+ * GPUs, those that do not take it are given up. */
+static gpuzip_status place_on_gpus(gpuzip *gz, const weights_model *weights, const char *name)
+{
+    int kept = 0;
+    for (int i = 0; i < gz->gpus; i++) {
+        gpuzip_status status = device_place(&gz->gpu[i], gz->models, weights);
+        if (status == GPUZIP_OK || !gz->automatic) {
+            if (status != GPUZIP_OK)
+                return explain_place(gz, status, &gz->gpu[i], name);
+            if (kept != i)
+                gz->gpu[kept] = gz->gpu[i];
+            kept++;
+            continue;
+        }
+        explain_place(gz, status, &gz->gpu[i], name);
+        handle_note(gz, GPUZIP_NOTE_WARNING, "%s; %s", gz->error,
+                    gz->gpus > 1 ? "doing without it" : "using the CPU");
+        gz->error[0] = '\0';
+        device_close(&gz->gpu[i]);
+    }
+    for (int i = kept; i < gz->gpus; i++)
+        gz->gpu[i] = (device){0}; /* closed, or moved down */
+    gz->gpus = kept;
+    return GPUZIP_OK;
+}
+
+static void displace(gpuzip *gz, int index)
+{
+    device_displace(&gz->cpu, index);
+    for (int i = 0; i < gz->gpus; i++)
+        device_displace(&gz->gpu[i], index);
+}
+
+/* Adds m, which becomes the handle's, and makes it ready where it will be used. */
+static gpuzip_status place(gpuzip *gz, const handle_model *m, const char *name)
+{
+    device *cpu;
+    const weights_model *weights = m->source.weights;
+    gpuzip_status status = place_on_gpus(gz, weights, name);
+    gz->model[gz->models++] = *m;
+    if (status == GPUZIP_OK && !gz->gpus)
+        status = handle_cpu(gz, &cpu);
+    if (status == GPUZIP_OK)
+        return GPUZIP_OK;
+    gz->models--;
+    displace(gz, gz->models);
+    gz->model[gz->models] = (handle_model){0};
+    return FAIL(status);
 }
 
 gpuzip_status gpuzip_add_model(gpuzip *gz, const char *name, int *index)
@@ -146,15 +260,9 @@ gpuzip_status gpuzip_add_model(gpuzip *gz, const char *name, int *index)
         handle_fail(gz, status, "%s: its tokenizer is damaged", shown);
         goto out;
     }
-    status = model_open(&m.m, gz->ops, gz->ctx, w);
-    if (status != GPUZIP_OK) {
-        handle_fail(gz, status, "%s: no room for its weights on device '%s'", shown, gz->ops->name);
-        goto out;
-    }
-    TRY_OUT(self_test(gz, &m, shown));
+    TRY_OUT(place(gz, &m, shown));
     if (index)
-        *index = gz->models;
-    gz->model[gz->models++] = m;
+        *index = gz->models - 1;
     m = (handle_model){0};
 out:
     close_model(&m);
@@ -220,7 +328,16 @@ gpuzip_status gpuzip_import_model(gpuzip *gz, const char *name, const char *dst_
 
 gpuzip_status gpuzip_measure_peak(gpuzip *gz, double *ops_per_second)
 {
-    return gz->ops->measure_peak(gz->ctx, ops_per_second);
+    double sum = 0;
+    gz->error[0] = '\0';
+    for (int i = 0; i < (gz->gpus ? gz->gpus : 1); i++) {
+        const device *d = gz->gpus ? &gz->gpu[i] : &gz->cpu;
+        double peak;
+        TRY(d->ops->measure_peak(d->ctx, &peak));
+        sum += peak;
+    }
+    *ops_per_second = sum;
+    return GPUZIP_OK;
 }
 
 /* ---- from a frame's experts to an engine's ------------------------------- */
@@ -250,10 +367,10 @@ static bool same_tokenizer(const handle_model *a, const handle_model *b)
            memcmp(x->tokenizer, y->tokenizer, x->tokenizer_size) == 0;
 }
 
-gpuzip_status handle_engine_config(gpuzip *gz, const container_frame *frame, engine_config *config,
-                                   const tokenizer **t)
+gpuzip_status handle_plan_frame(gpuzip *gz, const container_frame *frame, handle_plan *plan)
 {
     const handle_model *first = NULL;
+    handle_plan made = {0};
     engine_config c = {.window = (int)frame->window,
                        .hop = (int)frame->hop,
                        .update_interval = (int)frame->update_interval,
@@ -280,7 +397,7 @@ gpuzip_status handle_engine_config(gpuzip *gz, const container_frame *frame, eng
                                c.window, m->source.weights->config.context,
                                m->source.weights->name);
         c.expert[k].kind = GPUZIP_EXPERT_MODEL;
-        c.expert[k].m = m->m;
+        made.model[k] = (int)(m - gz->model);
         if (!first)
             first = m;
     }
@@ -289,9 +406,19 @@ gpuzip_status handle_engine_config(gpuzip *gz, const container_frame *frame, eng
                            "no language model among the experts: nothing names the vocabulary");
     c.vocab = first->source.weights->config.vocab;
     c.escapes = (int)tokenizer_escapes(first->t);
-    *config = c;
-    *t = first->t;
+    made.config = c;
+    made.t = first->t;
+    *plan = made;
     return GPUZIP_OK;
+}
+
+engine_config handle_plan_on(const handle_plan *plan, const device *d)
+{
+    engine_config config = plan->config;
+    for (int k = 0; k < config.experts; k++)
+        if (config.expert[k].kind == GPUZIP_EXPERT_MODEL)
+            config.expert[k].m = d->model[plan->model[k]];
+    return config;
 }
 
 void handle_add_costs(gpuzip_stats *stats, const engine_costs *costs)

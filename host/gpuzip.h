@@ -51,18 +51,61 @@ GPUZIP_API const char *gpuzip_status_name(gpuzip_status status);
 /* Returns the library's version, e.g. "0.1.0". */
 GPUZIP_API const char *gpuzip_version(void);
 
-typedef enum { GPUZIP_DEVICE_AUTO, GPUZIP_DEVICE_CPU, GPUZIP_DEVICE_CUDA } gpuzip_device;
+/* ---- devices ------------------------------------------------------------ */
 
-/* An opened set of models, ready on a device. */
+/* Returns what this build can compute with, e.g. "cpu, cuda (75-real 80-real 120)"
+ * (backends, and the architectures that CUDA kernels were compiled for). */
+GPUZIP_API const char *gpuzip_backends(void);
+
+/* What a device says of itself. */
+typedef struct {
+    char name[16];       /* what gpuzip_open() calls it: "cpu", "cuda:0" */
+    char product[256];   /* the maker's name for it; may hold any bytes */
+    int capability;      /* CUDA: 10 * major + minor; else 0 */
+    int driver, runtime; /* CUDA: versions, 1000 * major + 10 * minor; else 0 */
+    uint64_t memory;     /* bytes in all */
+    bool usable;         /* false: too old for this build */
+} gpuzip_device_info;
+
+/* Returns the number of devices: the CPU, then the GPUs that a driver reports. */
+GPUZIP_API int gpuzip_count_devices(void);
+
+/* Describes device 0 (the CPU) .. gpuzip_count_devices() - 1. Errors: ARGUMENT, DEVICE. */
+GPUZIP_API gpuzip_status gpuzip_get_device_info(int device, gpuzip_device_info *info);
+
+/* ---- the handle --------------------------------------------------------- */
+
+/* An opened set of models, ready on one or more devices. */
 typedef struct gpuzip gpuzip;
 
 #define GPUZIP_MAX_THREADS 1024
+#define GPUZIP_ERROR_BYTES 512
 
-/* Opens the library on a device with `threads` CPU threads (0: one a core).
- * The caller owns *gz and releases it with gpuzip_close(), which accepts NULL.
- * Errors: ARGUMENT (threads), MEMORY, DEVICE. */
-GPUZIP_API gpuzip_status gpuzip_open(gpuzip **gz, gpuzip_device device, int threads);
+/* Opens the library with `threads` CPU threads (0: one a core) on a device:
+ *     "cpu"                    the CPU
+ *     "cuda"                   all NVIDIA GPUs of use; they share the blocks
+ *     "cuda:1", "cuda:0,2"     these
+ *     "auto"                   as "cuda", or the CPU where that is not to be had
+ *     NULL                     what the environment's GPUZIP_DEVICE says, or "auto"
+ * A GPU that reports an error later on is given up and its blocks are coded on the CPU, to
+ * the same bytes; gpuzip_set_notes() tells. The caller owns *gz and releases it with
+ * gpuzip_close(), which accepts NULL. On an error, `error` (may be NULL) says what was
+ * wrong and which devices there are. Errors: ARGUMENT (threads, or not such a device
+ * string), MEMORY, DEVICE (not there, or cannot be opened). */
+GPUZIP_API gpuzip_status gpuzip_open(gpuzip **gz, const char *device, int threads,
+                                     char error[GPUZIP_ERROR_BYTES]);
 GPUZIP_API void gpuzip_close(gpuzip *gz);
+
+typedef enum {
+    GPUZIP_NOTE_WARNING = 0, /* a device was given up; the result is the same */
+    GPUZIP_NOTE_DETAIL = 1   /* what will be used, e.g. how much memory */
+} gpuzip_note;
+
+/* Has gz tell what its caller did not ask for but may want to know: `note` is called with
+ * one line of text, in the calling thread, during other calls. NULL: nobody is told. */
+GPUZIP_API void gpuzip_set_notes(gpuzip *gz,
+                                 void (*note)(void *context, gpuzip_note kind, const char *text),
+                                 void *context);
 
 /* Limits the memory that coding may take besides the models' weights, in bytes;
  * 4 GiB at first. Compressing keeps below it by using fewer streams; a file
@@ -79,7 +122,8 @@ GPUZIP_API const char *gpuzip_error(const gpuzip *gz);
  * else a .gpzm file, a Hugging Face folder, a llama2.c or llm.c .bin, or a name such as
  * "openai-community/gpt2" that is looked up in the local Hugging Face cache.
  * *model (may be NULL) becomes its index: 0 for the first, then 1, ...
- * Errors: ARGUMENT (too many), IO, FORMAT, CORRUPT, UNSUPPORTED, MEMORY, DEVICE,
+ * Under "auto", GPUs that have no room for it or do not pass the test are given up, with a
+ * note. Errors: ARGUMENT (too many), IO, FORMAT, CORRUPT, UNSUPPORTED, MEMORY, DEVICE,
  * SELF_TEST. */
 GPUZIP_API gpuzip_status gpuzip_add_model(gpuzip *gz, const char *source, int *model);
 
@@ -204,9 +248,9 @@ typedef struct {
  * io->write is not used. Errors: IO, FORMAT, CORRUPT, UNSUPPORTED. */
 GPUZIP_API gpuzip_status gpuzip_peek(gpuzip *gz, const gpuzip_io *io, gpuzip_info *info);
 
-/* Measures this machine's int8 multiply-add peak with the fastest instructions
- * its linear layers use, on all of gz's threads: operations (2 a multiply-add)
- * a second. Errors: DEVICE. */
+/* Measures the int8 multiply-add peak of gz's devices, summed, with the fastest
+ * instructions that their linear layers use (a CPU: on all of gz's threads), in operations
+ * (2 a multiply-add) a second. Errors: MEMORY, DEVICE. */
 GPUZIP_API gpuzip_status gpuzip_measure_peak(gpuzip *gz, double *ops_per_second);
 
 #ifdef __cplusplus

@@ -3,37 +3,57 @@
 #define GPUZIP_HANDLE_H
 
 #include "container.h"
+#include "device.h"
 #include "gpuzip.h"
 #include "lanes.h"
 #include "source.h"
 #include "tokenizer.h"
 
+/* A model as every device reads it; device.h has it made ready. */
 typedef struct {
     source source;
-    model *m;
     tokenizer *t;
 } handle_model;
 
 struct gpuzip {
-    const ops *ops;
-    ops_context *ctx;
-    int threads; /* of the CPU, >= 1 */
+    device gpu[DEVICE_GPUS_MAX]; /* [gpus] */
+    int gpus;
+    device cpu;     /* opened when there is no GPU, or the first time that one fails */
+    bool automatic; /* nobody named the GPUs */
+    int threads;    /* of the CPU, >= 1 */
     handle_model model[GPUZIP_MAX_MODELS];
     int models;
-    uint64_t memory_limit; /* bytes; 0: none */
-    char error[SOURCE_ERROR_BYTES];
+    uint64_t memory_limit;                                           /* bytes; 0: none */
+    void (*note)(void *context, gpuzip_note kind, const char *text); /* NULL: nobody listens */
+    void *note_context;
+    char error[GPUZIP_ERROR_BYTES];
 };
 
 /* Sets gpuzip_error()'s text and returns status. */
 __attribute__((format(printf, 3, 4))) gpuzip_status handle_fail(gpuzip *gz, gpuzip_status status,
                                                                 const char *format, ...);
 
-/* Turns a frame's experts into an engine's: finds each model, checks that all
- * share one vocabulary and that the window fits. *tokenizer is theirs.
- * Errors: MODEL (one is not there), UNSUPPORTED, CORRUPT (no model could have
- * such a window), with the text set. */
-gpuzip_status handle_engine_config(gpuzip *gz, const container_frame *frame, engine_config *config,
-                                   const tokenizer **t);
+/* Tells the listener one line of text. In the caller's thread only. */
+__attribute__((format(printf, 3, 4))) void handle_note(const gpuzip *gz, gpuzip_note kind,
+                                                       const char *format, ...);
+
+/* The CPU with every model on it, for what no GPU does. Errors: MEMORY, DEVICE, SELF_TEST. */
+gpuzip_status handle_cpu(gpuzip *gz, device **cpu);
+
+/* What a frame asks of an engine, for any device. */
+typedef struct {
+    engine_config config;          /* of a model expert, m is not set yet */
+    int model[GPUZIP_MAX_EXPERTS]; /* of such an expert: the handle's index */
+    const tokenizer *t;            /* of all the models */
+} handle_plan;
+
+/* Turns a frame's experts into an engine's: finds each model, checks that all share one
+ * vocabulary and that the window fits. Errors: MODEL (one is not there), UNSUPPORTED,
+ * with the text set. */
+gpuzip_status handle_plan_frame(gpuzip *gz, const container_frame *frame, handle_plan *plan);
+
+/* The same with the models of a device where they have been placed. */
+engine_config handle_plan_on(const handle_plan *plan, const device *d);
 
 /* The model whose id begins so, or NULL. */
 const handle_model *handle_find_model(const gpuzip *gz, const uint8_t id[CONTAINER_MODEL_BYTES]);

@@ -5,7 +5,7 @@
 #include "ops.h"
 #include "weights.h"
 
-#define SOURCE_ERROR_BYTES 512
+#define SOURCE_ERROR_BYTES GPUZIP_ERROR_BYTES
 
 /* A model file in memory or on disk. */
 typedef struct {

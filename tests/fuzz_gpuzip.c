@@ -13,7 +13,7 @@ static gpuzip *fuzz_handle(uint8_t id[CONTAINER_MODEL_BYTES])
     if (!gz) {
         tiny_checkpoint tiny;
         tiny_open(&tiny);
-        if (gpuzip_open(&gz, GPUZIP_DEVICE_CPU, 1) || gpuzip_add_model(gz, tiny.model, NULL))
+        if (gpuzip_open(&gz, "cpu", 1, NULL) || gpuzip_add_model(gz, tiny.model, NULL))
             abort();
         tiny_close(&tiny);
         gpuzip_set_memory_limit(gz, 64 << 20);

@@ -212,7 +212,7 @@ static void a_list_needs_no_model(void **state)
     gpuzip_info info;
     (void)state;
     make_sample(&packed, data);
-    assert_int_equal(gpuzip_open(&bare, GPUZIP_DEVICE_CPU, 1), GPUZIP_OK);
+    assert_int_equal(gpuzip_open(&bare, "cpu", 1, NULL), GPUZIP_OK);
     memory_io io = {.in = packed.out, .in_size = packed.out_size, .portion = 11};
     gpuzip_io callbacks = memory_callbacks(&io);
     assert_int_equal(gpuzip_peek(bare, &callbacks, &info), GPUZIP_OK);
@@ -298,7 +298,7 @@ static int set_up(void **state)
 {
     (void)state;
     tiny_open(&tiny);
-    if (gpuzip_open(&gz, GPUZIP_DEVICE_CPU, 1) != GPUZIP_OK)
+    if (gpuzip_open(&gz, "cpu", 1, NULL) != GPUZIP_OK)
         return -1;
     return gpuzip_add_model(gz, tiny.model, NULL) == GPUZIP_OK ? 0 : -1;
 }

@@ -24,6 +24,7 @@ enum {
     OPT_WINDOW_SCOPE,
     OPT_NO_VERIFY,
     OPT_DEVICE,
+    OPT_LIST_DEVICES,
     OPT_STATS,
     OPT_JSON
 };
@@ -63,6 +64,7 @@ static const struct option long_options[] = {
     {"window-scope", no_argument, NULL, OPT_WINDOW_SCOPE},
     {"no-verify", no_argument, NULL, OPT_NO_VERIFY},
     {"device", required_argument, NULL, OPT_DEVICE},
+    {"list-devices", no_argument, NULL, OPT_LIST_DEVICES},
     {"stats", no_argument, NULL, OPT_STATS},
     {"json", no_argument, NULL, OPT_JSON},
     {NULL, 0, NULL, 0},
@@ -133,19 +135,6 @@ static bool read_alphas(args *a, const char *text)
     }
 }
 
-static bool read_device(args *a, const char *text)
-{
-    static const char *const name[] = {
-        [GPUZIP_DEVICE_AUTO] = "auto", [GPUZIP_DEVICE_CPU] = "cpu", [GPUZIP_DEVICE_CUDA] = "cuda"};
-    for (unsigned i = 0; i < sizeof name / sizeof *name; i++) {
-        if (strcmp(text, name[i]) == 0) {
-            a->device = (gpuzip_device)i;
-            return true;
-        }
-    }
-    return refuse("--device", text, "auto, cpu or cuda");
-}
-
 static bool read_block_size(args *a, const char *text)
 {
     uint64_t size;
@@ -194,7 +183,8 @@ static bool take_value(args *a, int option, const char *text)
     case OPT_BLOCK_SIZE:
         return read_block_size(a, text);
     case OPT_DEVICE:
-        return read_device(a, text);
+        a->device = text;
+        return true;
     default:
         return false;
     }
@@ -218,6 +208,9 @@ static bool take_flag(args *a, int option)
         return true;
     case 'b':
         a->mode = MODE_BENCH;
+        return true;
+    case OPT_LIST_DEVICES:
+        a->mode = MODE_DEVICES;
         return true;
     case 'c':
         a->to_stdout = true;

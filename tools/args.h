@@ -4,15 +4,22 @@
 
 #include "gpuzip.h"
 
-typedef enum { MODE_COMPRESS, MODE_DECOMPRESS, MODE_TEST, MODE_LIST, MODE_BENCH } args_mode;
+typedef enum {
+    MODE_COMPRESS,
+    MODE_DECOMPRESS,
+    MODE_TEST,
+    MODE_LIST,
+    MODE_BENCH,
+    MODE_DEVICES /* list them */
+} args_mode;
 
 /* Strings point into argv. */
 typedef struct {
     args_mode mode;
     bool to_stdout, force, remove_source, recursive, stats, json;
     const char *output; /* of -o; NULL: made from the input's name */
-    gpuzip_device device;
-    int threads; /* 0: one a core */
+    const char *device; /* NULL: not given */
+    int threads;        /* 0: one a core */
     bool limits_memory;
     uint64_t memory_limit;                /* bytes, 0: none; with limits_memory */
     const char *model[GPUZIP_MAX_MODELS]; /* [models] sources in the order given */

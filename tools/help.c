@@ -73,7 +73,10 @@ void help_print_long(void)
           "      --window-scope   let counts begin anew in every window (needs hop = window)\n"
           "\n"
           "Resources:\n"
-          "      --device D       auto, cpu or cuda; the result is the same\n"
+          "      --device D       what to compute on; the result is the same: cpu; cuda, all\n"
+          "                       NVIDIA GPUs; cuda:0 or cuda:0,2, these; auto, the default:\n"
+          "                       cuda or else cpu. GPUZIP_DEVICE in the environment sets D\n"
+          "      --list-devices   what there is, and whether it passes the self-test\n"
           "  -T, --threads #      processor threads; 0, the default: one a core\n"
           "  -M, --memory N       limit of memory besides the models', 0: none; K, M, G\n"
           "\n"
@@ -101,5 +104,5 @@ void help_print_long(void)
 
 void help_print_version(void)
 {
-    printf("gpuzip %s\n", gpuzip_version());
+    printf("gpuzip %s\nbackends: %s\n", gpuzip_version(), gpuzip_backends());
 }

@@ -2,6 +2,7 @@
 #include "args.h"
 #include "bench.h"
 #include "code_file.h"
+#include "devices.h"
 #include "file_io.h"
 #include "list.h"
 #include "message.h"
@@ -84,10 +85,7 @@ static bool open_library(work *w)
     if (w->a->mode == MODE_LIST && w->a->models == 0 && message_verbosity() < VERBOSITY_SUMMARY &&
         !w->a->json) {
         /* The table does not say whether the model is here: save the time to load it. */
-        gpuzip_status status = gpuzip_open(&w->gz, GPUZIP_DEVICE_CPU, w->a->threads);
-        if (status != GPUZIP_OK)
-            message_status(NULL, status, "");
-        return status == GPUZIP_OK;
+        return setup_open_bare(&w->gz, "cpu", w->a->threads);
     }
     if (!setup_open(&w->gz, w->a))
         return false;
@@ -124,7 +122,11 @@ int main(int argc, char **argv)
     signals_begin();
     if (argc > 1 && strcmp(argv[1], "model") == 0)
         model_cmd(argc - 1, argv + 1);
-    else if (args_parse(&a, argc, argv) == ARGS_RUN)
-        work_on_all(&a);
+    else if (args_parse(&a, argc, argv) == ARGS_RUN) {
+        if (a.mode == MODE_DEVICES)
+            devices_list(&a);
+        else
+            work_on_all(&a);
+    }
     return (int)message_end();
 }

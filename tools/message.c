@@ -165,6 +165,16 @@ void message_warning(const char *file, const char *format, ...)
     va_end(arguments);
 }
 
+void message_note(const char *format, ...)
+{
+    if (verbosity_now < VERBOSITY_NORMAL)
+        return;
+    va_list arguments;
+    va_start(arguments, format);
+    print(NULL, "warning: ", format, arguments);
+    va_end(arguments);
+}
+
 void message_info(int verbosity, const char *file, const char *format, ...)
 {
     if (verbosity_now < verbosity)

@@ -51,7 +51,11 @@ __attribute__((format(printf, 2, 3))) void message_error(const char *file, const
 __attribute__((format(printf, 2, 3))) void message_warning(const char *file, const char *format,
                                                            ...);
 
-/* The same for what a library call returned; detail is gpuzip_error() or "". Raises
+/* Prints one line as a warning, of what the user should know though all went well: the exit
+ * code stays as it is. */
+__attribute__((format(printf, 1, 2))) void message_note(const char *format, ...);
+
+/* message_error() for what a library call returned; detail is gpuzip_error() or "". Raises
  * the exit code that belongs to the status. */
 void message_status(const char *file, gpuzip_status status, const char *detail);
 

@@ -173,11 +173,8 @@ void model_cmd(int argc, char **argv)
         return;
     }
     /* Importing is the same on every device, and the CPU is always there. */
-    gpuzip_status status = gpuzip_open(&gz, GPUZIP_DEVICE_CPU, 0);
-    if (status != GPUZIP_OK) {
-        message_status(NULL, status, "");
+    if (!setup_open_bare(&gz, "cpu", 0))
         return;
-    }
     if (strcmp(c.verb, "import") == 0)
         import_model(gz, &c);
     else

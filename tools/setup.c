@@ -18,14 +18,34 @@ bool setup_add_model(gpuzip *gz, const char *source, int *model)
     return false;
 }
 
+static void on_note(void *context, gpuzip_note kind, const char *text)
+{
+    (void)context;
+    if (kind == GPUZIP_NOTE_WARNING)
+        message_note("%s", text);
+    else
+        message_info(VERBOSITY_SUMMARY, NULL, "%s", text);
+}
+
+bool setup_open_bare(gpuzip **gz, const char *device, int threads)
+{
+    char error[GPUZIP_ERROR_BYTES];
+    gpuzip_status status = gpuzip_open(gz, device, threads, error);
+    if (status == GPUZIP_OK) {
+        gpuzip_set_notes(*gz, on_note, NULL);
+        return true;
+    }
+    message_status(NULL, status, error);
+    if (status == GPUZIP_ERR_ARGUMENT)
+        message_info(VERBOSITY_ERRORS, NULL, "Try 'gpuzip -h' for the options.");
+    return false;
+}
+
 bool setup_open(gpuzip **gz, const args *a)
 {
-    gpuzip *opened = NULL;
-    gpuzip_status status = gpuzip_open(&opened, a->device, a->threads);
-    if (status != GPUZIP_OK) {
-        message_status(NULL, status, "");
+    gpuzip *opened;
+    if (!setup_open_bare(&opened, a->device, a->threads))
         return false;
-    }
     if (a->limits_memory)
         gpuzip_set_memory_limit(opened, a->memory_limit);
     for (int i = 0; i < (a->models > 0 ? a->models : 1); i++) {

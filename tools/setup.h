@@ -4,6 +4,10 @@
 
 #include "args.h"
 
+/* Opens the library on a device (NULL: the default one) without any model, or tells the
+ * user why not. The caller releases *gz with gpuzip_close(). */
+bool setup_open_bare(gpuzip **gz, const char *device, int threads);
+
 /* Opens the library on the device and adds the models that the command line names, or
  * the built-in one. The caller releases *gz with gpuzip_close(). Returns false after
  * telling the user. */
