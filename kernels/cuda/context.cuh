@@ -15,6 +15,7 @@ struct ops_context {
     int processors; /* streaming multiprocessors */
     int shared_max; /* bytes of shared memory a block may ask for */
     cudaStream_t stream;
+    cudaEvent_t mark[OPS_MARKS];
     void *scratch; /* device memory of an operation while it runs */
     size_t scratch_bytes;
 };
@@ -25,7 +26,8 @@ gpuzip_status cuda_status(cudaError_t error);
 /* Makes the context's device the calling thread's; every operation begins so. */
 gpuzip_status cuda_enter(const ops_context *ctx);
 
-/* Makes ctx->scratch at least so large. Its contents are lost. Errors: MEMORY, DEVICE. */
+/* Makes ctx->scratch at least so large. Its contents are lost. Whatever an operation asks for
+ * here is part of cuda_scratch_bytes(), or it could not be recorded. Errors: MEMORY, DEVICE. */
 gpuzip_status cuda_scratch(ops_context *ctx, size_t bytes);
 
 /* Whether the launches since the last call could be queued. */

@@ -28,6 +28,19 @@ extern const ops ops_cuda;
 int cuda_devices(void);
 gpuzip_status cuda_describe(int device, ops_device *about);
 
+/* cuda_queue.cu */
+gpuzip_status cuda_host_alloc(ops_context *ctx, void **ptr, size_t bytes);
+void cuda_host_release(ops_context *ctx, void *ptr);
+gpuzip_status cuda_fetch(ops_context *ctx, void *host_dst, const void *src, size_t bytes);
+gpuzip_status cuda_mark(ops_context *ctx, int mark);
+gpuzip_status cuda_wait(ops_context *ctx, int mark);
+gpuzip_status cuda_record_begin(ops_context *ctx);
+gpuzip_status cuda_record_end(ops_context *ctx, ops_recording **recording);
+gpuzip_status cuda_replay(ops_context *ctx, const ops_recording *recording);
+void cuda_recording_destroy(ops_context *ctx, ops_recording *recording);
+void cuda_range_push(const char *name);
+void cuda_range_pop(void);
+
 /* cuda_linear.cu */
 gpuzip_status cuda_matrix_create(ops_context *ctx, ops_matrix **m, const ops_weights *src);
 void cuda_matrix_destroy(ops_context *ctx, ops_matrix *m);
@@ -48,6 +61,7 @@ gpuzip_status cuda_qkv(ops_context *ctx, const ops_batch *batch, const float *qk
                        ops_kv *kv, int layer);
 
 /* cuda_attention.cu */
+size_t cuda_attention_scratch(int rows); /* bytes of scratch that so many rows take */
 gpuzip_status cuda_attention(ops_context *ctx, const ops_batch *batch, const int16_t *q,
                              const float *q_scale, int heads, float factor, const ops_kv *kv,
                              int layer, float *out);
@@ -55,6 +69,8 @@ gpuzip_status cuda_attention(ops_context *ctx, const ops_batch *batch, const int
 /* cuda_embed.cu */
 gpuzip_status cuda_embed(ops_context *ctx, float *x, const ops_batch *batch, const int16_t *w,
                          const float *scale, const float *position, int dim);
+gpuzip_status cuda_next_tokens(ops_context *ctx, const ops_symbol *found, int rows, int vocab,
+                               int32_t bos, int32_t *token, int32_t *pos);
 
 /* cuda_norm.cu */
 gpuzip_status cuda_norm(ops_context *ctx, ops_norm_kind kind, const float *x, const float *gain,

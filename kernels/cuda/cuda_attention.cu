@@ -282,11 +282,15 @@ static __global__ void plan_kernel(attention_args p, int piece_rows, int tile_ro
     }
 }
 
+size_t cuda_attention_scratch(int rows)
+{
+    return 2 * sizeof(int32_t) + (size_t)rows * (sizeof(int32_t) + sizeof(attention_tile));
+}
+
 /* Finds room for the plan of p->rows rows in the context's scratch memory. */
 static gpuzip_status plan_alloc(ops_context *ctx, attention_args *p)
 {
-    size_t row_bytes = sizeof(int32_t) + sizeof(attention_tile);
-    TRY(cuda_scratch(ctx, 2 * sizeof(int32_t) + (size_t)p->rows * row_bytes));
+    TRY(cuda_scratch(ctx, cuda_attention_scratch(p->rows)));
     p->plan.counts = (int32_t *)ctx->scratch;
     p->plan.tile = (attention_tile *)(p->plan.counts + 2);
     p->plan.single = (int32_t *)(p->plan.tile + p->rows);

@@ -26,6 +26,9 @@ static void cuda_close(ops_context *ctx)
         return;
     (void)cudaSetDevice(ctx->device);
     (void)cudaFree(ctx->scratch);
+    for (int i = 0; i < OPS_MARKS; i++)
+        if (ctx->mark[i] != NULL)
+            (void)cudaEventDestroy(ctx->mark[i]);
     if (ctx->stream != NULL)
         (void)cudaStreamDestroy(ctx->stream);
     free(ctx);
@@ -62,6 +65,8 @@ static gpuzip_status cuda_open(ops_context **ctx, int device, int threads, const
     TRY_OUT(cuda_status(cudaSetDevice(device)));
     TRY_OUT(device_read(opened));
     TRY_OUT(cuda_status(cudaStreamCreateWithFlags(&opened->stream, cudaStreamNonBlocking)));
+    for (int i = 0; i < OPS_MARKS; i++)
+        TRY_OUT(cuda_status(cudaEventCreateWithFlags(&opened->mark[i], cudaEventDisableTiming)));
     *ctx = opened;
     opened = NULL;
 
@@ -106,15 +111,38 @@ gpuzip_status cuda_scratch(ops_context *ctx, size_t bytes)
     if (bytes <= ctx->scratch_bytes)
         return GPUZIP_OK;
     void *memory = NULL;
-    TRY(cuda_alloc(ctx, &memory, bytes));
     cuda_release(ctx, ctx->scratch);
+    ctx->scratch = NULL;
+    ctx->scratch_bytes = 0;
+    TRY(cuda_alloc(ctx, &memory, bytes));
     ctx->scratch = memory;
     ctx->scratch_bytes = bytes;
     return GPUZIP_OK;
 }
 
-/* Pageable host memory is staged before the call returns; pinned memory must
- * stay as it is until the next sync(). */
+/* Operations take the scratch memory one after another. */
+static size_t cuda_scratch_bytes(int rows, int columns)
+{
+    (void)columns;
+    return cuda_attention_scratch(rows);
+}
+
+static gpuzip_status cuda_reserve(ops_context *ctx, int rows, int columns)
+{
+    return cuda_scratch(ctx, cuda_scratch_bytes(rows, columns));
+}
+
+static gpuzip_status cuda_memory(ops_context *ctx, uint64_t *available, uint64_t *total)
+{
+    size_t free_bytes, all_bytes;
+    TRY(cuda_enter(ctx));
+    TRY(cuda_status(cudaMemGetInfo(&free_bytes, &all_bytes)));
+    *available = free_bytes;
+    *total = all_bytes;
+    return GPUZIP_OK;
+}
+
+/* CUDA stages pageable memory before the call returns, and reads page-locked memory later. */
 static gpuzip_status cuda_upload(ops_context *ctx, void *dst, const void *host_src, size_t bytes)
 {
     TRY(cuda_enter(ctx));
@@ -130,6 +158,8 @@ static gpuzip_status cuda_download(ops_context *ctx, void *host_dst, const void 
 
 const ops ops_cuda = {
     .name = "cuda",
+    .pass_rows = 16384, /* enough tiles for some rounds over all processors */
+    .logits_bytes = (size_t)512 << 20,
     .devices = cuda_devices,
     .describe = cuda_describe,
     .open = cuda_open,
@@ -139,6 +169,18 @@ const ops ops_cuda = {
     .upload = cuda_upload,
     .download = cuda_download,
     .sync = cuda_sync,
+    .memory = cuda_memory,
+    .scratch_bytes = cuda_scratch_bytes,
+    .reserve = cuda_reserve,
+    .host_alloc = cuda_host_alloc,
+    .host_release = cuda_host_release,
+    .fetch = cuda_fetch,
+    .mark = cuda_mark,
+    .wait = cuda_wait,
+    .record_begin = cuda_record_begin,
+    .record_end = cuda_record_end,
+    .replay = cuda_replay,
+    .recording_destroy = cuda_recording_destroy,
     .matrix_create = cuda_matrix_create,
     .matrix_destroy = cuda_matrix_destroy,
     .kv_create = cuda_kv_create,
@@ -153,7 +195,10 @@ const ops ops_cuda = {
     .mix_encode = cuda_mix_encode,
     .mix_decode = cuda_mix_decode,
     .mix_cdf = cuda_mix_cdf,
+    .next_tokens = cuda_next_tokens,
     .count_add = cuda_count_add,
     .measure_peak = cuda_measure_peak,
     .measure_copy = cuda_measure_copy,
+    .range_push = cuda_range_push,
+    .range_pop = cuda_range_pop,
 };

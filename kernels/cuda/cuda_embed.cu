@@ -1,4 +1,4 @@
-/* cuda_embed.cu: token and position embeddings. */
+/* cuda_embed.cu: token and position embeddings, and the tokens that come next. */
 #include "context.cuh"
 #include "ptx.cuh"
 
@@ -35,5 +35,30 @@ gpuzip_status cuda_embed(ops_context *ctx, float *x, const ops_batch *batch, con
     TRY(cuda_enter(ctx));
     embed_args p = {x, batch->token, batch->pos, w, scale, position, dim};
     LAUNCH(embed_kernel, (unsigned)batch->rows, THREADS, 0, ctx->stream, p);
+    return cuda_launched();
+}
+
+/* A thread a row. */
+static __global__ void __launch_bounds__(THREADS)
+    next_tokens_kernel(const ops_symbol *found, int rows, int vocab, int32_t bos, int32_t *token,
+                       int32_t *pos)
+{
+    int row = blockIdx.x * THREADS + threadIdx.x;
+    if (row >= rows)
+        return;
+    int32_t symbol = found[row].symbol;
+    token[row] = symbol < vocab ? symbol : bos;
+    if (pos != NULL)
+        pos[row]++;
+}
+
+gpuzip_status cuda_next_tokens(ops_context *ctx, const ops_symbol *found, int rows, int vocab,
+                               int32_t bos, int32_t *token, int32_t *pos)
+{
+    if (rows == 0)
+        return GPUZIP_OK;
+    TRY(cuda_enter(ctx));
+    LAUNCH(next_tokens_kernel, ceil_div((size_t)rows, THREADS), THREADS, 0, ctx->stream, found,
+           rows, vocab, bos, token, pos);
     return cuda_launched();
 }

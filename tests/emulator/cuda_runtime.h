@@ -13,9 +13,16 @@
  * lanes must come to the same one, and alignment is checked. Whatever breaks a
  * rule prints a line and aborts.
  *
- * The environment's GPUZIP_EMULATOR_SEED is the seed (default 1), its
- * GPUZIP_EMULATOR_CAPABILITY the compute capability, 75 or 89 (the default). Streams
- * are in order and synchronous. One host thread at a time.
+ * Streams are queues: what is put into one runs when somebody waits for it, or before,
+ * as the seed decides, so that a host which reads a copy too early, or writes too early
+ * over what is yet to be copied, gives wrong results. Copies from and to memory that is
+ * not page-locked are done on the spot, as the hardware's are. What a graph records is
+ * remembered with its arguments; calls that may not be recorded break the recording.
+ *
+ * The environment: GPUZIP_EMULATOR_SEED is the seed (default 1), _CAPABILITY the compute
+ * capability (default 89), _DEVICES the number of devices (default 1), _MEMORY the bytes
+ * that each has, and the _FAIL-th kernel to run breaks its device for good. Any number of
+ * host threads; a kernel runs to its end before another host thread gets its turn.
  */
 #ifndef GPUZIP_EMULATOR_CUDA_RUNTIME_H
 #define GPUZIP_EMULATOR_CUDA_RUNTIME_H
@@ -24,6 +31,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+
+#include <functional>
+#include <tuple>
 
 /* -- the language ------------------------------------------------------------ */
 
@@ -196,17 +206,22 @@ static inline int __popc(unsigned x)
 
 /* -- launches ---------------------------------------------------------------- */
 
-/* Runs body(context) once a thread. Refused, as the hardware would, when a size is
+typedef struct emulator_stream *cudaStream_t;
+
+/* Queues a kernel; body is a thread of it. Refused, as the hardware would, when a size is
  * out of range or `shared` beyond what the kernel was granted; cudaGetLastError()
  * then tells. */
-void emulator_launch(dim3 grid, dim3 block, size_t shared, const void *kernel, void (*body)(void *),
-                     void *context);
+void emulator_queue_kernel(dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
+                           const void *kernel, std::function<void()> body);
 
-template <typename F>
-static inline void emulator_launch(dim3 grid, dim3 block, size_t shared, const void *kernel, F f)
+/* The arguments are taken now, the kernel may run later. */
+template <typename... P, typename... A>
+static inline void emulator_launch(dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
+                                   void (*kernel)(P...), A... arguments)
 {
-    emulator_launch(
-        grid, block, shared, kernel, [](void *context) { (*(F *)context)(); }, &f);
+    std::tuple<P...> values(arguments...);
+    emulator_queue_kernel(grid, block, shared, stream, (const void *)kernel,
+                          [kernel, values] { std::apply(kernel, values); });
 }
 
 /* The block's dynamic shared memory, 128-byte aligned. */
@@ -219,7 +234,12 @@ enum cudaError_t {
     cudaErrorInvalidValue = 1,
     cudaErrorMemoryAllocation = 2,
     cudaErrorInvalidConfiguration = 9,
-    cudaErrorInvalidDevice = 101
+    cudaErrorInvalidDevice = 101,
+    cudaErrorInvalidResourceHandle = 400,
+    cudaErrorNotReady = 600,
+    cudaErrorLaunchFailure = 719,
+    cudaErrorStreamCaptureUnsupported = 900,
+    cudaErrorStreamCaptureInvalidated = 901
 };
 
 enum cudaMemcpyKind {
@@ -246,10 +266,15 @@ struct cudaDeviceProp {
 
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 
-typedef struct emulator_stream *cudaStream_t;
 typedef struct emulator_event *cudaEvent_t;
+typedef struct emulator_graph *cudaGraph_t;
+typedef struct emulator_graph_exec *cudaGraphExec_t;
 
-#define cudaStreamNonBlocking 1
+#define cudaStreamNonBlocking  1
+#define cudaEventDisableTiming 2
+#define cudaHostAllocDefault   0
+
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
 
 cudaError_t cudaGetDeviceCount(int *count);
 cudaError_t cudaSetDevice(int device);
@@ -260,6 +285,9 @@ cudaError_t cudaRuntimeGetVersion(int *version);
 cudaError_t cudaGetLastError(void);
 cudaError_t cudaMalloc(void **ptr, size_t bytes);
 cudaError_t cudaFree(void *ptr);
+cudaError_t cudaMemGetInfo(size_t *available, size_t *total);
+cudaError_t cudaHostAlloc(void **ptr, size_t bytes, unsigned flags);
+cudaError_t cudaFreeHost(void *ptr);
 cudaError_t cudaMemsetAsync(void *ptr, int value, size_t bytes, cudaStream_t stream);
 cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream);
@@ -267,10 +295,19 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 cudaError_t cudaEventCreate(cudaEvent_t *event);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEvent_t end);
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph,
+                                 unsigned long long flags = 0);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 
 /* Grants a kernel more dynamic shared memory than the usual 48 KB. */
 cudaError_t emulator_grant_shared(const void *kernel, int bytes);

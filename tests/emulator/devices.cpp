@@ -1,6 +1,7 @@
 /* devices.cpp: what the emulated devices say of themselves. */
-#include <cuda_runtime.h>
 #include <stdio.h>
+
+#include "runtime.h"
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device)
 {
@@ -9,8 +10,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device)
         return cudaErrorInvalidDevice;
     *properties = {};
     snprintf(properties->name, sizeof properties->name, "Emulated device %d", device);
-    snprintf(properties->uuid.bytes, sizeof properties->uuid.bytes, "emulator %d", device);
-    properties->totalGlobalMem = (size_t)1 << 30;
+    snprintf(properties->uuid.bytes, sizeof properties->uuid.bytes, "emulator %u", device & 0xffu);
+    properties->totalGlobalMem = emulator_memory();
     properties->major = emulator_capability() / 10;
     properties->minor = emulator_capability() % 10;
     return cudaSuccess;

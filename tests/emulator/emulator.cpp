@@ -1,13 +1,14 @@
-/* emulator.cpp: the fibres, barriers and the runtime API of the CUDA emulator;
- * cuda_runtime.h beside it says what it promises. */
+/* emulator.cpp: the fibres and barriers of the CUDA emulator; cuda_runtime.h beside it
+ * says what it promises, runtime.cpp has the runtime API. */
 #include <cuda_runtime.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <time.h>
 
-#include <map>
 #include <vector>
+
+#include "runtime.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define EMULATOR_ASAN 1
@@ -35,8 +36,6 @@ namespace
 {
 
 const size_t STACK_BYTES = 128 << 10;
-const size_t SHARED_DEFAULT = 48 << 10; /* bytes without a grant */
-const unsigned THREADS_MAX = 1024;      /* a block */
 
 /* -- switching between stacks ------------------------------------------------ */
 
@@ -111,31 +110,15 @@ struct {
     context scheduler;
     const void *scheduler_stack;
     size_t scheduler_stack_bytes;
-    void (*body)(void *);
-    void *body_context;
+    const std::function<void()> *body; /* of a thread */
     void *shared;
-    cudaError_t last_error;
-    std::map<const void *, size_t> granted;
 } emulator;
-
-/* An unsigned number from the environment. */
-unsigned long setting(const char *name, unsigned long otherwise)
-{
-    const char *text = getenv(name);
-    return text != NULL ? strtoul(text, NULL, 10) : otherwise;
-}
-
-/* Bytes of shared memory a block may be granted. */
-size_t shared_max(void)
-{
-    return (size_t)(emulator_capability() >= 80 ? 99 : 64) << 10;
-}
 
 /* xorshift64*; the stream of decisions of a run. */
 uint32_t draw(void)
 {
     if (!emulator.seeded) {
-        emulator.random = 0x9e3779b97f4a7c15u * (setting("GPUZIP_EMULATOR_SEED", 1) + 1);
+        emulator.random = 0x9e3779b97f4a7c15u * (emulator_setting("GPUZIP_EMULATOR_SEED", 1) + 1);
         emulator.seeded = true;
     }
     uint64_t x = emulator.random;
@@ -155,11 +138,6 @@ void shuffle(unsigned *order, unsigned n)
         order[i - 1] = order[j];
         order[j] = t;
     }
-}
-
-void fill_noise(void *memory, size_t bytes)
-{
-    memset(memory, (int)(draw() & 0xff) | 1, bytes);
 }
 
 void set_thread(unsigned thread)
@@ -203,7 +181,7 @@ void fibre_main(void)
     __sanitizer_finish_switch_fiber(NULL, &emulator.scheduler_stack,
                                     &emulator.scheduler_stack_bytes);
 #endif
-    emulator.body(emulator.body_context);
+    (*emulator.body)();
     fibre *f = &emulator.fibres[emulator.current];
     if (!f->copies.empty())
         emulator_fail("a thread ends with asynchronous copies under way");
@@ -331,9 +309,25 @@ void emulator_fail(const char *what)
     abort();
 }
 
+unsigned long emulator_setting(const char *name, unsigned long otherwise)
+{
+    const char *text = getenv(name);
+    return text != NULL ? strtoul(text, NULL, 10) : otherwise;
+}
+
+uint32_t emulator_draw(void)
+{
+    return draw();
+}
+
+void emulator_noise(void *memory, size_t bytes)
+{
+    memset(memory, (int)(draw() & 0xff) | 1, bytes);
+}
+
 int emulator_capability(void)
 {
-    static int capability = (int)setting("GPUZIP_EMULATOR_CAPABILITY", 89);
+    static int capability = (int)emulator_setting("GPUZIP_EMULATOR_CAPABILITY", 89);
     return capability;
 }
 
@@ -416,26 +410,18 @@ void emulator_copy_wait(int groups)
     f->copies.resize(kept);
 }
 
-/* -- launches ----------------------------------------------------------------- */
+/* -- kernels ------------------------------------------------------------------ */
 
-void emulator_launch(dim3 grid, dim3 block, size_t shared, const void *kernel, void (*body)(void *),
-                     void *context)
+void emulator_run(dim3 grid, dim3 block, size_t shared, const std::function<void()> &body)
 {
     size_t blocks = (size_t)grid.x * grid.y * grid.z;
     unsigned threads = block.x * block.y * block.z;
-    size_t limit = emulator.granted.count(kernel) ? emulator.granted[kernel] : SHARED_DEFAULT;
-    if (blocks == 0 || grid.y > 65535 || grid.z > 65535 || threads == 0 || threads > THREADS_MAX ||
-        shared > limit) {
-        emulator.last_error = cudaErrorInvalidConfiguration;
-        return;
-    }
     if (emulator.fibres.size() < threads) {
         emulator.fibres.resize(threads);
         emulator.warps.resize((threads + 31) / 32);
     }
     emulator.threads = threads;
-    emulator.body = body;
-    emulator.body_context = context;
+    emulator.body = &body;
     gridDim = grid;
     blockDim = block;
     std::vector<unsigned> order(blocks);
@@ -446,144 +432,12 @@ void emulator_launch(dim3 grid, dim3 block, size_t shared, const void *kernel, v
         blockIdx.z = order[i] / grid.x / grid.y;
         if (posix_memalign(&emulator.shared, 128, shared) != 0)
             emulator_fail("no memory for shared memory");
-        fill_noise(emulator.shared, shared);
+        emulator_noise(emulator.shared, shared);
         if (__start_emulator_shared != NULL)
-            fill_noise(__start_emulator_shared,
-                       (size_t)(__stop_emulator_shared - __start_emulator_shared));
+            emulator_noise(__start_emulator_shared,
+                           (size_t)(__stop_emulator_shared - __start_emulator_shared));
         run_block();
         free(emulator.shared);
         emulator.shared = NULL;
     }
-}
-
-/* -- the runtime API ----------------------------------------------------------- */
-
-struct emulator_stream {
-    int unused;
-};
-
-struct emulator_event {
-    struct timespec time;
-};
-
-cudaError_t cudaGetDeviceCount(int *count)
-{
-    *count = 1;
-    return cudaSuccess;
-}
-
-cudaError_t cudaSetDevice(int device)
-{
-    return device == 0 ? cudaSuccess : cudaErrorInvalidDevice;
-}
-
-cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device)
-{
-    if (device != 0)
-        return cudaErrorInvalidDevice;
-    switch (attribute) {
-    case cudaDevAttrMultiProcessorCount:
-        *value = 2;
-        return cudaSuccess;
-    case cudaDevAttrComputeCapabilityMajor:
-        *value = emulator_capability() / 10;
-        return cudaSuccess;
-    case cudaDevAttrComputeCapabilityMinor:
-        *value = emulator_capability() % 10;
-        return cudaSuccess;
-    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
-        *value = (int)shared_max();
-        return cudaSuccess;
-    }
-    return cudaErrorInvalidValue;
-}
-
-cudaError_t cudaGetLastError(void)
-{
-    cudaError_t error = emulator.last_error;
-    emulator.last_error = cudaSuccess;
-    return error;
-}
-
-cudaError_t emulator_grant_shared(const void *kernel, int bytes)
-{
-    if (bytes < 0 || (size_t)bytes > shared_max())
-        return cudaErrorInvalidValue;
-    emulator.granted[kernel] = (size_t)bytes;
-    return cudaSuccess;
-}
-
-cudaError_t cudaMalloc(void **ptr, size_t bytes)
-{
-    void *memory = NULL;
-    if (posix_memalign(&memory, 256, bytes ? bytes : 1) != 0)
-        return cudaErrorMemoryAllocation;
-    fill_noise(memory, bytes);
-    *ptr = memory;
-    return cudaSuccess;
-}
-
-cudaError_t cudaFree(void *ptr)
-{
-    free(ptr);
-    return cudaSuccess;
-}
-
-cudaError_t cudaMemsetAsync(void *ptr, int value, size_t bytes, cudaStream_t)
-{
-    memset(ptr, value, bytes);
-    return cudaSuccess;
-}
-
-cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpyKind, cudaStream_t)
-{
-    memcpy(dst, src, bytes);
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)
-{
-    *stream = new emulator_stream();
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamDestroy(cudaStream_t stream)
-{
-    delete stream;
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamSynchronize(cudaStream_t)
-{
-    return cudaSuccess;
-}
-
-cudaError_t cudaEventCreate(cudaEvent_t *event)
-{
-    *event = new emulator_event();
-    return cudaSuccess;
-}
-
-cudaError_t cudaEventDestroy(cudaEvent_t event)
-{
-    delete event;
-    return cudaSuccess;
-}
-
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t)
-{
-    clock_gettime(CLOCK_MONOTONIC, &event->time);
-    return cudaSuccess;
-}
-
-cudaError_t cudaEventSynchronize(cudaEvent_t)
-{
-    return cudaSuccess;
-}
-
-cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEvent_t end)
-{
-    *milliseconds = (float)(end->time.tv_sec - start->time.tv_sec) * 1e3f +
-                    (float)(end->time.tv_nsec - start->time.tv_nsec) * 1e-6f;
-    return cudaSuccess;
 }

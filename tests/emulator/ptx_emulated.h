@@ -7,8 +7,7 @@
 #include <cuda_runtime.h>
 
 #define LAUNCH(kernel, grid, block, shared, stream, ...)                                           \
-    ((void)(stream), emulator_launch((grid), (block), (shared), (const void *)(kernel),            \
-                                     [=] { (kernel)(__VA_ARGS__); }))
+    emulator_launch((grid), (block), (shared), (stream), (kernel), __VA_ARGS__)
 
 #define DYNAMIC_SHARED(name) unsigned char *name = (unsigned char *)emulator_shared()
 
