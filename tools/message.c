@@ -9,6 +9,10 @@
 #include <wchar.h>
 #include <wctype.h>
 
+#ifndef MESSAGE_PROGRAM
+#define MESSAGE_PROGRAM "gpuzip"
+#endif
+
 static int verbosity_now;
 static exit_code worst;
 static int stdout_error;        /* the first errno of a failed write to it, or 0 */
@@ -132,7 +136,7 @@ static void print(const char *file, const char *kind, const char *format, va_lis
     if (vasprintf(&text, format, arguments) < 0)
         text = NULL; /* its value is undefined then */
     message_line("");
-    fputs("gpuzip: ", stderr);
+    fputs(MESSAGE_PROGRAM ": ", stderr);
     if (file) {
         message_put(stderr, file);
         fputs(": ", stderr);

@@ -1,0 +1,35 @@
+/* bench_args.h: the command line of gpuzip-bench. */
+#ifndef GPUZIP_BENCH_ARGS_H
+#define GPUZIP_BENCH_ARGS_H
+
+#include "bench_report.h"
+
+#define BENCH_MODELS 32
+
+/* Strings point into argv. */
+typedef struct {
+    const char *device;              /* NULL: not given */
+    int threads;                     /* 0: one a core */
+    const char *model[BENCH_MODELS]; /* [models] */
+    int models;
+    bool random;
+    bench_widths widths;
+    bool kernels, whole; /* what to measure */
+    bool quick, list;
+    double seconds; /* coding takes at most, about; 0: not given */
+    int window;     /* 0: not given */
+    uint32_t streams[BENCH_STREAM_COUNTS];
+    int stream_counts; /* 0: not given */
+    const char *text;  /* NULL: none */
+    bench_format format;
+} bench_args;
+
+typedef enum {
+    BENCH_ARGS_RUN,
+    BENCH_ARGS_DONE, /* help or version was asked for, and is printed */
+    BENCH_ARGS_WRONG /* the user was told */
+} bench_args_result;
+
+bench_args_result bench_args_parse(bench_args *a, int argc, char **argv);
+
+#endif

@@ -1,0 +1,493 @@
+/* bench_kernels.c: every operation of ops.h alone, in the shapes of a model, on noise.
+ *
+ * Operations are counted as linear() does them: s8 products of planes, 2 a multiply-add. Bytes
+ * are what a call must read and write if nothing is read twice. Matrices and layers of the
+ * cache are taken in turns, as the layers of a pass take them, so that a cache as large as one
+ * of them is of no help.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bench_report.h"
+
+#define TURNS       32                  /* matrices of a shape at most */
+#define TURNS_BYTES ((size_t)192 << 20) /* of all of them, about */
+
+static int planes(int bits)
+{
+    return bits > 8 ? 2 : 1;
+}
+
+/* How many of something of so many bytes to take in turns, `most` at most. */
+static int turns_of(const bench *b, size_t bytes, int most)
+{
+    size_t wanted = (b->gpu ? TURNS_BYTES : TURNS_BYTES / 4) / bytes + 1;
+    return wanted < (size_t)most ? (int)wanted : most;
+}
+
+/* Rows of a call, from one decoding stream to a prefill; returns 0 past the last. */
+static int rows_at(const bench *b, int i)
+{
+    static const int gpu[] = {1, 16, 64, 256, 1024, 4096, 8192, 0}, gpu_quick[] = {64, 4096, 0};
+    static const int cpu[] = {1, 16, 64, 256, 512, 0}, cpu_quick[] = {16, 256, 0};
+    return (b->gpu ? b->quick ? gpu_quick : gpu : b->quick ? cpu_quick : cpu)[i];
+}
+
+/* ---- linear -------------------------------------------------------------- */
+
+typedef struct {
+    const bench *b;
+    ops_qrows q;
+    ops_matrix *w[TURNS];
+    int turns;
+    const float *bias, *residual;
+    float *out;
+} linear_job;
+
+static gpuzip_status call_linear(void *job, int i)
+{
+    linear_job *l = job;
+    return l->b->ops->linear(l->b->ctx, &l->q, l->w[i % l->turns], l->bias, l->residual, l->out);
+}
+
+/* A linear layer of a model. */
+typedef struct {
+    const char *name;
+    const weights_matrix *w;
+    const float *bias;
+    bool residual;
+} linear_kind;
+
+static gpuzip_status time_linear(bench *b, const weights_config *c, const linear_kind *kind,
+                                 linear_job *l, int rows)
+{
+    gpuzip_status status = GPUZIP_OK;
+    double n = kind->w->n, k = kind->w->k, outputs = n * rows;
+    bench_pool pool = {.b = b};
+    bench_time time;
+    char shape[64];
+    snprintf(shape, sizeof shape, "%d x %d x %d", rows, kind->w->n, kind->w->k);
+    if (sizeof(float) * outputs > (double)b->memory / 4) {
+        bench_report_skip(b, kind->name, shape, "needs more memory");
+        return GPUZIP_OK;
+    }
+    TRY_OUT(bench_take_rows(&pool, &l->q, rows, kind->w->k, c->activation_bits));
+    TRY_OUT(bench_take(&pool, &l->out, sizeof(float) * (size_t)outputs, BENCH_ZEROS));
+    l->residual = kind->residual ? l->out : NULL;
+    TRY_OUT(bench_measure(b, call_linear, l, &time));
+    double weights = n * k * planes(c->weight_bits), in = k * rows * planes(c->activation_bits);
+    bench_report_row(b, &(bench_row){.name = kind->name,
+                                     .shape = shape,
+                                     .rows = rows,
+                                     .time = time,
+                                     .operations = 2 * n * k * rows * planes(c->weight_bits) *
+                                                   planes(c->activation_bits),
+                                     .bytes = weights + in + (kind->residual ? 8 : 4) * outputs});
+out:
+    bench_release(&pool);
+    return status;
+}
+
+static gpuzip_status bench_linear(bench *b, const weights_config *c, const linear_kind *kind)
+{
+    gpuzip_status status = GPUZIP_OK;
+    linear_job l = {.b = b};
+    bench_pool pool = {.b = b};
+    ops_weights w = {kind->w->w, kind->w->scale, kind->w->n, kind->w->k, c->weight_bits};
+    size_t bytes = (size_t)w.n * (size_t)w.k * (size_t)planes(c->weight_bits);
+    int turns = turns_of(b, bytes, TURNS);
+    for (; l.turns < turns; l.turns++)
+        TRY_OUT(b->ops->matrix_create(b->ctx, &l.w[l.turns], &w));
+    if (kind->bias)
+        TRY_OUT(bench_take_copy(&pool, &l.bias, kind->bias, (size_t)w.n * sizeof(float)));
+    for (int i = 0; rows_at(b, i) > 0; i++)
+        TRY_OUT(time_linear(b, c, kind, &l, rows_at(b, i)));
+out:
+    bench_release(&pool);
+    for (int i = 0; i < l.turns; i++)
+        b->ops->matrix_destroy(b->ctx, l.w[i]);
+    return status;
+}
+
+static gpuzip_status bench_linears(bench *b, const weights_model *w)
+{
+    const weights_layer *l = &w->layer[0];
+    const linear_kind kinds[] = {{"linear qkv", &l->qkv, l->qkv_bias, false},
+                                 {"linear out", &l->out, l->out_bias, true},
+                                 {"linear up", &l->up, l->up_bias, false},
+                                 {"linear down", &l->down, l->down_bias, true},
+                                 {"linear head", &w->head, w->head_bias, false}};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        TRY(bench_linear(b, &w->config, &kinds[i]));
+    return GPUZIP_OK;
+}
+
+/* ---- row by row ---------------------------------------------------------- */
+
+/* A call of norm, quantize or embed. */
+typedef struct {
+    const bench *b;
+    const weights_model *w;
+    ops_qrows q;
+    ops_batch batch;
+    float *x, *gain, *bias;
+    int16_t *embedding;
+    float *scale, *position;
+    ops_act act;
+} rows_job;
+
+static gpuzip_status call_norm(void *job, int i)
+{
+    rows_job *r = job;
+    const weights_config *c = &r->w->config;
+    (void)i;
+    return r->b->ops->norm(r->b->ctx, (ops_norm_kind)c->norm, r->x, r->gain, r->bias, c->eps, NULL,
+                           &r->q);
+}
+
+static gpuzip_status call_quantize(void *job, int i)
+{
+    rows_job *r = job;
+    (void)i;
+    return r->b->ops->quantize(r->b->ctx, r->act, r->x, &r->q);
+}
+
+static gpuzip_status call_embed(void *job, int i)
+{
+    rows_job *r = job;
+    (void)i;
+    return r->b->ops->embed(r->b->ctx, r->x, &r->batch, r->embedding, r->scale, r->position,
+                            r->w->config.dim);
+}
+
+/* dim columns in, which the call reads `reads` bytes of each, quantised to as many. */
+static gpuzip_status time_rows(bench *b, rows_job *r, const char *name, bench_call *call, int rows,
+                               int dim, int reads)
+{
+    gpuzip_status status = GPUZIP_OK;
+    bench_pool pool = {.b = b};
+    bench_time time;
+    char shape[64];
+    size_t elements = (size_t)rows * (size_t)dim;
+    snprintf(shape, sizeof shape, "%d x %d", rows, dim);
+    TRY_OUT(bench_take_rows(&pool, &r->q, rows, dim, r->w->config.activation_bits));
+    TRY_OUT(bench_take(&pool, &r->x, elements * (size_t)reads, BENCH_FLOATS));
+    TRY_OUT(bench_measure(b, call, r, &time));
+    bench_report_row(b, &(bench_row){.name = name,
+                                     .shape = shape,
+                                     .rows = rows,
+                                     .time = time,
+                                     .bytes = (double)elements *
+                                              (reads + planes(r->w->config.activation_bits))});
+out:
+    bench_release(&pool);
+    return status;
+}
+
+static gpuzip_status time_embed(bench *b, rows_job *r, int rows)
+{
+    gpuzip_status status = GPUZIP_OK;
+    const weights_config *c = &r->w->config;
+    bench_pool pool = {.b = b};
+    bench_time time;
+    char shape[64];
+    size_t elements = (size_t)rows * (size_t)c->dim;
+    int32_t *host = calloc((size_t)rows * 2, sizeof *host), *device;
+    if (!host)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    for (int i = 0; i < rows; i++) {
+        host[i] = (int32_t)((uint32_t)i * 2654435761u % (uint32_t)c->vocab);
+        host[rows + i] = i % c->context;
+    }
+    snprintf(shape, sizeof shape, "%d x %d", rows, c->dim);
+    TRY_OUT(bench_take_copy(&pool, &device, host, (size_t)rows * 2 * sizeof *host));
+    r->batch = (ops_batch){.token = device, .pos = device + rows, .rows = rows};
+    TRY_OUT(bench_take(&pool, &r->x, elements * sizeof(float), BENCH_ZEROS));
+    TRY_OUT(bench_measure(b, call_embed, r, &time));
+    bench_report_row(b, &(bench_row){.name = "embed",
+                                     .shape = shape,
+                                     .rows = rows,
+                                     .time = time,
+                                     .bytes = (double)elements * (r->position ? 10 : 6)});
+out:
+    bench_release(&pool);
+    free(host);
+    return status;
+}
+
+static gpuzip_status bench_rows(bench *b, const weights_model *w)
+{
+    gpuzip_status status = GPUZIP_OK;
+    const weights_config *c = &w->config;
+    rows_job r = {.b = b, .w = w};
+    bench_pool pool = {.b = b};
+    size_t dim = (size_t)c->dim;
+    bool swiglu = c->act == WEIGHTS_ACT_SWIGLU;
+    TRY_OUT(bench_take(&pool, &r.gain, dim * sizeof(float), BENCH_FLOATS));
+    TRY_OUT(bench_take(&pool, &r.bias, dim * sizeof(float), BENCH_FLOATS));
+    TRY_OUT(bench_take(&pool, &r.embedding, (size_t)c->vocab * dim * 2, BENCH_FLOATS));
+    TRY_OUT(bench_take(&pool, &r.scale, (size_t)c->vocab * sizeof(float), BENCH_SCALES));
+    if (w->position)
+        TRY_OUT(bench_take(&pool, &r.position, (size_t)c->context * dim * 4, BENCH_FLOATS));
+    for (int i = 0; rows_at(b, i) > 0; i++) {
+        int rows = rows_at(b, i);
+        TRY_OUT(time_rows(b, &r, "norm", call_norm, rows, c->dim, 4));
+        r.act = OPS_ACT_NONE;
+        TRY_OUT(time_rows(b, &r, "quantize", call_quantize, rows, c->heads * c->head_dim, 4));
+        r.act = (ops_act)c->act;
+        TRY_OUT(time_rows(b, &r, swiglu ? "quantize SwiGLU" : "quantize GELU", call_quantize, rows,
+                          c->ffn, swiglu ? 8 : 4));
+        TRY_OUT(time_embed(b, &r, rows));
+    }
+out:
+    bench_release(&pool);
+    return status;
+}
+
+/* ---- attention ----------------------------------------------------------- */
+
+/* Slots with so many rows each, the last of which attends to `context` positions. */
+typedef struct {
+    const bench *b;
+    const weights_model *w;
+    int slots, run, context, layers;
+    ops_kv *kv;
+    ops_batch batch;
+    float *qkv, *out, *q_scale;
+    int16_t *q;
+    int32_t *cosine, *sine; /* or NULL */
+} attention_job;
+
+static gpuzip_status call_qkv(void *job, int i)
+{
+    attention_job *a = job;
+    return a->b->ops->qkv(a->b->ctx, &a->batch, a->qkv, a->w->config.heads, a->cosine, a->sine,
+                          a->q, a->q_scale, a->kv, i % a->layers);
+}
+
+static gpuzip_status call_attention(void *job, int i)
+{
+    attention_job *a = job;
+    const weights_config *c = &a->w->config;
+    return a->b->ops->attention(a->b->ctx, &a->batch, a->q, a->q_scale, c->heads,
+                                c->attention_factor, a->kv, i % a->layers, a->out);
+}
+
+/* The batch of a job whose slots hold `run` rows each, from position `first` on. */
+static gpuzip_status take_batch(bench_pool *pool, attention_job *a, int first)
+{
+    size_t rows = (size_t)a->slots * (size_t)a->run;
+    int32_t *host = malloc(rows * 2 * sizeof *host), *device;
+    if (!host)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    for (size_t r = 0; r < rows; r++) {
+        host[r] = (int32_t)(r / (size_t)a->run);
+        host[rows + r] = first + (int32_t)(r % (size_t)a->run);
+    }
+    gpuzip_status status = bench_take_copy(pool, &device, host, rows * 2 * sizeof *host);
+    a->batch = (ops_batch){.slot = device, .pos = device + rows, .rows = (int)rows};
+    free(host);
+    return status;
+}
+
+static gpuzip_status take_queries(bench_pool *pool, attention_job *a, int rows)
+{
+    const weights_config *c = &a->w->config;
+    size_t heads = (size_t)rows * (size_t)c->heads, dim = (size_t)c->head_dim;
+    size_t columns = (size_t)(c->heads + 2 * c->kv_heads) * dim;
+    TRY(bench_take(pool, &a->qkv, (size_t)rows * columns * sizeof(float), BENCH_FLOATS));
+    TRY(bench_take(pool, &a->q, heads * dim * sizeof(int16_t), BENCH_ZEROS));
+    TRY(bench_take(pool, &a->q_scale, heads * sizeof(float), BENCH_ZEROS));
+    return bench_take(pool, &a->out, heads * dim * sizeof(float), BENCH_ZEROS);
+}
+
+/* Noise in every position of every layer of the cache, some positions of all slots at a time. */
+static gpuzip_status fill_cache(const attention_job *job)
+{
+    gpuzip_status status = GPUZIP_OK;
+    for (int first = 0; first < job->context; first += job->run) {
+        attention_job part = *job;
+        bench_pool pool = {.b = job->b};
+        part.run = job->context - first < job->run ? job->context - first : job->run;
+        status = take_batch(&pool, &part, first);
+        for (int layer = 0; status == GPUZIP_OK && layer < job->layers; layer++)
+            status = call_qkv(&part, layer);
+        bench_release(&pool); /* waits for the device */
+        TRY(status);
+    }
+    return GPUZIP_OK;
+}
+
+/* Rows attend to 1 + their position; what a call must do, with every key and value of a slot
+ * read once. */
+static void report_attention(bench *b, const attention_job *a, const char *name, const char *shape,
+                             const bench_time *time)
+{
+    const weights_config *c = &a->w->config;
+    double rows = a->batch.rows, dim = c->head_dim;
+    double mean = a->context - (a->run - 1) / 2.0;
+    double cache =
+        (double)b->ops->kv_bytes(1, a->slots, a->context, c->kv_heads, c->head_dim, c->kv_bits);
+    bench_report_row(
+        b, &(bench_row){.name = name,
+                        .shape = shape,
+                        .rows = a->batch.rows,
+                        .context = (int)mean,
+                        .time = *time,
+                        .operations = rows * mean * c->heads * dim * 2 * 2 * 2 *
+                                      planes(c->kv_bits), /* queries and weights: two planes */
+                        .bytes = cache + rows * c->heads * dim * 6,
+                        .tokens = rows});
+}
+
+static gpuzip_status bench_attention(bench *b, const weights_model *w, const char *name, int slots,
+                                     int run, int context)
+{
+    gpuzip_status status = GPUZIP_OK;
+    const weights_config *c = &w->config;
+    bench_pool pool = {.b = b};
+    bench_time time;
+    char shape[64];
+    attention_job a = {.b = b, .w = w, .slots = slots, .run = run, .context = context};
+    size_t cache = b->ops->kv_bytes(1, slots, context, c->kv_heads, c->head_dim, c->kv_bits);
+    size_t table = (size_t)c->context * (size_t)c->head_dim / 2 * sizeof(int32_t);
+    double columns = (double)(c->heads + 2 * c->kv_heads) * c->head_dim;
+    snprintf(shape, sizeof shape, "%d x %d of %d", slots, run, context);
+    a.layers = turns_of(b, cache, c->layers);
+    /* The cache is filled by rows of qkv that take no more than one that is measured. */
+    int fill = b->gpu ? 65536 / slots : 1024 / slots;
+    fill = fill < 1 ? 1 : fill > context ? context : fill;
+    double widest = (double)slots * (fill > run ? fill : run);
+    if ((double)cache * a.layers + widest * columns * 8 > (double)b->memory / 2) {
+        bench_report_skip(b, name, shape, "needs more memory");
+        return GPUZIP_OK;
+    }
+    TRY_OUT(b->ops->kv_create(b->ctx, &a.kv, a.layers, slots, context, c->kv_heads, c->head_dim,
+                              c->kv_bits));
+    if (w->cosine) {
+        TRY_OUT(bench_take_copy(&pool, &a.cosine, w->cosine, table));
+        TRY_OUT(bench_take_copy(&pool, &a.sine, w->sine, table));
+    }
+    TRY_OUT(take_queries(&pool, &a, (int)widest));
+    a.run = fill;
+    TRY_OUT(fill_cache(&a));
+    a.run = run;
+    TRY_OUT(take_batch(&pool, &a, context - run));
+    TRY_OUT(bench_measure(b, call_qkv, &a, &time));
+    double per_row = columns * 4 + c->heads * c->head_dim * 2.0 +
+                     (double)cache / slots / context; /* one position of one slot */
+    bench_report_row(b, &(bench_row){.name = "qkv",
+                                     .shape = shape,
+                                     .rows = a.batch.rows,
+                                     .time = time,
+                                     .bytes = a.batch.rows * per_row});
+    TRY_OUT(bench_measure(b, call_attention, &a, &time));
+    report_attention(b, &a, name, shape, &time);
+out:
+    bench_release(&pool);
+    b->ops->kv_destroy(b->ctx, a.kv);
+    return status;
+}
+
+static gpuzip_status bench_attentions(bench *b, const weights_model *w)
+{
+    /* What a window of 1,024 with a hop of 512 has on average: 768 positions. */
+    int context = w->config.context < 1024 ? w->config.context : 1024, mean = context * 3 / 4;
+    if (b->gpu) {
+        TRY(bench_attention(b, w, "attention, prefill", 8, context, context));
+        TRY(bench_attention(b, w, "attention, prefill", 64, context / 8, context));
+        for (int slots = b->quick ? 4096 : 64; slots <= 4096; slots *= 4)
+            TRY(bench_attention(b, w, "attention, decode", slots, 1, mean));
+        return GPUZIP_OK;
+    }
+    TRY(bench_attention(b, w, "attention, prefill", 1, context / 2, context / 2));
+    TRY(bench_attention(b, w, "attention, prefill", 16, context / 32, context));
+    return bench_attention(b, w, "attention, decode", 64, 1, mean);
+}
+
+/* ---- mixing -------------------------------------------------------------- */
+
+typedef struct {
+    const bench *b;
+    ops_mix mix;
+    int rows;
+    int32_t *symbol;
+    uint32_t *target;
+    ops_interval *interval;
+    ops_symbol *found;
+} mix_job;
+
+static gpuzip_status call_mix_encode(void *job, int i)
+{
+    mix_job *m = job;
+    (void)i;
+    return m->b->ops->mix_encode(m->b->ctx, &m->mix, m->rows, m->symbol, m->interval);
+}
+
+static gpuzip_status call_mix_decode(void *job, int i)
+{
+    mix_job *m = job;
+    (void)i;
+    return m->b->ops->mix_decode(m->b->ctx, &m->mix, m->rows, m->target, m->found);
+}
+
+static gpuzip_status bench_mix(bench *b, const weights_model *w, int rows)
+{
+    gpuzip_status status = GPUZIP_OK;
+    bench_pool pool = {.b = b};
+    bench_time time;
+    char shape[64];
+    int vocab = w->config.vocab;
+    size_t bytes = (size_t)rows * (size_t)vocab * sizeof(float);
+    float *logits;
+    int32_t *counts;
+    uint32_t *host = malloc((size_t)rows * 2 * sizeof *host), *device;
+    mix_job m = {
+        .b = b,
+        .rows = rows,
+        .mix = {.experts = 1, .vocab = vocab, .escapes = w->config.arch == WEIGHTS_GPT2 ? 0 : 256}};
+    if (!host)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    bench_noise(host, (size_t)rows * 2 * sizeof *host, 1);
+    for (int i = 0; i < rows; i++) {
+        host[i] %= (uint32_t)vocab;
+        host[rows + i] >>= 32 - OPS_CDF_BITS;
+    }
+    snprintf(shape, sizeof shape, "%d x %d", rows, vocab);
+    TRY_OUT(bench_take_copy(&pool, &device, host, (size_t)rows * 2 * sizeof *host));
+    TRY_OUT(bench_take(&pool, &logits, bytes, BENCH_FLOATS));
+    TRY_OUT(bench_take(&pool, &counts, (size_t)vocab * sizeof *counts, BENCH_ZEROS));
+    TRY_OUT(bench_take(&pool, &m.interval, (size_t)rows * sizeof *m.interval, BENCH_ZEROS));
+    TRY_OUT(bench_take(&pool, &m.found, (size_t)rows * sizeof *m.found, BENCH_ZEROS));
+    m.symbol = (int32_t *)device;
+    m.target = device + rows;
+    m.mix.expert[0] = (ops_expert){.logits = logits, .stride = (size_t)vocab, .alpha = 60000};
+    m.mix.expert[1] = (ops_expert){.counts = counts, .alpha = 6000};
+    bench_row row = {.shape = shape, .rows = rows, .bytes = (double)bytes, .tokens = rows};
+    TRY_OUT(bench_measure(b, call_mix_encode, &m, &time));
+    row.time = time;
+    row.name = "mix, encode";
+    bench_report_row(b, &row);
+    TRY_OUT(bench_measure(b, call_mix_decode, &m, &time));
+    row.time = time;
+    row.name = "mix, decode";
+    bench_report_row(b, &row);
+    m.mix.experts = 2;
+    TRY_OUT(bench_measure(b, call_mix_decode, &m, &time));
+    row.time = time;
+    row.name = "mix, with counts";
+    bench_report_row(b, &row);
+out:
+    bench_release(&pool);
+    free(host);
+    return status;
+}
+
+gpuzip_status bench_kernels(bench *b, const bench_model *m)
+{
+    TRY(bench_linears(b, m->weights));
+    TRY(bench_rows(b, m->weights));
+    TRY(bench_attentions(b, m->weights));
+    TRY(bench_mix(b, m->weights, b->gpu ? 4096 : 64));
+    return b->quick ? GPUZIP_OK : bench_mix(b, m->weights, b->gpu ? 256 : 16);
+}

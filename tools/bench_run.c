@@ -1,0 +1,208 @@
+/* bench_run.c: see bench_run.h. */
+#include "bench_run.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine.h"
+
+#define SAMPLES_MAX 15
+#define CALLS_MAX   4096
+#define NOISE_BYTES ((size_t)4 << 20) /* of noise, repeated */
+
+static int compare_doubles(const void *one, const void *other)
+{
+    double a = *(const double *)one, b = *(const double *)other;
+    return (a > b) - (a < b);
+}
+
+/* Seconds of `calls` calls from number `first` on. */
+static gpuzip_status time_calls(const bench *b, bench_call *call, void *job, int first, int calls,
+                                double *seconds)
+{
+    double begin = engine_seconds();
+    for (int i = 0; i < calls; i++)
+        TRY(call(job, first + i));
+    TRY(b->ops->sync(b->ctx));
+    *seconds = engine_seconds() - begin;
+    return GPUZIP_OK;
+}
+
+gpuzip_status bench_measure(const bench *b, bench_call *call, void *job, bench_time *time)
+{
+    double sample[SAMPLES_MAX], once, spent = 0;
+    int samples = 0, done = 2;
+    TRY(time_calls(b, call, job, 0, 1, &once)); /* warms up */
+    TRY(time_calls(b, call, job, 1, 1, &once));
+    double calls = b->seconds / SAMPLES_MAX / (once > 1e-9 ? once : 1e-9);
+    int n = calls < 1 ? 1 : calls > CALLS_MAX ? CALLS_MAX : (int)calls;
+    do {
+        TRY(time_calls(b, call, job, done, n, &sample[samples]));
+        spent += sample[samples];
+        sample[samples++] /= n;
+        done += n;
+    } while (samples < SAMPLES_MAX && (spent < b->seconds || (samples < 3 && spent < 2)));
+    qsort(sample, (size_t)samples, sizeof *sample, compare_doubles);
+    double median = (sample[samples / 2] + sample[(samples - 1) / 2]) / 2;
+    double quartiles = sample[samples * 3 / 4] - sample[samples / 4];
+    *time = (bench_time){median, median > 0 ? quartiles / 2 / median : 0, samples, n};
+    return GPUZIP_OK;
+}
+
+double bench_floor(const bench *b, double operations, double bytes, const char **bound)
+{
+    const bench_ceilings *c = &b->ceilings;
+    double products = operations / (c->gemm > c->products ? c->gemm : c->products);
+    double copy = bytes / c->copy;
+    *bound = products > copy ? "int8" : "copy";
+    return products > copy ? products : copy;
+}
+
+/* ---- ceilings ------------------------------------------------------------ */
+
+typedef struct {
+    const bench *b;
+    ops_qrows q;
+    ops_matrix *w;
+    float *out;
+} gemm_job;
+
+static gpuzip_status call_gemm(void *job, int i)
+{
+    gemm_job *g = job;
+    (void)i;
+    return g->b->ops->linear(g->b->ctx, &g->q, g->w, NULL, NULL, g->out);
+}
+
+/* One plane times one plane, both large. */
+static gpuzip_status measure_gemm(const bench *b, double *rate)
+{
+    gpuzip_status status = GPUZIP_OK;
+    int rows = b->gpu ? 8192 : 512, n = b->gpu ? 8192 : 2048;
+    size_t count = (size_t)n * (size_t)n;
+    gemm_job g = {.b = b};
+    bench_pool pool = {.b = b};
+    bench_time time;
+    int8_t *w = malloc(count);
+    float *scale = calloc((size_t)n, sizeof *scale);
+    if (!w || !scale) {
+        status = FAIL(GPUZIP_ERR_MEMORY);
+        goto out;
+    }
+    bench_noise(w, count, 1);
+    for (size_t i = 0; i < count; i++)
+        w[i] = w[i] == -128 ? 0 : w[i];
+    TRY_OUT(b->ops->matrix_create(b->ctx, &g.w, &(ops_weights){w, scale, n, n, 8}));
+    TRY_OUT(bench_take_rows(&pool, &g.q, rows, n, 8));
+    TRY_OUT(bench_take(&pool, &g.out, (size_t)rows * (size_t)n * sizeof(float), BENCH_ZEROS));
+    TRY_OUT(bench_measure(b, call_gemm, &g, &time));
+    *rate = 2.0 * rows * n * n / time.median;
+out:
+    bench_release(&pool);
+    b->ops->matrix_destroy(b->ctx, g.w);
+    free(scale);
+    free(w);
+    return status;
+}
+
+gpuzip_status bench_find_ceilings(bench *b)
+{
+    TRY(b->ops->measure_peak(b->ctx, &b->ceilings.products));
+    TRY(b->ops->measure_copy(b->ctx, &b->ceilings.copy));
+    return measure_gemm(b, &b->ceilings.gemm);
+}
+
+/* ---- device memory ------------------------------------------------------- */
+
+static void make_content(void *block, size_t bytes, bench_content content)
+{
+    const int8_t *small = block;
+    float *wide = block;
+    size_t floats = bytes / sizeof *wide;
+    bench_noise(block, bytes, 42);
+    switch (content) {
+    case BENCH_ZEROS:
+        memset(block, 0, bytes);
+        break;
+    case BENCH_FLOATS: /* the sum of four uniform bytes, scaled */
+        for (size_t i = 0; i < floats; i++) {
+            const int8_t *part = small + 4 * i;
+            float sum = (float)part[0] + (float)part[1] + (float)part[2] + (float)part[3];
+            wide[i] = sum * 0.00676f;
+        }
+        break;
+    case BENCH_SCALES:
+        for (size_t i = 0; i < floats; i++)
+            wide[i] = 0.01f;
+        break;
+    }
+}
+
+static gpuzip_status allocate(bench_pool *pool, void **ptr, size_t bytes)
+{
+    if (pool->count == BENCH_POOL)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    TRY(pool->b->ops->alloc(pool->b->ctx, ptr, bytes));
+    pool->ptr[pool->count++] = *ptr;
+    return GPUZIP_OK;
+}
+
+gpuzip_status bench_take(bench_pool *pool, void *ptr, size_t bytes, bench_content content)
+{
+    gpuzip_status status = GPUZIP_OK;
+    const bench *b = pool->b;
+    size_t part = bytes < NOISE_BYTES ? (bytes + 3) & ~(size_t)3 : NOISE_BYTES;
+    void *memory = NULL, *block = NULL;
+    TRY(allocate(pool, &memory, bytes));
+    if (content != BENCH_ZEROS) {
+        block = malloc(part);
+        if (!block)
+            return FAIL(GPUZIP_ERR_MEMORY);
+        make_content(block, part, content);
+        for (size_t at = 0; at < bytes; at += part)
+            TRY_OUT(b->ops->upload(b->ctx, (char *)memory + at, block,
+                                   bytes - at < part ? bytes - at : part));
+        TRY_OUT(b->ops->sync(b->ctx));
+    }
+    memcpy(ptr, &memory, sizeof memory);
+out:
+    free(block);
+    return status;
+}
+
+gpuzip_status bench_take_copy(bench_pool *pool, void *ptr, const void *host, size_t bytes)
+{
+    void *memory = NULL;
+    TRY(allocate(pool, &memory, bytes));
+    TRY(pool->b->ops->upload(pool->b->ctx, memory, host, bytes));
+    TRY(pool->b->ops->sync(pool->b->ctx));
+    memcpy(ptr, &memory, sizeof memory);
+    return GPUZIP_OK;
+}
+
+gpuzip_status bench_take_rows(bench_pool *pool, ops_qrows *q, int rows, int dim, int bits)
+{
+    gpuzip_status status = GPUZIP_OK;
+    const bench *b = pool->b;
+    size_t plane = (size_t)rows * OPS_PITCH(dim);
+    bench_pool own = {.b = b};
+    float *x;
+    *q = (ops_qrows){.rows = rows, .dim = dim, .bits = bits};
+    TRY(bench_take(pool, &q->hi, plane, BENCH_ZEROS));
+    if (bits == 15)
+        TRY(bench_take(pool, &q->lo, plane, BENCH_ZEROS));
+    TRY(bench_take(pool, &q->scale, (size_t)rows * sizeof(float), BENCH_ZEROS));
+    TRY_OUT(bench_take(&own, &x, (size_t)rows * (size_t)dim * sizeof *x, BENCH_FLOATS));
+    TRY_OUT(b->ops->quantize(b->ctx, OPS_ACT_NONE, x, q));
+    TRY_OUT(b->ops->sync(b->ctx));
+out:
+    bench_release(&own);
+    return status;
+}
+
+void bench_release(bench_pool *pool)
+{
+    for (int i = 0; i < pool->count; i++)
+        pool->b->ops->release(pool->b->ctx, pool->ptr[i]);
+    pool->count = 0;
+}
