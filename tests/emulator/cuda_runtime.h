@@ -42,6 +42,7 @@
 #define __host__
 #define __forceinline__ inline
 #define __constant__
+#define __grid_constant__
 #define __launch_bounds__(...)
 /* All static shared variables stand in one section, which is refilled with noise. */
 #define __shared__ static __attribute__((section("emulator_shared")))
@@ -108,7 +109,12 @@ enum {
     EMULATOR_BALLOT,
     EMULATOR_LDMATRIX,
     EMULATOR_MMA_K16,
-    EMULATOR_MMA_K32
+    EMULATOR_MMA_K32,
+    EMULATOR_REGISTERS,
+    EMULATOR_WGMMA,
+    EMULATOR_WGMMA_FENCE,
+    EMULATOR_WGMMA_COMMIT,
+    EMULATOR_WGMMA_WAIT
 };
 
 /* The device's compute capability, 10 * major + minor. */
@@ -264,6 +270,18 @@ struct cudaDeviceProp {
     int major, minor;
 };
 
+#define CUDART_VERSION 13000
+
+struct cudaFuncAttributes {
+    size_t sharedSizeBytes; /* static */
+};
+
+enum cudaDriverEntryPointQueryResult {
+    cudaDriverEntryPointSuccess = 0,
+    cudaDriverEntryPointSymbolNotFound = 1
+};
+#define cudaEnableDefault 0
+
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 
 typedef struct emulator_event *cudaEvent_t;
@@ -274,6 +292,7 @@ typedef struct emulator_graph_exec *cudaGraphExec_t;
 #define cudaEventDisableTiming 2
 #define cudaHostAllocDefault   0
 
+enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone = 0, cudaStreamCaptureStatusActive = 1 };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
 
 cudaError_t cudaGetDeviceCount(int *count);
@@ -302,6 +321,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEvent_t end);
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus *status);
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph);
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph,
                                  unsigned long long flags = 0);
@@ -317,5 +337,20 @@ static inline cudaError_t cudaFuncSetAttribute(F *kernel, cudaFuncAttribute attr
     (void)attribute;
     return emulator_grant_shared((const void *)kernel, value);
 }
+
+/* Every kernel is compiled for the capability that runs, so has the shared memory it asks
+ * for; how much is not known here. */
+template <typename F>
+static inline cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *attributes, F *kernel)
+{
+    (void)kernel;
+    attributes->sharedSizeBytes = 1;
+    return cudaSuccess;
+}
+
+/* Knows cuTensorMapEncodeTiled. */
+cudaError_t cudaGetDriverEntryPointByVersion(const char *symbol, void **function, unsigned version,
+                                             unsigned long long flags,
+                                             cudaDriverEntryPointQueryResult *result);
 
 #endif

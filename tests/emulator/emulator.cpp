@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "runtime.h"
+#include "scheduler.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define EMULATOR_ASAN 1
@@ -73,7 +74,7 @@ __asm__(".text\n"
         ".size emulator_switch, .-emulator_switch\n");
 #endif
 
-enum thread_state { RUNNABLE, AT_WARP, AT_BLOCK, DONE };
+enum thread_state { RUNNABLE, AT_WARP, AT_BLOCK, AT_CONDITION, DONE };
 
 struct copy {
     unsigned char *dst;
@@ -90,6 +91,10 @@ struct fibre {
     unsigned parity;          /* which set of slots its next exchange uses */
     int groups;               /* of asynchronous copies committed */
     std::vector<copy> copies; /* begun and not done */
+    /* Of AT_CONDITION: see emulator_wait_until(). */
+    bool (*ready)(const void *context);
+    const char *(*describe)(const void *context);
+    const void *ready_context;
 };
 
 struct warp {
@@ -112,6 +117,7 @@ struct {
     size_t scheduler_stack_bytes;
     const std::function<void()> *body; /* of a thread */
     void *shared;
+    size_t shared_bytes;
 } emulator;
 
 /* xorshift64*; the stream of decisions of a run. */
@@ -185,6 +191,7 @@ void fibre_main(void)
     fibre *f = &emulator.fibres[emulator.current];
     if (!f->copies.empty())
         emulator_fail("a thread ends with asynchronous copies under way");
+    hopper_thread_end();
     f->state = DONE;
     emulator.living--;
     leave(true);
@@ -250,6 +257,11 @@ void release_block_barrier(void)
     emulator.at_block = 0;
 }
 
+bool can_run(const fibre *f)
+{
+    return f->state == RUNNABLE || (f->state == AT_CONDITION && f->ready(f->ready_context));
+}
+
 /* Runs every runnable lane of a warp once, in shuffled order; false: there was none. */
 bool run_warp(unsigned w)
 {
@@ -258,12 +270,26 @@ bool run_warp(unsigned w)
     shuffle(order, 32);
     for (int i = 0; i < 32; i++) {
         unsigned thread = 32 * w + order[i];
-        if (thread < emulator.threads && emulator.fibres[thread].state == RUNNABLE) {
+        if (thread < emulator.threads && can_run(&emulator.fibres[thread])) {
+            emulator.fibres[thread].state = RUNNABLE;
             resume(thread);
             ran = true;
         }
     }
     return ran;
+}
+
+/* Nothing can run: says for what the threads wait. */
+[[noreturn]] void fail_deadlock(void)
+{
+    for (unsigned t = 0; t < emulator.threads; t++) {
+        const fibre *f = &emulator.fibres[t];
+        if (f->state == AT_CONDITION) {
+            set_thread(t);
+            fprintf(stderr, "emulator: thread %u waits for %s\n", t, f->describe(f->ready_context));
+        }
+    }
+    emulator_fail("deadlock: threads wait for others that never come");
 }
 
 void run_block(void)
@@ -276,6 +302,7 @@ void run_block(void)
         fibre_begin(&emulator.fibres[t]);
     emulator.living = emulator.threads;
     emulator.at_block = 0;
+    hopper_block_begin();
     while (emulator.living > 0) {
         bool ran = false;
         shuffle(order.data(), warps);
@@ -287,14 +314,17 @@ void run_block(void)
                 ran = true;
         }
         release_block_barrier();
+        if (hopper_copies_run(!ran))
+            ran = true;
         if (!ran && emulator.living > 0) {
             for (unsigned t = 0; t < emulator.threads; t++)
-                if (emulator.fibres[t].state == RUNNABLE)
+                if (can_run(&emulator.fibres[t]))
                     ran = true;
             if (!ran)
-                emulator_fail("deadlock: threads wait for others that never come");
+                fail_deadlock();
         }
     }
+    hopper_block_end();
 }
 
 } // namespace
@@ -339,6 +369,32 @@ int emulator_lane(void)
 void *emulator_shared(void)
 {
     return emulator.shared;
+}
+
+unsigned emulator_thread(void)
+{
+    return emulator.current;
+}
+
+unsigned emulator_threads(void)
+{
+    return emulator.threads;
+}
+
+size_t emulator_shared_bytes(void)
+{
+    return emulator.shared_bytes;
+}
+
+void emulator_wait_until(bool (*ready)(const void *context), const char *(*describe)(const void *),
+                         const void *context)
+{
+    fibre *f = &emulator.fibres[emulator.current];
+    f->ready = ready, f->describe = describe, f->ready_context = context;
+    while (!ready(context)) {
+        f->state = AT_CONDITION;
+        leave(false);
+    }
 }
 
 void __syncthreads(void)
@@ -433,6 +489,7 @@ void emulator_run(dim3 grid, dim3 block, size_t shared, const std::function<void
         if (posix_memalign(&emulator.shared, 128, shared) != 0)
             emulator_fail("no memory for shared memory");
         emulator_noise(emulator.shared, shared);
+        emulator.shared_bytes = shared;
         if (__start_emulator_shared != NULL)
             emulator_noise(__start_emulator_shared,
                            (size_t)(__stop_emulator_shared - __start_emulator_shared));

@@ -526,6 +526,14 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode)
     return cudaSuccess;
 }
 
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus *status)
+{
+    entry e;
+    *status =
+        stream->q->record != NULL ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+    return result(cudaSuccess);
+}
+
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
 {
     entry e;
