@@ -41,9 +41,11 @@ void cuda_recording_destroy(ops_context *ctx, ops_recording *recording);
 void cuda_range_push(const char *name);
 void cuda_range_pop(void);
 
-/* cuda_linear.cu */
+/* cuda_matrix.cu */
 gpuzip_status cuda_matrix_create(ops_context *ctx, ops_matrix **m, const ops_weights *src);
 void cuda_matrix_destroy(ops_context *ctx, ops_matrix *m);
+
+/* cuda_linear.cu */
 gpuzip_status cuda_linear(ops_context *ctx, const ops_qrows *q, const ops_matrix *w,
                           const float *bias, const float *residual, float *out);
 

@@ -1,19 +1,11 @@
-/* cuda_linear.cu: linear layers, s8 products on tensor cores.
- *
- * Rows and weights come as one or two s8 planes (hi alone, or 128 hi + lo). Each
- * pair of planes is an exact s32 product; pairs of the same weight share an
- * accumulator: 1, 2 or 3 of them ("sets"), set s counting 128^(sets - 1 - s). The
- * worst is hi*lo + lo*hi of OPS_MAX_DIM columns: 2 * 127 * 127 * 65536 < 2^31.
+/* cuda_linear.cu: linear layers, s8 products on tensor cores (linear.cuh says of what).
  *
  * linear_kernel has tiles of 128 columns by 64 or 128 rows and a pipeline of
  * asynchronous copies; linear_small_kernel, for at most 16 rows, reads the
  * weights once, straight into registers, and spreads K over the warps of a block.
  * On Turing the same code runs with synchronous copies and smaller products.
  */
-#include <stdlib.h>
-
-#include "context.cuh"
-#include "ptx.cuh"
+#include "linear.cuh"
 
 #define THREADS   256
 #define WARPS     8
@@ -21,42 +13,8 @@
 #define TILE_N    128 /* columns a block */
 #define CHUNKS    (TILE_K / 16)
 #define N_FRAGS   4  /* 8-column fragments a warp: 4 warps side by side */
-#define WARP_N    32 /* columns of a warp */
+#define WARP_N    32 /* columns of a warp; STORE_COLUMNS */
 #define SMALL_MAX 16 /* rows of linear_small_kernel; also its columns a block */
-
-struct ops_matrix {
-    int8_t *plane[2]; /* [n_padded][pitch], zero beyond n and k; plane[1] for 15 bits */
-    float *scale;     /* [n] */
-    int n, k;
-    int bits;     /* 8 or 15 */
-    size_t pitch; /* OPS_PITCH(k) */
-};
-
-typedef struct {
-    const int8_t *a[2];    /* [rows][pitch] */
-    const int8_t *w[2];    /* [n padded to TILE_N][pitch] */
-    const float *a_scale;  /* [rows] */
-    const float *w_scale;  /* [n] */
-    const float *bias;     /* [n] or NULL */
-    const float *residual; /* [rows][n] or NULL; may be out */
-    float *out;            /* [rows][n] */
-    int rows, n;
-    int pitch;  /* bytes */
-    int stages; /* of the pipeline, 2 or 3 */
-} linear_args;
-
-/* The epilogue of one element. */
-static __device__ __forceinline__ void store(const linear_args *p, int row, int column,
-                                             long long sum)
-{
-    size_t at = (size_t)row * p->n + column;
-    float value = ((float)sum * p->a_scale[row]) * p->w_scale[column];
-    if (p->bias != NULL)
-        value = value + p->bias[column];
-    if (p->residual != NULL)
-        value = p->residual[at] + value;
-    p->out[at] = value;
-}
 
 /* Where chunk c (16 bytes) of a tile's row lies: swizzled, so that the eight rows
  * of an ldmatrix phase fall on distinct banks. */
@@ -130,35 +88,6 @@ static __device__ __forceinline__ void multiply_stage(
     }
 }
 
-/* Stores the 16 rows of fragment mf of a warp, by way of staged[sets][16][WARP_N] in
- * shared memory: so a lane has one column, and the warp writes whole lines. */
-template <int SETS, int M_FRAGS>
-static __device__ __forceinline__ void store_rows(const linear_args *p,
-                                                  const int acc[SETS][M_FRAGS][N_FRAGS][4], int mf,
-                                                  int *staged, int first_row, int first_column)
-{
-    int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3, column = first_column + lane;
-    __syncwarp(); /* the fragment before has been read */
-#pragma unroll
-    for (int i = 0; i < SETS * N_FRAGS * 4; i++) {
-        int s = i / (N_FRAGS * 4), nf = i / 4 % N_FRAGS, row = g + (i >> 1 & 1) * 8;
-        /* Rows would fall on the same banks; exchanging columns spreads them. */
-        int at = (nf * 8 + t * 2 + (i & 1)) ^ ((row & 3) * 8);
-        staged[(s * 16 + row) * WARP_N + at] = acc[s][mf][nf][i % 4];
-    }
-    __syncwarp();
-    if (column >= p->n)
-        return;
-#pragma unroll 4
-    for (int row = 0; row < min(16, p->rows - first_row); row++) {
-        long long sum = 0;
-#pragma unroll
-        for (int s = 0; s < SETS; s++)
-            sum = sum * 128 + staged[(s * 16 + row) * WARP_N + (lane ^ ((row & 3) * 8))];
-        store(p, first_row + row, column, sum);
-    }
-}
-
 /* A block: M_FRAGS * 32 rows by TILE_N columns; a warp: M_FRAGS * 16 by 32. */
 template <int A_PLANES, int W_PLANES, int M_FRAGS>
 static __global__ void __launch_bounds__(THREADS) linear_kernel(linear_args p)
@@ -200,11 +129,20 @@ static __global__ void __launch_bounds__(THREADS) linear_kernel(linear_args p)
     }
 
     __syncthreads(); /* the stages are free: each warp takes a part of them */
-    int *staged = (int *)shared + warp * sets * 16 * WARP_N;
+    float *staged = (float *)shared + warp * 16 * STORE_COLUMNS;
 #pragma unroll
-    for (int mf = 0; mf < M_FRAGS; mf++)
-        store_rows<sets, M_FRAGS>(&p, acc, mf, staged, first_row + warp_row + mf * 16,
-                                  first_column + warp_column);
+    for (int mf = 0; mf < M_FRAGS; mf++) {
+        float sum[16];
+#pragma unroll
+        for (int i = 0; i < 16; i++) {
+            int sums[sets];
+#pragma unroll
+            for (int s = 0; s < sets; s++)
+                sums[s] = acc[s][mf][i / 4][i % 4];
+            sum[i] = linear_sum(sums, sets);
+        }
+        store_rows(&p, sum, staged, first_row + warp_row + mf * 16, first_column + warp_column);
+    }
 }
 
 /* 16 bytes of a row, or zeroes for a row that is not there. */
@@ -262,15 +200,17 @@ static __global__ void __launch_bounds__(THREADS, 2) linear_small_kernel(linear_
     int row = threadIdx.x / SMALL_MAX, column = threadIdx.x % SMALL_MAX;
     int fragment = column >> 3, i = (row >> 3) * 2 + (column & 1);
     int owner = (row & 7) * 4 + ((column & 7) >> 1);
-    long long sum = 0;
+    int sums[sets];
+#pragma unroll
     for (int s = 0; s < sets; s++) {
-        int total = 0;
+        sums[s] = 0;
         for (int from = 0; from < WARPS; from++)
-            total += partial[from][s][fragment][i][owner];
-        sum = sum * 128 + total;
+            sums[s] += partial[from][s][fragment][i][owner];
     }
-    if (row < p.rows && first_column + column < p.n)
-        store(&p, row, first_column + column, sum);
+    column += first_column;
+    if (row < p.rows && column < p.n)
+        linear_store(&p, row, column, linear_sum(sums, sets), p.w_scale[column],
+                     p.bias != NULL ? p.bias[column] : 0.0f);
 }
 
 /* -- launching ---------------------------------------------------------------- */
@@ -279,7 +219,8 @@ template <int A_PLANES, int W_PLANES, int M_FRAGS>
 static gpuzip_status launch_tiles(const ops_context *ctx, linear_args p)
 {
     size_t stage = (size_t)TILE_K * (A_PLANES * M_FRAGS * 32 + W_PLANES * TILE_N);
-    static_assert(WARPS * (A_PLANES + W_PLANES - 1) * 16 * WARP_N * sizeof(int) <=
+    static_assert(WARP_N == STORE_COLUMNS && WEIGHT_ROWS % TILE_N == 0, "one layout");
+    static_assert(WARPS * 16 * STORE_COLUMNS * sizeof(float) <=
                       2 * TILE_K * (A_PLANES * M_FRAGS * 32 + W_PLANES * TILE_N),
                   "store_rows() has the stages' memory");
     p.stages = 3 * stage <= (size_t)ctx->shared_max ? 3 : 2;
@@ -308,6 +249,13 @@ static gpuzip_status launch(const ops_context *ctx, const linear_args *p)
     return launch_tiles < A_PLANES, W_PLANES, A_PLANES + W_PLANES == 4 ? 2 : 4 > (ctx, *p);
 }
 
+gpuzip_status linear_mma(const ops_context *ctx, const linear_args *p, int a_planes, int w_planes)
+{
+    if (a_planes == 1)
+        return w_planes == 1 ? launch<1, 1>(ctx, p) : launch<1, 2>(ctx, p);
+    return w_planes == 1 ? launch<2, 1>(ctx, p) : launch<2, 2>(ctx, p);
+}
+
 gpuzip_status cuda_linear(ops_context *ctx, const ops_qrows *q, const ops_matrix *w,
                           const float *bias, const float *residual, float *out)
 {
@@ -327,72 +275,8 @@ gpuzip_status cuda_linear(ops_context *ctx, const ops_qrows *q, const ops_matrix
                      w->n,
                      (int)w->pitch,
                      0};
-    if (q->bits == 8)
-        return w->bits == 8 ? launch<1, 1>(ctx, &p) : launch<1, 2>(ctx, &p);
-    return w->bits == 8 ? launch<2, 1>(ctx, &p) : launch<2, 2>(ctx, &p);
-}
-
-/* -- matrices ------------------------------------------------------------------ */
-
-/* Splits src's integers into padded planes, planes[0] and (15 bits) planes[1]. */
-static void matrix_split(int8_t *const planes[2], size_t pitch, const ops_weights *src)
-{
-    for (int n = 0; n < src->n; n++)
-        for (int k = 0; k < src->k; k++) {
-            size_t from = (size_t)n * src->k + k, to = (size_t)n * pitch + k;
-            if (src->bits == 8) {
-                planes[0][to] = ((const int8_t *)src->w)[from];
-            } else {
-                int value = ((const int16_t *)src->w)[from];
-                planes[0][to] = (int8_t)(value >> 7);
-                planes[1][to] = (int8_t)(value & 127);
-            }
-        }
-}
-
-gpuzip_status cuda_matrix_create(ops_context *ctx, ops_matrix **m, const ops_weights *src)
-{
-    gpuzip_status status = GPUZIP_OK;
-    int planes = src->bits == 8 ? 1 : 2;
-    size_t pitch = OPS_PITCH(src->k);
-    size_t bytes = (size_t)ceil_div(src->n, TILE_N) * TILE_N * pitch;
-    int8_t *host[2] = {NULL, NULL};
-    ops_matrix *made = (ops_matrix *)calloc(1, sizeof *made);
-    if (made == NULL) {
-        status = FAIL(GPUZIP_ERR_MEMORY);
-        goto out;
-    }
-    made->n = src->n, made->k = src->k, made->bits = src->bits, made->pitch = pitch;
-    for (int i = 0; i < planes; i++) {
-        host[i] = (int8_t *)calloc(1, bytes > 0 ? bytes : 1);
-        if (host[i] == NULL) {
-            status = FAIL(GPUZIP_ERR_MEMORY);
-            goto out;
-        }
-        TRY_OUT(ops_cuda.alloc(ctx, (void **)&made->plane[i], bytes));
-    }
-    TRY_OUT(ops_cuda.alloc(ctx, (void **)&made->scale, (size_t)src->n * sizeof(float)));
-    matrix_split(host, pitch, src);
-    for (int i = 0; i < planes; i++)
-        TRY_OUT(ops_cuda.upload(ctx, made->plane[i], host[i], bytes));
-    TRY_OUT(ops_cuda.upload(ctx, made->scale, src->scale, (size_t)src->n * sizeof(float)));
-    TRY_OUT(ops_cuda.sync(ctx)); /* the copies may still read host[] and src */
-    *m = made;
-    made = NULL;
-
-out:
-    free(host[1]);
-    free(host[0]);
-    cuda_matrix_destroy(ctx, made);
-    return status;
-}
-
-void cuda_matrix_destroy(ops_context *ctx, ops_matrix *m)
-{
-    if (m == NULL)
-        return;
-    ops_cuda.release(ctx, m->scale);
-    ops_cuda.release(ctx, m->plane[1]);
-    ops_cuda.release(ctx, m->plane[0]);
-    free(m);
+    int a_planes = q->bits == 8 ? 1 : 2, w_planes = w->bits == 8 ? 1 : 2;
+    if (linear_hopper_takes(w, q->rows))
+        return linear_hopper(ctx, w, &p, a_planes, w_planes);
+    return linear_mma(ctx, &p, a_planes, w_planes);
 }
