@@ -18,6 +18,7 @@ struct ops_context {
     cudaEvent_t mark[OPS_MARKS];
     void *scratch; /* device memory of an operation while it runs */
     size_t scratch_bytes;
+    struct linear_blas *blas; /* cuda_blas.cu's; NULL until it is used */
 };
 
 /* The status of a CUDA error: MEMORY or DEVICE. */
@@ -29,6 +30,9 @@ gpuzip_status cuda_enter(const ops_context *ctx);
 /* Makes ctx->scratch at least so large. Its contents are lost. Whatever an operation asks for
  * here is part of cuda_scratch_bytes(), or it could not be recorded. Errors: MEMORY, DEVICE. */
 gpuzip_status cuda_scratch(ops_context *ctx, size_t bytes);
+
+/* cuda_blas.cu: releases ctx->blas. */
+void linear_blas_close(ops_context *ctx);
 
 /* Whether the launches since the last call could be queued. */
 gpuzip_status cuda_launched(void);

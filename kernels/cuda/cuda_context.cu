@@ -25,6 +25,7 @@ static void cuda_close(ops_context *ctx)
     if (ctx == NULL)
         return;
     (void)cudaSetDevice(ctx->device);
+    linear_blas_close(ctx);
     (void)cudaFree(ctx->scratch);
     for (int i = 0; i < OPS_MARKS; i++)
         if (ctx->mark[i] != NULL)

@@ -256,6 +256,14 @@ gpuzip_status linear_mma(const ops_context *ctx, const linear_args *p, int a_pla
     return w_planes == 1 ? launch<2, 1>(ctx, p) : launch<2, 2>(ctx, p);
 }
 
+gpuzip_status linear_own(const ops_context *ctx, const ops_matrix *m, const linear_args *p,
+                         int a_planes, int w_planes)
+{
+    if (linear_hopper_takes(m, p->rows))
+        return linear_hopper(ctx, m, p, a_planes, w_planes);
+    return linear_mma(ctx, p, a_planes, w_planes);
+}
+
 gpuzip_status cuda_linear(ops_context *ctx, const ops_qrows *q, const ops_matrix *w,
                           const float *bias, const float *residual, float *out)
 {
@@ -275,8 +283,10 @@ gpuzip_status cuda_linear(ops_context *ctx, const ops_qrows *q, const ops_matrix
                      w->n,
                      (int)w->pitch,
                      0};
-    int a_planes = q->bits == 8 ? 1 : 2, w_planes = w->bits == 8 ? 1 : 2;
-    if (linear_hopper_takes(w, q->rows))
-        return linear_hopper(ctx, w, &p, a_planes, w_planes);
-    return linear_mma(ctx, &p, a_planes, w_planes);
+    int a_planes = q->bits == 8 ? 1 : 2, w_planes = w->bits == 8 ? 1 : 2, done = 0;
+    TRY(linear_blas_run(ctx, w, &p, a_planes, w_planes, &done));
+    if (done == p.rows)
+        return GPUZIP_OK;
+    p = linear_rows(&p, done, p.rows - done);
+    return linear_own(ctx, w, &p, a_planes, w_planes);
 }

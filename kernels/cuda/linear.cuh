@@ -53,6 +53,17 @@ bool linear_hopper_takes(const ops_matrix *m, int rows);
 gpuzip_status linear_hopper(const ops_context *ctx, const ops_matrix *m, const linear_args *p,
                             int a_planes, int w_planes);
 
+/* cuda_linear.cu: whichever of the two takes the call. */
+gpuzip_status linear_own(const ops_context *ctx, const ops_matrix *m, const linear_args *p,
+                         int a_planes, int w_planes);
+
+/* cuda_blas.cu: cuBLAS, for the first *done rows of p, 0 of them if it is not for this call.
+ * Errors: MEMORY, DEVICE. */
+gpuzip_status linear_blas_run(ops_context *ctx, const ops_matrix *m, const linear_args *p,
+                              int a_planes, int w_planes, int *done);
+/* Rows first .. first + rows - 1 of p. */
+linear_args linear_rows(const linear_args *p, int first, int rows);
+
 /* -- the epilogue ---------------------------------------------------------------- */
 
 /* The exact sum of one element, rounded once. sums: [sets]. */
