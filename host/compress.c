@@ -2,9 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "handle.h"
-
-#define CODING_MEMORY ((uint64_t)2 << 30) /* bytes that compressing takes at most by itself */
+#include "pipeline.h"
 
 /* What a level means. A window longer than a model's context is cut to it. */
 typedef struct {
@@ -30,15 +28,10 @@ static const level_settings levels[GPUZIP_LEVEL_MAX + 1] = {
 typedef struct {
     gpuzip *gz;
     const gpuzip_io *io;
-    lanes *l;
-    const tokenizer *t;
+    pipeline *p;
     container_hash *hash;
-    size_t block_size, stream_tokens, streams; /* streams: what the caller asked for, or 0 */
-    bool verify;
-    uint8_t *raw;  /* [block_size] */
-    uint8_t *code; /* [container_stored_size(block_size)] */
+    size_t block_size;
     gpuzip_stats stats;
-    engine_costs verify_costs;
 } compressor;
 
 /* ---- options ------------------------------------------------------------ */
@@ -132,123 +125,65 @@ static gpuzip_status write_bytes(compressor *c, const uint8_t *data, size_t size
     return GPUZIP_OK;
 }
 
-/* Fills raw[0, block_size) as far as the input goes. */
-static gpuzip_status read_block(compressor *c, size_t *size)
+/* Fills the block's raw[0, block_size) as far as the input goes. */
+static gpuzip_status read_block(compressor *c, block *b)
 {
     size_t have = 0, got;
+    TRY(block_reserve(b, c->block_size, 0));
     while (have < c->block_size) {
-        if (c->io->read(c->io->context, c->raw + have, c->block_size - have, &got))
+        if (c->io->read(c->io->context, b->raw + have, c->block_size - have, &got))
             return handle_fail(c->gz, GPUZIP_ERR_IO, "reading failed");
         if (!got)
             break;
         have += got;
     }
-    *size = have;
+    b->raw_size = have;
     return GPUZIP_OK;
 }
 
-/* How many streams a block of n tokens gets: what the level or the caller wants,
- * less where memory is short. */
-static uint32_t choose_streams(const compressor *c, size_t n)
+/* Reads and submits blocks as long as there is room; *ended: the input has. */
+static gpuzip_status read_ahead(compressor *c, bool *ended)
 {
-    uint64_t limit = c->gz->memory_limit;
-    size_t wanted = c->streams;
-    if (!wanted)
-        wanted = c->stream_tokens ? (n + c->stream_tokens - 1) / c->stream_tokens : 1;
-    if (!limit || limit > CODING_MEMORY)
-        limit = CODING_MEMORY;
-    if (wanted > n)
-        wanted = n;
-    if (wanted > CONTAINER_STREAMS_MAX)
-        wanted = CONTAINER_STREAMS_MAX;
-    while (wanted > 1 && lanes_bytes(c->l, (uint32_t)wanted) > limit)
-        wanted = wanted * 7 / 8;
-    return container_fit_streams((uint32_t)n, (uint32_t)wanted);
-}
-
-/* Decodes what was just encoded and compares. */
-static gpuzip_status verify_block(compressor *c, size_t raw_size, size_t code_size,
-                                  handle_progress *progress)
-{
-    container_block block;
-    uint8_t *raw = NULL;
-    double start = engine_seconds();
-    engine_progress steps = {handle_step, progress};
-    progress->done = progress->share;
-    progress->share = 1 - progress->share;
-    TRY(container_read_block(&block, c->code, code_size));
-    gpuzip_status status =
-        handle_decode_block(c->gz, c->l, c->t, &block, &raw, &c->verify_costs, &steps);
-    if (status == GPUZIP_ERR_CORRUPT || (status == GPUZIP_OK && memcmp(raw, c->raw, raw_size) != 0))
-        status = handle_fail(c->gz, GPUZIP_ERR_SELF_TEST,
-                             "a block did not decode to what it was made from: this machine "
-                             "computes wrongly, or gpuzip has a defect; nothing was lost");
-    free(raw);
-    c->stats.seconds_verify += engine_seconds() - start;
-    return status;
-}
-
-/* Encodes raw[0, raw_size) to code; *code_size stays 0 if it must be stored. */
-static gpuzip_status encode_block(compressor *c, size_t raw_size, size_t *code_size)
-{
-    gpuzip_status status = GPUZIP_OK;
-    engine_block block = {0};
-    uint8_t *buffer = NULL;
-    double start = engine_seconds();
-    handle_progress progress = {.gz = c->gz,
-                                .io = c->io,
-                                .bytes_in = c->stats.bytes_in - raw_size,
-                                .bytes_out = c->stats.bytes_out,
-                                .share = c->verify ? 0.4 : 1, /* decoding takes longer */
-                                .block_bytes = (double)raw_size};
-    engine_progress steps = {handle_step, &progress};
-    engine_costs costs = {0};
-    bool coded = false;
-    TRY_OUT(tokenizer_encode(c->t, c->raw, raw_size, &block.token, &block.tokens));
-    c->stats.seconds_tokenizer += engine_seconds() - start;
-    if (block.tokens > raw_size + 1) /* the container takes no more */
-        goto out;
-    block.streams = choose_streams(c, block.tokens);
-    TRY_OUT(lanes_encode(c->l, &block, &buffer, &costs, &steps));
-    uint32_t size = (uint32_t)raw_size, tokens = (uint32_t)block.tokens;
-    size_t room = container_stored_size(size);
-    if (container_coded_size(size, tokens, block.stream, block.streams) >= room)
-        goto out;
-    TRY_OUT(container_write_coded(c->code, room, code_size, c->raw, size, tokens, block.stream,
-                                  block.streams));
-    if (c->verify)
-        TRY_OUT(verify_block(c, raw_size, *code_size, &progress));
-    c->stats.tokens += block.tokens;
-    c->stats.model_bytes += raw_size;
-    coded = true;
-    for (uint32_t s = 0; s < block.streams; s++)
-        c->stats.coder_bits += 8.0 * (double)block.stream[s].size;
-out:
-    if (!coded)
-        costs.model_bits = 0; /* what is stored does not count */
-    handle_add_costs(&c->stats, &costs);
-    free(block.stream);
-    free(buffer);
-    free(block.token);
-    return status;
-}
-
-static gpuzip_status compress_block(compressor *c, size_t raw_size)
-{
-    size_t code_size = 0;
-    c->stats.bytes_in += raw_size;
-    container_hash_add(c->hash, c->raw, raw_size);
-    TRY(encode_block(c, raw_size, &code_size));
-    if (!code_size) {
-        TRY(container_write_stored(c->code, container_stored_size((uint32_t)raw_size), &code_size,
-                                   c->raw, (uint32_t)raw_size));
-        c->stats.stored_blocks++;
+    block *b;
+    while (!*ended && (b = pipeline_next(c->p, c->block_size)) != NULL) {
+        TRY(read_block(c, b));
+        *ended = b->raw_size < c->block_size;
+        if (!b->raw_size)
+            break;
+        c->stats.bytes_in += b->raw_size;
+        container_hash_add(c->hash, b->raw, b->raw_size);
+        pipeline_submit(c->p, b->raw_size);
     }
-    c->stats.blocks++;
-    TRY(write_bytes(c, c->code, code_size));
-    if (handle_tell(c->io, c->stats.bytes_in, c->stats.bytes_out))
-        return FAIL(GPUZIP_ERR_CANCELLED);
     return GPUZIP_OK;
+}
+
+static gpuzip_status write_block(compressor *c, const block *b)
+{
+    c->stats.seconds_tokenizer += b->seconds_tokenizer;
+    c->stats.blocks++;
+    if (b->stored) {
+        c->stats.stored_blocks++;
+    } else {
+        c->stats.tokens += b->tokens;
+        c->stats.model_bytes += b->raw_size;
+        c->stats.coder_bits += b->coder_bits;
+    }
+    return write_bytes(c, b->code, b->code_size);
+}
+
+static gpuzip_status compress_blocks(compressor *c)
+{
+    bool ended = false;
+    for (;;) {
+        block *b;
+        TRY(read_ahead(c, &ended));
+        TRY(pipeline_take(c->p, &b));
+        if (!b)
+            return GPUZIP_OK;
+        TRY(write_block(c, b));
+        if (handle_tell(c->io, pipeline_input(c->p), c->stats.bytes_out))
+            return FAIL(GPUZIP_ERR_CANCELLED);
+    }
 }
 
 static gpuzip_status compress_frame(compressor *c, const container_frame *frame)
@@ -257,17 +192,20 @@ static gpuzip_status compress_frame(compressor *c, const container_frame *frame)
     size_t size;
     TRY(container_write_frame(head, sizeof head, &size, frame));
     TRY(write_bytes(c, head, size));
-    for (;;) {
-        TRY(read_block(c, &size));
-        if (!size)
-            break;
-        TRY(compress_block(c, size));
-        if (size < c->block_size)
-            break;
-    }
+    TRY(compress_blocks(c));
     container_end end = {c->stats.bytes_in, container_hash_value(c->hash)};
     TRY(container_write_end(tail, sizeof tail, &size, &end));
     return write_bytes(c, tail, size);
+}
+
+/* Says in words what went wrong, where nobody has. */
+static gpuzip_status explain(gpuzip *gz, gpuzip_status status)
+{
+    if (status != GPUZIP_ERR_SELF_TEST || gz->error[0])
+        return status;
+    return handle_fail(gz, status,
+                       "a block did not decode to what it was made from: this machine "
+                       "computes wrongly, or gpuzip has a defect; nothing was lost");
 }
 
 gpuzip_status gpuzip_compress(gpuzip *gz, const gpuzip_options *options, const gpuzip_io *io,
@@ -279,32 +217,24 @@ gpuzip_status gpuzip_compress(gpuzip *gz, const gpuzip_options *options, const g
     container_frame frame = {0};
     handle_plan plan;
     level_settings settings = {0};
-    compressor c = {.gz = gz, .io = io, .verify = !o->no_verify};
+    compressor c = {.gz = gz, .io = io};
     gz->error[0] = '\0';
     TRY_OUT(frame_experts(gz, o, &frame));
     TRY_OUT(frame_settings(gz, o, &frame, &settings));
     TRY_OUT(handle_plan_frame(gz, &frame, &plan));
-    c.t = plan.t;
-    const device *d = gz->gpus ? &gz->gpu[0] : &gz->cpu;
-    engine_config config = handle_plan_on(&plan, d);
-    TRY_OUT(lanes_open(&c.l, d->ops, d->ctx, &config, gz->threads));
-    TRY_OUT(container_hash_open(&c.hash));
+    block_rules rules = handle_rules(gz, &plan);
+    rules.verify = !o->no_verify;
+    rules.stream_tokens = (size_t)settings.stream_tokens;
+    rules.streams = (size_t)o->streams;
+    TRY_OUT(handle_check_memory(gz, &rules, 1));
     c.block_size = settings.block_size;
-    c.stream_tokens = (size_t)settings.stream_tokens;
-    c.streams = (size_t)o->streams;
-    c.raw = malloc(c.block_size);
-    c.code = malloc(container_stored_size((uint32_t)c.block_size));
-    if (!c.raw || !c.code) {
-        status = FAIL(GPUZIP_ERR_MEMORY);
-        goto out;
-    }
+    TRY_OUT(pipeline_open(&c.p, gz, &plan, &rules, c.block_size, io, &c.stats));
+    TRY_OUT(container_hash_open(&c.hash));
     TRY_OUT(compress_frame(&c, &frame));
     if (stats)
         *stats = c.stats;
 out:
-    free(c.raw);
-    free(c.code);
     container_hash_close(c.hash);
-    lanes_close(c.l);
-    return status;
+    pipeline_close(c.p);
+    return explain(gz, status);
 }

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "handle.h"
+#include "pipeline.h"
 
 /* Bytes read but not yet used. */
 typedef struct {
@@ -18,12 +18,12 @@ typedef struct {
     gpuzip *gz;
     const gpuzip_io *io;
     input in;
-    lanes *l;           /* of this frame; opened at its first coded block */
-    const tokenizer *t; /* with it */
+    pipeline *p; /* of this frame; opened at its first coded block */
+    handle_plan plan;
+    block_rules rules;
     container_hash *hash;
     uint64_t frame_bytes; /* of content so far */
     gpuzip_stats stats;
-    engine_costs costs;
 } decompressor;
 
 /* ---- input -------------------------------------------------------------- */
@@ -119,62 +119,6 @@ static gpuzip_status explain(gpuzip *gz, gpuzip_status status, uint64_t frames)
 
 /* ---- blocks ------------------------------------------------------------- */
 
-/* Joins the tokens' bytes into raw[0, raw_size); anything else is CORRUPT. */
-static gpuzip_status join_tokens(const tokenizer *t, const uint32_t *token, size_t n, uint8_t *raw,
-                                 size_t raw_size)
-{
-    size_t used = 0, skip = tokenizer_prefix_bytes(t);
-    for (size_t i = 0; i < n; i++) {
-        const uint8_t *bytes;
-        size_t size;
-        TRY(tokenizer_token_bytes(t, token[i], &bytes, &size));
-        size_t cut = size < skip ? size : skip;
-        skip -= cut;
-        if (size - cut > raw_size - used)
-            return FAIL(GPUZIP_ERR_CORRUPT);
-        memcpy(raw + used, bytes + cut, size - cut);
-        used += size - cut;
-    }
-    return used == raw_size ? GPUZIP_OK : FAIL(GPUZIP_ERR_CORRUPT);
-}
-
-gpuzip_status handle_decode_block(gpuzip *gz, lanes *l, const tokenizer *t,
-                                  const container_block *coded, uint8_t **out, engine_costs *costs,
-                                  const engine_progress *progress)
-{
-    gpuzip_status status = GPUZIP_OK;
-    uint64_t needed = lanes_bytes(l, coded->streams);
-    engine_block block = {.tokens = coded->tokens, .streams = coded->streams};
-    uint8_t *raw = NULL;
-    if (gz->memory_limit && needed > gz->memory_limit)
-        return handle_fail(gz, GPUZIP_ERR_MEMORY,
-                           "a block of %u streams needs %llu MiB, more than the limit of %llu MiB; "
-                           "raise it with --memory",
-                           coded->streams, (unsigned long long)(needed >> 20),
-                           (unsigned long long)(gz->memory_limit >> 20));
-    block.stream = calloc(coded->streams, sizeof *block.stream);
-    block.token = malloc(coded->tokens * sizeof *block.token);
-    raw = malloc(coded->raw_size);
-    if (!block.stream || !block.token || !raw) {
-        status = FAIL(GPUZIP_ERR_MEMORY);
-        goto out;
-    }
-    container_read_streams(coded, block.stream);
-    TRY_OUT(lanes_decode(l, &block, costs, progress));
-    TRY_OUT(join_tokens(t, block.token, block.tokens, raw, coded->raw_size));
-    if (container_check(raw, coded->raw_size) != coded->content_check) {
-        status = FAIL(GPUZIP_ERR_CORRUPT);
-        goto out;
-    }
-    *out = raw;
-    raw = NULL;
-out:
-    free(raw);
-    free(block.token);
-    free(block.stream);
-    return status;
-}
-
 static gpuzip_status write_content(decompressor *d, const uint8_t *raw, size_t size)
 {
     container_hash_add(d->hash, raw, size);
@@ -183,69 +127,124 @@ static gpuzip_status write_content(decompressor *d, const uint8_t *raw, size_t s
     d->frame_bytes += size;
     d->stats.bytes_out += size;
     d->stats.blocks++;
-    if (handle_tell(d->io, d->in.bytes_in, d->stats.bytes_out))
+    return GPUZIP_OK;
+}
+
+/* Takes the earliest block and writes it; *done: there was none. */
+static gpuzip_status write_block(decompressor *d, bool *done)
+{
+    block *b;
+    TRY(pipeline_take(d->p, &b));
+    *done = !b;
+    if (!b)
+        return GPUZIP_OK;
+    if (b->stored) {
+        TRY(write_content(d, b->coded.payload, b->coded.payload_size));
+        d->stats.stored_blocks++;
+    } else {
+        d->stats.tokens += b->tokens;
+        d->stats.model_bytes += b->raw_size;
+        d->stats.coder_bits += 8.0 * (double)b->coded.payload_size;
+        TRY(write_content(d, b->raw, b->raw_size));
+    }
+    if (handle_tell(d->io, pipeline_input(d->p), d->stats.bytes_out))
         return FAIL(GPUZIP_ERR_CANCELLED);
     return GPUZIP_OK;
 }
 
-static gpuzip_status decode_coded(decompressor *d, const container_frame *frame,
-                                  const container_block *block, size_t block_size)
+static gpuzip_status open_pipeline(decompressor *d, const container_frame *frame, size_t block_size)
 {
-    uint8_t *raw = NULL;
-    if (!d->l) {
-        handle_plan plan;
-        const device *on = d->gz->gpus ? &d->gz->gpu[0] : &d->gz->cpu;
-        TRY(handle_plan_frame(d->gz, frame, &plan));
-        engine_config config = handle_plan_on(&plan, on);
-        d->t = plan.t;
-        TRY(lanes_open(&d->l, on->ops, on->ctx, &config, d->gz->threads));
-    }
-    handle_progress progress = {.gz = d->gz,
-                                .io = d->io,
-                                .bytes_in = d->in.bytes_in - block_size,
-                                .bytes_out = d->stats.bytes_out,
-                                .share = 1,
-                                .block_bytes = (double)block_size};
-    engine_progress steps = {handle_step, &progress};
-    TRY(handle_decode_block(d->gz, d->l, d->t, block, &raw, &d->costs, &steps));
-    d->stats.tokens += block->tokens;
-    d->stats.model_bytes += block->raw_size;
-    d->stats.coder_bits += 8.0 * (double)block->payload_size;
-    gpuzip_status status = write_content(d, raw, block->raw_size);
-    free(raw);
-    return status;
+    TRY(handle_plan_frame(d->gz, frame, &d->plan));
+    d->rules = handle_rules(d->gz, &d->plan);
+    d->rules.decode = true;
+    return pipeline_open(&d->p, d->gz, &d->plan, &d->rules, block_size, d->io, &d->stats);
+}
+
+/* A block to read the next one of the file into; earlier ones are written till there is
+ * room for it. */
+static gpuzip_status next_block(decompressor *d, size_t raw_size, block **b)
+{
+    bool done = false;
+    while (!done && (*b = pipeline_next(d->p, raw_size)) == NULL)
+        TRY(write_block(d, &done));
+    return GPUZIP_OK;
+}
+
+/* Puts a block of `size` bytes that is whole in the input under way. */
+static gpuzip_status submit_block(decompressor *d, const container_block *read, size_t size)
+{
+    block *b;
+    TRY(next_block(d, read->raw_size, &b));
+    TRY(block_reserve(b, 0, size));
+    memcpy(b->code, d->in.data + d->in.first, size);
+    b->code_size = size;
+    TRY(container_read_block(&b->coded, b->code, size)); /* as *read, but pointing there */
+    b->stored = read->kind == CONTAINER_STORED;
+    pipeline_submit(d->p, size);
+    return GPUZIP_OK;
+}
+
+/* A stored block where no model is needed yet, and perhaps none is there. */
+static gpuzip_status write_stored(decompressor *d, const container_block *read, size_t size)
+{
+    TRY(write_content(d, read->payload, read->payload_size));
+    d->stats.stored_blocks++;
+    if (handle_tell(d->io, d->in.bytes_in - (d->in.end - d->in.first) + size, d->stats.bytes_out))
+        return FAIL(GPUZIP_ERR_CANCELLED);
+    return GPUZIP_OK;
 }
 
 static gpuzip_status decompress_block(decompressor *d, const container_frame *frame, size_t size)
 {
-    container_block block;
+    container_block read;
     TRY(input_fill(&d->in, size));
-    TRY(container_read_block(&block, d->in.data + d->in.first, input_have(&d->in, size)));
-    if (block.kind == CONTAINER_CODED) {
-        TRY(decode_coded(d, frame, &block, size));
-    } else {
-        TRY(write_content(d, block.payload, block.payload_size));
-        d->stats.stored_blocks++;
+    TRY(container_read_block(&read, d->in.data + d->in.first, input_have(&d->in, size)));
+    if (read.kind == CONTAINER_CODED) {
+        if (!d->p)
+            TRY(open_pipeline(d, frame, read.raw_size));
+        TRY(handle_check_memory(d->gz, &d->rules, read.streams));
     }
+    TRY(d->p ? submit_block(d, &read, size) : write_stored(d, &read, size));
     d->in.first += size;
+    return GPUZIP_OK;
+}
+
+/* Reads the blocks up to the end mark, whose size is *end_size, and submits them. */
+static gpuzip_status read_blocks(decompressor *d, const container_frame *frame, size_t *end_size)
+{
+    for (;;) {
+        container_prefix prefix;
+        TRY(input_prefix(&d->in, &prefix));
+        if (prefix.kind == CONTAINER_END) {
+            *end_size = prefix.size;
+            return GPUZIP_OK;
+        }
+        TRY(decompress_block(d, frame, prefix.size));
+    }
+}
+
+/* Writes what is still under way. */
+static gpuzip_status drain(decompressor *d)
+{
+    bool done = !d->p;
+    while (!done)
+        TRY(write_block(d, &done));
     return GPUZIP_OK;
 }
 
 static gpuzip_status decompress_frame(decompressor *d)
 {
     container_frame frame;
-    container_prefix prefix;
     container_end end;
+    size_t end_size = 0;
     TRY(input_frame(&d->in, &frame));
     container_hash_reset(d->hash);
     d->frame_bytes = 0;
-    for (;;) {
-        TRY(input_prefix(&d->in, &prefix));
-        if (prefix.kind == CONTAINER_END)
-            break;
-        TRY(decompress_block(d, &frame, prefix.size));
-    }
-    TRY(input_end(&d->in, prefix.size, &end));
+    gpuzip_status status = read_blocks(d, &frame, &end_size);
+    /* What stands before a damaged place is written, as if it had been found just then. */
+    gpuzip_status earlier = status == GPUZIP_ERR_CANCELLED ? status : drain(d);
+    TRY(earlier != GPUZIP_OK ? earlier : status);
+    TRY(input_end(&d->in, end_size, &end));
     if (end.raw_size != d->frame_bytes || end.content_hash != container_hash_value(d->hash))
         return FAIL(GPUZIP_ERR_CORRUPT);
     return GPUZIP_OK;
@@ -261,16 +260,15 @@ gpuzip_status gpuzip_decompress(gpuzip *gz, const gpuzip_io *io, gpuzip_stats *s
     do {
         TRY_OUT(decompress_frame(&d));
         frames++;
-        lanes_close(d.l);
-        d.l = NULL;
+        pipeline_close(d.p);
+        d.p = NULL;
         TRY_OUT(input_fill(&d.in, 1));
     } while (d.in.end > d.in.first);
     d.stats.bytes_in = d.in.bytes_in;
-    handle_add_costs(&d.stats, &d.costs);
     if (stats)
         *stats = d.stats;
 out:
-    lanes_close(d.l);
+    pipeline_close(d.p);
     container_hash_close(d.hash);
     free(d.in.data);
     return explain(gz, status, frames);

@@ -163,9 +163,8 @@ const char *gpuzip_error(const gpuzip *gz)
 
 /* ---- models ------------------------------------------------------------- */
 
-/* Says in words why a device does not take a model. */
-static gpuzip_status explain_place(gpuzip *gz, gpuzip_status status, const device *d,
-                                   const char *model)
+gpuzip_status handle_fail_place(gpuzip *gz, gpuzip_status status, const device *d,
+                                const char *model)
 {
     if (status == GPUZIP_ERR_SELF_TEST)
         return handle_fail(gz, status,
@@ -182,14 +181,9 @@ gpuzip_status handle_cpu(gpuzip *gz, device **cpu)
 {
     if (!gz->cpu.ctx)
         TRY(device_open_cpu(&gz->cpu, gz->threads));
-    for (int i = 0; i < gz->models; i++) {
-        const weights_model *weights = gz->model[i].source.weights;
-        if (gz->cpu.model[i])
-            continue;
-        gpuzip_status status = device_place(&gz->cpu, i, weights);
-        if (status != GPUZIP_OK)
-            return explain_place(gz, status, &gz->cpu, weights->name);
-    }
+    for (int i = 0; i < gz->models; i++)
+        if (!gz->cpu.model[i])
+            TRY(device_place(&gz->cpu, i, gz->model[i].source.weights));
     *cpu = &gz->cpu;
     return GPUZIP_OK;
 }
@@ -203,13 +197,13 @@ static gpuzip_status place_on_gpus(gpuzip *gz, const weights_model *weights, con
         gpuzip_status status = device_place(&gz->gpu[i], gz->models, weights);
         if (status == GPUZIP_OK || !gz->automatic) {
             if (status != GPUZIP_OK)
-                return explain_place(gz, status, &gz->gpu[i], name);
+                return handle_fail_place(gz, status, &gz->gpu[i], name);
             if (kept != i)
                 gz->gpu[kept] = gz->gpu[i];
             kept++;
             continue;
         }
-        explain_place(gz, status, &gz->gpu[i], name);
+        handle_fail_place(gz, status, &gz->gpu[i], name);
         handle_note(gz, GPUZIP_NOTE_WARNING, "%s; %s", gz->error,
                     gz->gpus > 1 ? "doing without it" : "using the CPU");
         gz->error[0] = '\0';
@@ -235,8 +229,11 @@ static gpuzip_status place(gpuzip *gz, const handle_model *m, const char *name)
     const weights_model *weights = m->source.weights;
     gpuzip_status status = place_on_gpus(gz, weights, name);
     gz->model[gz->models++] = *m;
-    if (status == GPUZIP_OK && !gz->gpus)
+    if (status == GPUZIP_OK && !gz->gpus) {
         status = handle_cpu(gz, &cpu);
+        if (status != GPUZIP_OK)
+            handle_fail_place(gz, status, &gz->cpu, name);
+    }
     if (status == GPUZIP_OK)
         return GPUZIP_OK;
     gz->models--;
@@ -421,6 +418,30 @@ engine_config handle_plan_on(const handle_plan *plan, const device *d)
     return config;
 }
 
+block_rules handle_rules(const gpuzip *gz, const handle_plan *plan)
+{
+    block_rules rules = {.t = plan->t, .config = plan->config, .memory_limit = gz->memory_limit};
+    for (int k = 0; k < plan->config.experts; k++) {
+        if (plan->config.expert[k].kind == GPUZIP_EXPERT_MODEL)
+            rules.model[k] = gz->model[plan->model[k]].source.weights;
+        else
+            rules.adaptive = true;
+    }
+    return rules;
+}
+
+gpuzip_status handle_check_memory(gpuzip *gz, const block_rules *rules, uint32_t streams)
+{
+    uint64_t needed = block_coding_bytes(rules, streams);
+    if (!gz->memory_limit || needed <= gz->memory_limit)
+        return GPUZIP_OK;
+    return handle_fail(gz, GPUZIP_ERR_MEMORY,
+                       "a block of %u streams needs %llu MiB, more than the limit of %llu MiB; "
+                       "raise it with --memory",
+                       streams, (unsigned long long)(needed >> 20),
+                       (unsigned long long)(gz->memory_limit >> 20));
+}
+
 void handle_add_costs(gpuzip_stats *stats, const engine_costs *costs)
 {
     stats->model_bits += costs->model_bits;
@@ -435,11 +456,4 @@ void handle_add_costs(gpuzip_stats *stats, const engine_costs *costs)
 int handle_tell(const gpuzip_io *io, uint64_t bytes_in, uint64_t bytes_out)
 {
     return io->progress ? io->progress(io->context, bytes_in, bytes_out) : 0;
-}
-
-int handle_step(void *context, size_t done, size_t steps)
-{
-    const handle_progress *p = context;
-    double part = p->done + p->share * (double)done / (double)steps;
-    return handle_tell(p->io, p->bytes_in + (uint64_t)(part * p->block_bytes), p->bytes_out);
 }

@@ -2,10 +2,10 @@
 #ifndef GPUZIP_HANDLE_H
 #define GPUZIP_HANDLE_H
 
+#include "block.h"
 #include "container.h"
 #include "device.h"
 #include "gpuzip.h"
-#include "lanes.h"
 #include "source.h"
 #include "tokenizer.h"
 
@@ -37,8 +37,13 @@ __attribute__((format(printf, 3, 4))) gpuzip_status handle_fail(gpuzip *gz, gpuz
 __attribute__((format(printf, 3, 4))) void handle_note(const gpuzip *gz, gpuzip_note kind,
                                                        const char *format, ...);
 
-/* The CPU with every model on it, for what no GPU does. Errors: MEMORY, DEVICE, SELF_TEST. */
+/* The CPU with every model on it, for what no GPU does. Sets no text: it may be another
+ * thread's. Errors: MEMORY, DEVICE, SELF_TEST. */
 gpuzip_status handle_cpu(gpuzip *gz, device **cpu);
+
+/* Says in words why a device does not take a model. */
+gpuzip_status handle_fail_place(gpuzip *gz, gpuzip_status status, const device *d,
+                                const char *model);
 
 /* What a frame asks of an engine, for any device. */
 typedef struct {
@@ -55,31 +60,19 @@ gpuzip_status handle_plan_frame(gpuzip *gz, const container_frame *frame, handle
 /* The same with the models of a device where they have been placed. */
 engine_config handle_plan_on(const handle_plan *plan, const device *d);
 
+/* What the plan means for blocks; how to encode is left to be filled in. */
+block_rules handle_rules(const gpuzip *gz, const handle_plan *plan);
+
+/* Refuses coding that needs more memory than the limit. Errors: MEMORY, with the text set. */
+gpuzip_status handle_check_memory(gpuzip *gz, const block_rules *rules, uint32_t streams);
+
 /* The model whose id begins so, or NULL. */
 const handle_model *handle_find_model(const gpuzip *gz, const uint8_t id[CONTAINER_MODEL_BYTES]);
 
 /* Adds an engine's costs to a call's statistics. */
 void handle_add_costs(gpuzip_stats *stats, const engine_costs *costs);
 
-/* A block being coded, for io->progress. */
-typedef struct {
-    gpuzip *gz;
-    const gpuzip_io *io;
-    uint64_t bytes_in, bytes_out; /* before this block */
-    double share, done;           /* of the block's input that this phase stands for; before it */
-    double block_bytes;           /* input bytes of the block */
-} handle_progress;
-
-/* An engine_progress step function over a handle_progress. */
-int handle_step(void *context, size_t done, size_t steps);
-
 /* Tells io->progress; nonzero cancels. */
 int handle_tell(const gpuzip_io *io, uint64_t bytes_in, uint64_t bytes_out);
-
-/* Decodes one coded block: *raw becomes coded->raw_size bytes that the caller
- * frees. costs are added to. Errors: CORRUPT, MEMORY, DEVICE, CANCELLED. */
-gpuzip_status handle_decode_block(gpuzip *gz, lanes *l, const tokenizer *t,
-                                  const container_block *coded, uint8_t **raw, engine_costs *costs,
-                                  const engine_progress *progress);
 
 #endif

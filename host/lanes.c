@@ -18,9 +18,10 @@ typedef struct {
 struct lanes {
     const ops *ops;
     engine_config config;
-    engine *whole; /* over the device's context */
-    lane *lane;    /* [count] */
-    int count;     /* 0: a block is never shared */
+    engine *whole;  /* over the device's context */
+    lane *lane;     /* [count] */
+    int count;      /* 0: a block is never shared */
+    uint64_t limit; /* bytes that lanes may take; 0: any number */
 };
 
 /* What lane 0 tells its caller, and whether to stop. */
@@ -41,7 +42,7 @@ static bool may_share(const engine_config *config)
 }
 
 gpuzip_status lanes_open(lanes **out, const ops *ops, ops_context *ctx, const engine_config *config,
-                         int threads)
+                         int threads, uint64_t limit)
 {
     gpuzip_status status = GPUZIP_OK;
     lanes *l = calloc(1, sizeof *l);
@@ -49,6 +50,7 @@ gpuzip_status lanes_open(lanes **out, const ops *ops, ops_context *ctx, const en
         return FAIL(GPUZIP_ERR_MEMORY);
     l->ops = ops;
     l->config = *config;
+    l->limit = limit;
     TRY_OUT(engine_open(&l->whole, ops, ctx, config));
     if (ops == &ops_cpu && threads > 1 && may_share(config)) {
         l->lane = calloc((size_t)threads, sizeof *l->lane);
@@ -78,26 +80,30 @@ void lanes_close(lanes *l)
     free(l);
 }
 
-static bool is_shared(const lanes *l, uint32_t streams)
-{
-    return l->count > 0 && streams >= (uint32_t)l->count;
-}
-
 /* The first stream of lane i; that of lane `count` is the end. */
 static uint32_t first_stream(const lanes *l, uint32_t streams, int i)
 {
     return (uint32_t)((uint64_t)streams * (uint64_t)i / (uint64_t)l->count);
 }
 
-size_t lanes_bytes(const lanes *l, uint32_t streams)
+static size_t shared_bytes(const lanes *l, uint32_t streams)
 {
     size_t bytes = 0;
-    if (!is_shared(l, streams))
-        return engine_bytes(l->whole, (int)streams);
     for (int i = 0; i < l->count; i++)
         bytes += engine_bytes(l->whole,
                               (int)(first_stream(l, streams, i + 1) - first_stream(l, streams, i)));
     return bytes;
+}
+
+static bool is_shared(const lanes *l, uint32_t streams)
+{
+    return l->count > 0 && streams >= (uint32_t)l->count &&
+           (!l->limit || shared_bytes(l, streams) <= l->limit);
+}
+
+size_t lanes_bytes(const lanes *l, uint32_t streams)
+{
+    return is_shared(l, streams) ? shared_bytes(l, streams) : engine_bytes(l->whole, (int)streams);
 }
 
 static int lane_step(void *context, size_t done, size_t steps)
@@ -152,13 +158,16 @@ static void add_costs(engine_costs *costs, const lanes *l)
     costs->seconds_coder += slowest->seconds_coder;
 }
 
-static gpuzip_status run_block(lanes *l, engine_code_function *code, engine_block *block,
-                               engine_costs *costs, const engine_progress *progress)
+static gpuzip_status run_blocks(lanes *l, engine_code_function *code, engine_block *block,
+                                int blocks, engine_costs *costs, const engine_progress *progress)
 {
     gpuzip_status status = GPUZIP_OK;
     lanes_progress p = {.progress = progress};
-    if (!is_shared(l, block->streams))
-        return code(l->whole, block, 1, 0, block->streams, costs, progress);
+    uint32_t streams = 0;
+    for (int i = 0; i < blocks; i++)
+        streams += block[i].streams;
+    if (blocks > 1 || !is_shared(l, streams))
+        return code(l->whole, block, blocks, 0, streams, costs, progress);
 #pragma omp parallel for num_threads(l->count) schedule(static, 1)
     for (int i = 0; i < l->count; i++) {
         gpuzip_status lane_status = run_lane(l, i, code, block, &p);
@@ -170,39 +179,37 @@ static gpuzip_status run_block(lanes *l, engine_code_function *code, engine_bloc
                 status = lane_status;
         }
     }
+    block->status = status;
     add_costs(costs, l);
     return status;
 }
 
-gpuzip_status lanes_encode(lanes *l, engine_block *block, uint8_t **buffer, engine_costs *costs,
-                           const engine_progress *progress)
+gpuzip_status lanes_make_room(engine_block *block, uint8_t **buffer)
 {
-    gpuzip_status status = GPUZIP_OK;
     size_t room =
         ENGINE_STREAM_BOUND(container_stream_length((uint32_t)block->tokens, block->streams));
     container_stream *stream = calloc(block->streams, sizeof *stream);
     uint8_t *bytes = malloc(block->streams * room);
     if (!stream || !bytes) {
-        status = FAIL(GPUZIP_ERR_MEMORY);
-        goto out;
+        free(stream);
+        free(bytes);
+        return FAIL(GPUZIP_ERR_MEMORY);
     }
     for (size_t s = 0; s < block->streams; s++)
         stream[s].data = bytes + s * room;
     block->stream = stream;
-    TRY_OUT(run_block(l, engine_encode, block, costs, progress));
     *buffer = bytes;
-    stream = NULL;
-    bytes = NULL;
-out:
-    if (stream)
-        block->stream = NULL;
-    free(stream);
-    free(bytes);
-    return status;
+    return GPUZIP_OK;
 }
 
-gpuzip_status lanes_decode(lanes *l, engine_block *block, engine_costs *costs,
+gpuzip_status lanes_encode(lanes *l, engine_block *block, int blocks, engine_costs *costs,
                            const engine_progress *progress)
 {
-    return run_block(l, engine_decode, block, costs, progress);
+    return run_blocks(l, engine_encode, block, blocks, costs, progress);
+}
+
+gpuzip_status lanes_decode(lanes *l, engine_block *block, int blocks, engine_costs *costs,
+                           const engine_progress *progress)
+{
+    return run_blocks(l, engine_decode, block, blocks, costs, progress);
 }

@@ -70,8 +70,9 @@ static engine_block encode(const fixture *f, const engine_config *c, size_t n, u
     lanes *l;
     engine_costs costs = {0};
     engine_block block = block_of(n, streams);
-    assert_int_equal(lanes_open(&l, &ops_cpu, f->ctx, c, threads), GPUZIP_OK);
-    assert_int_equal(lanes_encode(l, &block, buffer, &costs, NULL), GPUZIP_OK);
+    assert_int_equal(lanes_make_room(&block, buffer), GPUZIP_OK);
+    assert_int_equal(lanes_open(&l, &ops_cpu, f->ctx, c, threads, 0), GPUZIP_OK);
+    assert_int_equal(lanes_encode(l, &block, 1, &costs, NULL), GPUZIP_OK);
     lanes_close(l);
     return block;
 }
@@ -84,8 +85,8 @@ static void check_decodes(const fixture *f, const engine_config *c, const engine
     engine_block block = *coded;
     block.token = malloc(coded->tokens * sizeof *block.token); /* exact, for ASan */
     memset(block.token, 0xff, coded->tokens * sizeof *block.token);
-    assert_int_equal(lanes_open(&l, &ops_cpu, f->ctx, c, threads), GPUZIP_OK);
-    assert_int_equal(lanes_decode(l, &block, &costs, NULL), GPUZIP_OK);
+    assert_int_equal(lanes_open(&l, &ops_cpu, f->ctx, c, threads, 0), GPUZIP_OK);
+    assert_int_equal(lanes_decode(l, &block, 1, &costs, NULL), GPUZIP_OK);
     assert_memory_equal(block.token, text, coded->tokens * sizeof *block.token);
     lanes_close(l);
     free(block.token);
@@ -272,10 +273,13 @@ static void blocks_are_independent(void **state)
     other.token += 77;
     assert_true(fixture_open(&f, NULL, 1));
     engine_config c = config_of(&f, 32, 16, 2, false, true);
-    assert_int_equal(lanes_open(&l, &ops_cpu, f.ctx, &c, 1), GPUZIP_OK);
-    assert_int_equal(lanes_encode(l, &first, &bytes[0], &costs, NULL), GPUZIP_OK);
-    assert_int_equal(lanes_encode(l, &other, &bytes[1], &costs, NULL), GPUZIP_OK);
-    assert_int_equal(lanes_encode(l, &again, &bytes[2], &costs, NULL), GPUZIP_OK);
+    assert_int_equal(lanes_make_room(&first, &bytes[0]), GPUZIP_OK);
+    assert_int_equal(lanes_make_room(&other, &bytes[1]), GPUZIP_OK);
+    assert_int_equal(lanes_make_room(&again, &bytes[2]), GPUZIP_OK);
+    assert_int_equal(lanes_open(&l, &ops_cpu, f.ctx, &c, 1, 0), GPUZIP_OK);
+    assert_int_equal(lanes_encode(l, &first, 1, &costs, NULL), GPUZIP_OK);
+    assert_int_equal(lanes_encode(l, &other, 1, &costs, NULL), GPUZIP_OK);
+    assert_int_equal(lanes_encode(l, &again, 1, &costs, NULL), GPUZIP_OK);
     check_same_code(&first, &again);
     free(first.stream);
     free(other.stream);
@@ -327,17 +331,19 @@ static void progress_cancels(void **state)
     for (int threads = 1; threads < 3; threads++) {
         lanes *l;
         int calls = 0;
-        uint8_t *bytes = NULL;
         engine_costs costs = {0};
         engine_block block = block_of(1000, 4);
+        uint8_t *bytes;
         engine_progress progress = {cancel_at_once, &calls};
         assert_true(fixture_open(&f, NULL, 1));
+        assert_int_equal(lanes_make_room(&block, &bytes), GPUZIP_OK);
         engine_config c = config_of(&f, 16, 16, 1, false, false);
-        assert_int_equal(lanes_open(&l, &ops_cpu, f.ctx, &c, threads), GPUZIP_OK);
-        assert_int_equal(lanes_encode(l, &block, &bytes, &costs, &progress), GPUZIP_ERR_CANCELLED);
+        assert_int_equal(lanes_open(&l, &ops_cpu, f.ctx, &c, threads, 0), GPUZIP_OK);
+        assert_int_equal(lanes_encode(l, &block, 1, &costs, &progress), GPUZIP_ERR_CANCELLED);
         assert_int_equal(calls, 1);
-        assert_null(block.stream);
         lanes_close(l);
+        free(block.stream);
+        free(bytes);
         fixture_close(&f);
     }
 }

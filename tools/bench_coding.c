@@ -190,16 +190,16 @@ static void report_run(const coding_run *run, bool decode, double total, const e
 }
 
 /* Encodes the tokens, or decodes into them. Cancelled is as good as done. */
-static gpuzip_status time_run(coding_run *run, bool decode, engine_block *block, uint8_t **buffer,
-                              double *total, engine_costs *costs)
+static gpuzip_status time_run(coding_run *run, bool decode, engine_block *block, double *total,
+                              engine_costs *costs)
 {
     engine_progress progress = {on_step, run};
     memset(run->done, 0, (run->steps + 1) * sizeof *run->done);
     run->last = 0;
     *costs = (engine_costs){0};
     run->start = engine_seconds();
-    gpuzip_status status = decode ? lanes_decode(run->l, block, costs, &progress)
-                                  : lanes_encode(run->l, block, buffer, costs, &progress);
+    gpuzip_status status = decode ? lanes_decode(run->l, block, 1, costs, &progress)
+                                  : lanes_encode(run->l, block, 1, costs, &progress);
     *total = engine_seconds() - run->start;
     return status == GPUZIP_ERR_CANCELLED && run->last > 0 ? GPUZIP_OK : status;
 }
@@ -225,12 +225,13 @@ static gpuzip_status time_both(coding_run *run, double limit)
         status = FAIL(GPUZIP_ERR_MEMORY);
         goto out;
     }
+    TRY_OUT(lanes_make_room(&block, &buffer));
     run->limit = 0;
-    TRY_OUT(time_run(run, false, &block, &buffer, &total, &costs));
+    TRY_OUT(time_run(run, false, &block, &total, &costs));
     report_run(run, false, total, &costs);
     block.token = decoded;
     run->limit = limit;
-    TRY_OUT(time_run(run, true, &block, NULL, &total, &costs));
+    TRY_OUT(time_run(run, true, &block, &total, &costs));
     report_run(run, true, total, &costs);
     /* Where it was cancelled, all that is sure is how far the first stream came. */
     size_t known = run->last >= run->steps ? block.tokens : run->last;
@@ -257,7 +258,9 @@ static gpuzip_status estimate_rate(coding_run *run, double *rate)
         engine_costs costs;
         uint8_t *buffer = NULL;
         double total = 1;
-        gpuzip_status status = time_run(run, false, &block, &buffer, &total, &costs);
+        gpuzip_status status = lanes_make_room(&block, &buffer);
+        if (status == GPUZIP_OK)
+            status = time_run(run, false, &block, &total, &costs);
         free(block.stream);
         free(buffer);
         TRY(status);
@@ -345,7 +348,7 @@ gpuzip_status bench_whole(bench *b, const bench_model *bm, const bench_text *tex
     config.expert[0] = (engine_expert){GPUZIP_EXPERT_MODEL, m, CONTAINER_ALPHA_ONE};
     for (int i = 0; i < b->stream_counts; i++) {
         /* Anew each time: an engine keeps what its largest block needed. */
-        TRY_OUT(lanes_open(&l, b->ops, b->ctx, &config, b->threads));
+        TRY_OUT(lanes_open(&l, b->ops, b->ctx, &config, b->threads, 0));
         TRY_OUT(bench_streams(b, m, l, text, &config, b->streams[i]));
         lanes_close(l);
         l = NULL;

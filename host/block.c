@@ -1,0 +1,345 @@
+/* block.c: see block.h. */
+#include "block.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define CODING_MEMORY ((uint64_t)2 << 30) /* bytes that compressing takes at most by itself */
+#define NOMINAL_ROWS  512                 /* of a pass, for block_coding_bytes() */
+#define VERIFY_SHARE  0.6                 /* of the time, where there is a verification */
+
+/* ---- memory ------------------------------------------------------------- */
+
+static gpuzip_status grow(uint8_t **data, size_t *capacity, size_t size)
+{
+    if (size <= *capacity)
+        return GPUZIP_OK;
+    uint8_t *grown = malloc(size);
+    if (!grown)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    free(*data);
+    *data = grown;
+    *capacity = size;
+    return GPUZIP_OK;
+}
+
+gpuzip_status block_reserve(block *b, size_t raw_size, size_t code_size)
+{
+    TRY(grow(&b->raw, &b->raw_capacity, raw_size));
+    return grow(&b->code, &b->code_capacity, code_size);
+}
+
+/* What is needed between the first and the last step alone. */
+static void release_work(block *b)
+{
+    free(b->work.token);
+    free(b->work.stream);
+    free(b->stream_bytes);
+    free(b->again);
+    b->work = (engine_block){0};
+    b->stream_bytes = NULL;
+    b->again = NULL;
+}
+
+void block_close(block *b)
+{
+    release_work(b);
+    free(b->raw);
+    free(b->code);
+    *b = (block){0};
+}
+
+uint64_t block_bytes(size_t raw_size)
+{
+    return 8 * (uint64_t)raw_size; /* content, code, and three times four bytes a token */
+}
+
+uint64_t block_coding_bytes(const block_rules *rules, uint32_t streams)
+{
+    uint64_t bytes = 0;
+    for (int k = 0; k < rules->config.experts; k++) {
+        if (!rules->model[k])
+            continue;
+        const weights_config *c = &rules->model[k]->config;
+        size_t att = (size_t)c->heads * (size_t)c->head_dim;
+        bytes += ops_cpu.kv_bytes(c->layers, (int)streams, rules->config.window, c->kv_heads,
+                                  c->head_dim, c->kv_bits);
+        bytes += NOMINAL_ROWS * (sizeof(float) * ((size_t)c->vocab + 2 * (size_t)c->dim +
+                                                  2 * (size_t)c->ffn + 2 * att));
+    }
+    return bytes;
+}
+
+/* ---- preparing ---------------------------------------------------------- */
+
+/* How many streams a block of n tokens gets: what the level or the caller wants, less
+ * where memory is short. */
+static uint32_t choose_streams(const block_rules *rules, size_t n)
+{
+    uint64_t limit = rules->memory_limit;
+    size_t wanted = rules->streams;
+    if (!wanted)
+        wanted = rules->stream_tokens ? (n + rules->stream_tokens - 1) / rules->stream_tokens : 1;
+    if (!limit || limit > CODING_MEMORY)
+        limit = CODING_MEMORY;
+    if (wanted > n)
+        wanted = n;
+    if (wanted > CONTAINER_STREAMS_MAX)
+        wanted = CONTAINER_STREAMS_MAX;
+    while (wanted > 1 && block_coding_bytes(rules, (uint32_t)wanted) > limit)
+        wanted = wanted * 7 / 8;
+    return container_fit_streams((uint32_t)n, (uint32_t)wanted);
+}
+
+static gpuzip_status prepare_encoding(const block_rules *rules, block *b)
+{
+    engine_block *work = &b->work;
+    double start = engine_seconds();
+    b->stored = false;
+    TRY(tokenizer_encode(rules->t, b->raw, b->raw_size, &work->token, &work->tokens));
+    b->seconds_tokenizer = engine_seconds() - start;
+    if (work->tokens > b->raw_size + 1) { /* the container takes no more */
+        b->stored = true;
+        return GPUZIP_OK;
+    }
+    work->streams = choose_streams(rules, work->tokens);
+    return lanes_make_room(work, &b->stream_bytes);
+}
+
+static gpuzip_status prepare_decoding(block *b)
+{
+    engine_block *work = &b->work;
+    if (b->stored)
+        return GPUZIP_OK;
+    work->tokens = b->coded.tokens;
+    work->streams = b->coded.streams;
+    work->stream = calloc(work->streams, sizeof *work->stream);
+    work->token = malloc(work->tokens * sizeof *work->token);
+    if (!work->stream || !work->token)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    container_read_streams(&b->coded, work->stream);
+    return GPUZIP_OK;
+}
+
+gpuzip_status block_prepare(const block_rules *rules, block *b)
+{
+    b->seconds_tokenizer = b->coder_bits = 0;
+    b->status = rules->decode ? prepare_decoding(b) : prepare_encoding(rules, b);
+    if (b->status != GPUZIP_OK || b->stored)
+        release_work(b);
+    return b->status;
+}
+
+/* ---- coding ------------------------------------------------------------- */
+
+/* A progress that is a part of another one. */
+typedef struct {
+    const engine_progress *whole;
+    double begin, share;
+} partial;
+
+#define PARTIAL_STEPS 1000
+
+static int partial_step(void *context, size_t done, size_t steps)
+{
+    const partial *p = context;
+    double at = p->begin + p->share * (double)done / (double)steps;
+    return p->whole->step(p->whole->context, (size_t)(at * PARTIAL_STEPS), PARTIAL_STEPS);
+}
+
+/* The blocks that have something to be decoded as engine blocks; returns how many. */
+static int gather(const block_rules *rules, block *const *b, int n, engine_block *work)
+{
+    int count = 0;
+    for (int i = 0; i < n; i++) {
+        if (b[i]->stored)
+            continue;
+        work[count] = b[i]->work;
+        if (!rules->decode)
+            work[count].token = b[i]->again;
+        count++;
+    }
+    return count;
+}
+
+static gpuzip_status decode(const block_rules *rules, lanes *l, block *const *b, int n,
+                            engine_block *work, engine_costs *costs,
+                            const engine_progress *progress)
+{
+    int count = gather(rules, b, n, work);
+    gpuzip_status status = count ? lanes_decode(l, work, count, costs, progress) : GPUZIP_OK;
+    if (status != GPUZIP_OK && status != GPUZIP_ERR_CORRUPT)
+        return FAIL(status);
+    for (int i = 0, j = 0; i < n; i++)
+        if (!b[i]->stored)
+            b[i]->status = work[j++].status;
+    return GPUZIP_OK;
+}
+
+/* Which blocks became smaller: the others will be stored, and do not count. */
+static void judge(block *const *b, int n, engine_costs *costs)
+{
+    double all = 0, wasted = 0;
+    for (int i = 0; i < n; i++) {
+        const engine_block *work = &b[i]->work;
+        uint32_t raw_size = (uint32_t)b[i]->raw_size;
+        b[i]->coder_bits = 0;
+        for (uint32_t s = 0; s < work->streams; s++)
+            b[i]->coder_bits += 8.0 * (double)work->stream[s].size;
+        all += b[i]->coder_bits;
+        b[i]->stored = container_coded_size(raw_size, (uint32_t)work->tokens, work->stream,
+                                            work->streams) >= container_stored_size(raw_size);
+        if (b[i]->stored)
+            wasted += b[i]->coder_bits;
+    }
+    costs->model_bits -= all > 0 ? costs->model_bits * (wasted / all) : 0;
+}
+
+static gpuzip_status verify(const block_rules *rules, lanes *l, block *const *b, int n,
+                            engine_block *work, const engine_progress *progress)
+{
+    engine_costs costs = {0};
+    for (int i = 0; i < n; i++) {
+        if (b[i]->stored)
+            continue;
+        b[i]->again = malloc(b[i]->work.tokens * sizeof *b[i]->again);
+        if (!b[i]->again)
+            return FAIL(GPUZIP_ERR_MEMORY);
+    }
+    TRY(decode(rules, l, b, n, work, &costs, progress));
+    for (int i = 0; i < n; i++)
+        if (!b[i]->stored &&
+            (b[i]->status != GPUZIP_OK ||
+             memcmp(b[i]->again, b[i]->work.token, b[i]->work.tokens * sizeof *b[i]->again) != 0))
+            b[i]->status = FAIL(GPUZIP_ERR_SELF_TEST);
+    return GPUZIP_OK;
+}
+
+static gpuzip_status encode(const block_rules *rules, lanes *l, block *const *b, int n,
+                            engine_block *work, block_costs *costs, const engine_progress *progress)
+{
+    double share = rules->verify ? 1 - VERIFY_SHARE : 1;
+    partial first = {progress, 0, share}, second = {progress, share, 1 - share};
+    engine_progress encoding = {partial_step, &first}, verifying = {partial_step, &second};
+    for (int i = 0; i < n; i++)
+        work[i] = b[i]->work;
+    TRY(lanes_encode(l, work, n, &costs->engine, progress ? &encoding : NULL));
+    judge(b, n, &costs->engine);
+    if (!rules->verify)
+        return GPUZIP_OK;
+    double start = engine_seconds();
+    TRY(verify(rules, l, b, n, work, progress ? &verifying : NULL));
+    costs->seconds_verify = engine_seconds() - start;
+    return GPUZIP_OK;
+}
+
+gpuzip_status block_code(const block_rules *rules, lanes *l, block *const *b, int n,
+                         block_costs *out, const engine_progress *progress)
+{
+    gpuzip_status status = GPUZIP_OK;
+    block_costs costs = {0};
+    engine_block *work = calloc((size_t)n, sizeof *work);
+    if (!work)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    for (int i = 0; i < n; i++) { /* it may have been tried before */
+        b[i]->stored = false;
+        b[i]->status = GPUZIP_OK;
+        free(b[i]->again);
+        b[i]->again = NULL;
+    }
+    TRY_OUT(rules->decode ? decode(rules, l, b, n, work, &costs.engine, progress)
+                          : encode(rules, l, b, n, work, &costs, progress));
+    *out = costs;
+out:
+    free(work);
+    return status;
+}
+
+/* ---- finishing ---------------------------------------------------------- */
+
+/* Joins the tokens' bytes into raw[0, raw_size); anything else is CORRUPT. */
+static gpuzip_status join_tokens(const tokenizer *t, const uint32_t *token, size_t n, uint8_t *raw,
+                                 size_t raw_size)
+{
+    size_t used = 0, skip = tokenizer_prefix_bytes(t);
+    for (size_t i = 0; i < n; i++) {
+        const uint8_t *bytes;
+        size_t size;
+        TRY(tokenizer_token_bytes(t, token[i], &bytes, &size));
+        size_t cut = size < skip ? size : skip;
+        skip -= cut;
+        if (size - cut > raw_size - used)
+            return FAIL(GPUZIP_ERR_CORRUPT);
+        memcpy(raw + used, bytes + cut, size - cut);
+        used += size - cut;
+    }
+    return used == raw_size ? GPUZIP_OK : FAIL(GPUZIP_ERR_CORRUPT);
+}
+
+/* Whether a reader of b->code finds the streams that were decoded again, and whether
+ * these give the content. */
+static gpuzip_status check_code(const block_rules *rules, const block *b)
+{
+    gpuzip_status status = GPUZIP_OK;
+    container_block coded;
+    container_stream *stream = calloc(b->work.streams, sizeof *stream);
+    uint8_t *raw = malloc(b->raw_size);
+    if (!stream || !raw) {
+        status = FAIL(GPUZIP_ERR_MEMORY);
+        goto out;
+    }
+    status = container_read_block(&coded, b->code, b->code_size);
+    if (status == GPUZIP_OK && (coded.tokens != b->work.tokens ||
+                                coded.streams != b->work.streams || coded.raw_size != b->raw_size))
+        status = FAIL(GPUZIP_ERR_CORRUPT);
+    if (status == GPUZIP_OK)
+        container_read_streams(&coded, stream);
+    for (uint32_t s = 0; status == GPUZIP_OK && s < b->work.streams; s++)
+        if (stream[s].size != b->work.stream[s].size ||
+            memcmp(stream[s].data, b->work.stream[s].data, stream[s].size) != 0)
+            status = FAIL(GPUZIP_ERR_CORRUPT);
+    if (status == GPUZIP_OK)
+        status = join_tokens(rules->t, b->again, b->work.tokens, raw, b->raw_size);
+    if (status == GPUZIP_OK && memcmp(raw, b->raw, b->raw_size) != 0)
+        status = FAIL(GPUZIP_ERR_CORRUPT);
+    if (status != GPUZIP_OK)
+        status = FAIL(GPUZIP_ERR_SELF_TEST);
+out:
+    free(raw);
+    free(stream);
+    return status;
+}
+
+static gpuzip_status finish_encoding(const block_rules *rules, block *b)
+{
+    uint32_t raw_size = (uint32_t)b->raw_size;
+    size_t room = container_stored_size(raw_size);
+    TRY(grow(&b->code, &b->code_capacity, room));
+    if (b->stored)
+        return container_write_stored(b->code, room, &b->code_size, b->raw, raw_size);
+    TRY(container_write_coded(b->code, room, &b->code_size, b->raw, raw_size,
+                              (uint32_t)b->work.tokens, b->work.stream, b->work.streams));
+    return rules->verify ? check_code(rules, b) : GPUZIP_OK;
+}
+
+static gpuzip_status finish_decoding(const block_rules *rules, block *b)
+{
+    const container_block *coded = &b->coded;
+    if (b->stored)
+        return GPUZIP_OK;
+    TRY(grow(&b->raw, &b->raw_capacity, coded->raw_size));
+    TRY(join_tokens(rules->t, b->work.token, b->work.tokens, b->raw, coded->raw_size));
+    if (container_check(b->raw, coded->raw_size) != coded->content_check)
+        return FAIL(GPUZIP_ERR_CORRUPT);
+    b->raw_size = coded->raw_size;
+    return GPUZIP_OK;
+}
+
+gpuzip_status block_finish(const block_rules *rules, block *b)
+{
+    if (b->status == GPUZIP_OK)
+        b->status = rules->decode ? finish_decoding(rules, b) : finish_encoding(rules, b);
+    b->tokens = b->stored ? 0 : b->work.tokens;
+    release_work(b);
+    return b->status;
+}

@@ -1,0 +1,81 @@
+/* block.h: one block on its way through compression or decompression: everything but its
+ * reading and writing.
+ *
+ * Three steps: block_prepare() and block_finish() are the host's, for any number of blocks
+ * in as many threads at once; block_code() between them is a device's, for several blocks
+ * together. What comes out depends on neither.
+ */
+#ifndef GPUZIP_BLOCK_H
+#define GPUZIP_BLOCK_H
+
+#include "container.h"
+#include "lanes.h"
+#include "tokenizer.h"
+
+/* What holds for all blocks of a frame. */
+typedef struct {
+    bool decode;
+    bool verify; /* decode what was encoded again */
+    const tokenizer *t;
+    engine_config config;                           /* of no device */
+    const weights_model *model[GPUZIP_MAX_EXPERTS]; /* of config's experts, or NULL */
+    bool adaptive;         /* some expert learns: blocks are coded one by one */
+    uint64_t memory_limit; /* bytes that coding may take; 0: none */
+    size_t stream_tokens;  /* encoding: a stream is given about as many; 0: one stream a block */
+    size_t streams;        /* encoding: what the caller asked for, or 0 */
+} block_rules;
+
+/* Buffers are kept for the next block in the same place. */
+typedef struct {
+    uint8_t *raw; /* [raw_size] content: read by the encoder, made by the decoder */
+    size_t raw_size, raw_capacity;
+    uint8_t *code; /* [code_size] the same as a block of a .gpz file, and vice versa */
+    size_t code_size, code_capacity;
+    container_block coded; /* the decoder's: code, read */
+    bool stored;           /* content as it is: nothing for a device to do */
+    gpuzip_status status;  /* the last step's */
+
+    /* From block_prepare() to block_finish(); the numbers stay. */
+    engine_block work;     /* token and stream are the block's own */
+    uint8_t *stream_bytes; /* the encoder's streams */
+    uint32_t *again;       /* [work.tokens] decoded from them, or NULL */
+    size_t tokens;         /* of the coded block */
+    double seconds_tokenizer, coder_bits;
+} block;
+
+/* What coding some blocks together cost. */
+typedef struct {
+    engine_costs engine; /* without the verification */
+    double seconds_verify;
+} block_costs;
+
+/* Makes room for content of so many bytes, and for code. Errors: MEMORY. */
+gpuzip_status block_reserve(block *b, size_t raw_size, size_t code_size);
+
+/* Releases all that the block holds. */
+void block_close(block *b);
+
+/* Bytes of memory that a block of so much content holds at most while it is worked on,
+ * for text; content of very short tokens takes up to twice as much. */
+uint64_t block_bytes(size_t raw_size);
+
+/* Bytes of memory that coding takes by the file format's nature: the caches of so many
+ * streams and the rows of a pass. The same on every device, for what is compressed must
+ * not depend on it; block_code() takes about as much. */
+uint64_t block_coding_bytes(const block_rules *rules, uint32_t streams);
+
+/* Encoding: cuts raw into tokens and streams. Decoding: finds the streams of b->coded.
+ * Errors (also in b->status): MEMORY. */
+gpuzip_status block_prepare(const block_rules *rules, block *b);
+
+/* Codes b[n], n >= 1 (1 with experts that learn), none of them stored. A block's own
+ * status tells CORRUPT, or SELF_TEST where the verification failed; then the others are
+ * coded still and the status is OK. The costs are set. Errors: MEMORY, DEVICE, CANCELLED. */
+gpuzip_status block_code(const block_rules *rules, lanes *l, block *const *b, int n,
+                         block_costs *costs, const engine_progress *progress);
+
+/* Encoding: writes code and compares what it holds with raw. Decoding: writes raw.
+ * Errors (also in b->status): SELF_TEST, CORRUPT, MEMORY. */
+gpuzip_status block_finish(const block_rules *rules, block *b);
+
+#endif

@@ -1,0 +1,597 @@
+/* pipeline.c: see pipeline.h. */
+#include "pipeline.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define BLOCKS_MAX    256                 /* under way at once */
+#define HOST_MEMORY   ((uint64_t)2 << 30) /* bytes for them where there is no limit */
+#define GROUP_STREAMS 16384               /* coded together at most: more gain nothing */
+#define HELPERS_MAX   8                   /* threads for the host's steps */
+#define WAIT_SECONDS  0.1                 /* from one progress report to the next */
+#define MIB(bytes)    ((double)(bytes) / (1 << 20))
+
+/* A block's way; the host's steps and the device's are each taken up by some thread. */
+typedef enum {
+    SLOT_READ,      /* waits to be prepared */
+    SLOT_PREPARING, /* by some thread */
+    SLOT_READY,     /* waits for a device */
+    SLOT_CODING,
+    SLOT_CODED, /* waits to be finished */
+    SLOT_FINISHING,
+    SLOT_DONE
+} slot_state;
+
+typedef struct {
+    block b;
+    slot_state state;
+    size_t input_bytes, raw_size;
+    double part; /* of the coding done, 0 .. 1 */
+} slot;
+
+/* A GPU's thread. */
+typedef struct {
+    struct pipeline *p;
+    device *d;
+    pthread_t thread;
+    lanes *l;              /* opened by the thread */
+    uint64_t room;         /* bytes of memory that were free before */
+    uint32_t streams_most; /* that it takes at once, as far as is known */
+    slot *group[BLOCKS_MAX];
+    int count;                        /* of the group being coded; 0: waits for blocks */
+    bool told;                        /* how much memory a group needs */
+    bool small;                       /* the user knows that a block had no room here */
+    char warning[GPUZIP_ERROR_BYTES]; /* to be passed on by the caller's thread, or "" */
+    char detail[GPUZIP_ERROR_BYTES];  /* likewise */
+} worker;
+
+struct pipeline {
+    gpuzip *gz;
+    const handle_plan *plan;
+    const block_rules *rules;
+    const gpuzip_io *io;
+    gpuzip_stats *stats;
+    uint64_t taken_bytes; /* of input, of the blocks taken */
+
+    slot *slot; /* [capacity], a ring of which [first, first + used) are under way */
+    int capacity, first, used;
+    uint64_t room; /* bytes for all of them */
+
+    /* With GPUs. The lock is held for all that follows and for the slots' states. */
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    worker *worker;       /* [workers] */
+    int workers, healthy; /* healthy: whose device is not lost */
+    pthread_t helper[HELPERS_MAX];
+    int workers_started, helpers_started;
+    bool draining; /* the caller waits: no block will come before one is taken */
+    bool stop;
+
+    /* The CPU, for one thread at a time. */
+    pthread_mutex_t cpu_lock;
+    lanes *cpu;
+};
+
+static slot *slot_at(pipeline *p, int i)
+{
+    return &p->slot[(p->first + i) % p->capacity];
+}
+
+static void set_state(pipeline *p, slot *s, slot_state state)
+{
+    s->state = state;
+    pthread_cond_broadcast(&p->changed);
+}
+
+/* ---- progress ----------------------------------------------------------- */
+
+/* Tells how much input is done; nonzero cancels. In the caller's thread, with the lock. */
+static int tell(pipeline *p)
+{
+    uint64_t bytes = p->taken_bytes;
+    for (int i = 0; i < p->used; i++) {
+        const slot *s = slot_at(p, i);
+        double part = s->state == SLOT_CODING ? s->part : s->state > SLOT_CODING;
+        bytes += (uint64_t)(part * (double)s->input_bytes);
+    }
+    return handle_tell(p->io, bytes, p->stats->bytes_out);
+}
+
+/* ---- coding ------------------------------------------------------------- */
+
+/* Some blocks being coded, for the engine's progress. */
+typedef struct {
+    pipeline *p;
+    slot *const *group; /* [count] */
+    int count;
+} coding;
+
+static int coding_step(void *context, size_t done, size_t steps)
+{
+    const coding *c = context;
+    pthread_mutex_lock(&c->p->lock);
+    for (int i = 0; i < c->count; i++)
+        c->group[i]->part = (double)done / (double)steps;
+    bool stop = c->p->stop;
+    if (!c->p->workers && tell(c->p))
+        stop = c->p->stop = true;
+    pthread_mutex_unlock(&c->p->lock);
+    return stop;
+}
+
+/* Codes group[count] and adds what it cost to the statistics. */
+static gpuzip_status code(pipeline *p, lanes *l, slot *const *group, int count)
+{
+    block *b[BLOCKS_MAX];
+    block_costs costs;
+    coding c = {p, group, count};
+    engine_progress progress = {coding_step, &c};
+    for (int i = 0; i < count; i++)
+        b[i] = &group[i]->b;
+    TRY(block_code(p->rules, l, b, count, &costs, &progress));
+    pthread_mutex_lock(&p->lock);
+    handle_add_costs(p->stats, &costs.engine);
+    p->stats->seconds_verify += costs.seconds_verify;
+    pthread_mutex_unlock(&p->lock);
+    return GPUZIP_OK;
+}
+
+static gpuzip_status open_cpu(pipeline *p)
+{
+    device *d;
+    if (p->cpu)
+        return GPUZIP_OK;
+    TRY(handle_cpu(p->gz, &d));
+    engine_config config = handle_plan_on(p->plan, d);
+    return lanes_open(&p->cpu, d->ops, d->ctx, &config, p->gz->threads, p->rules->memory_limit);
+}
+
+/* Codes blocks on the CPU, one by one; their status tells. */
+static void code_on_cpu(pipeline *p, slot *const *group, int count)
+{
+    pthread_mutex_lock(&p->cpu_lock);
+    gpuzip_status status = open_cpu(p);
+    for (int i = 0; i < count; i++) {
+        gpuzip_status own = status == GPUZIP_OK ? code(p, p->cpu, &group[i], 1) : status;
+        if (own != GPUZIP_OK)
+            group[i]->b.status = own;
+    }
+    pthread_mutex_unlock(&p->cpu_lock);
+}
+
+/* ---- a GPU's thread ----------------------------------------------------- */
+
+static gpuzip_status open_worker(worker *w)
+{
+    uint64_t total;
+    const device *d = w->d;
+    engine_config config = handle_plan_on(w->p->plan, d);
+    TRY(d->ops->memory(d->ctx, &w->room, &total));
+    return lanes_open(&w->l, d->ops, d->ctx, &config, 1, 0);
+}
+
+/* Whether so many streams fit in the device's memory, as far as is known; a little is left
+ * for others. */
+static bool fits(const worker *w, uint32_t streams)
+{
+    return streams <= w->streams_most &&
+           (!w->l || lanes_bytes(w->l, streams) <= w->room - w->room / 16);
+}
+
+/* How many blocks a worker takes at most. Others are read while these are coded, and when
+ * no more are coming those that are ready are for all idle workers. */
+static int choose_share(const pipeline *p, int ready, bool last)
+{
+    int share = p->capacity / (p->workers + 1), idle = 0;
+    for (int i = 0; i < p->workers; i++)
+        idle += p->worker[i].count == 0 && !p->worker[i].d->lost;
+    if (last && idle > 1 && (ready + idle - 1) / idle < share)
+        share = (ready + idle - 1) / idle;
+    return share;
+}
+
+/* Writes the blocks that the worker should take now to its group: the earliest that are
+ * ready, as many as fit and as are its share. Returns how many; 0: it should wait for
+ * more. With the lock. */
+static int choose_group(worker *w)
+{
+    pipeline *p = w->p;
+    int ready = 0, coming = 0, count = 0;
+    uint32_t streams = 0;
+    bool full = false;
+    for (int i = 0; i < p->used; i++) {
+        ready += slot_at(p, i)->state == SLOT_READY;
+        coming += slot_at(p, i)->state < SLOT_READY;
+    }
+    bool last = p->draining && !coming;
+    int share = w->d->lost || p->rules->adaptive ? 1 : choose_share(p, ready, last);
+    for (int i = 0; i < p->used && !full; i++) {
+        slot *s = slot_at(p, i);
+        if (s->state != SLOT_READY)
+            continue;
+        streams += s->b.work.streams;
+        full = count > 0 && !fits(w, streams);
+        if (!full)
+            w->group[count++] = s;
+        full = full || count == share;
+    }
+    return full || last ? count : 0;
+}
+
+static uint32_t group_streams(const worker *w)
+{
+    uint32_t streams = 0;
+    for (int i = 0; i < w->count; i++)
+        streams += w->group[i]->b.work.streams;
+    return streams;
+}
+
+/* Gives the latter half of a group back. */
+static void give_back(worker *w)
+{
+    int kept = w->count / 2;
+    pthread_mutex_lock(&w->p->lock);
+    for (int i = kept; i < w->count; i++)
+        set_state(w->p, w->group[i], SLOT_READY);
+    w->count = kept;
+    pthread_mutex_unlock(&w->p->lock);
+}
+
+/* Says once how much memory the groups take. */
+static void tell_memory(worker *w, uint32_t streams)
+{
+    const device *d = w->d;
+    const engine_config config = handle_plan_on(w->p->plan, d);
+    uint64_t cache = 0, all = lanes_bytes(w->l, streams);
+    for (int k = 0; k < config.experts; k++) {
+        if (config.expert[k].kind != GPUZIP_EXPERT_MODEL)
+            continue;
+        const weights_config *c = &model_weights(config.expert[k].m)->config;
+        cache += d->ops->kv_bytes(c->layers, (int)streams, config.window, c->kv_heads, c->head_dim,
+                                  c->kv_bits);
+    }
+    pthread_mutex_lock(&w->p->lock);
+    snprintf(w->detail, sizeof w->detail,
+             "%s: %d blocks of %u streams at once need %.1f MiB: KV cache %.1f, activations and "
+             "logits %.1f; free are %.1f",
+             d->name, w->count, streams, MIB(all), MIB(cache), MIB(all - cache), MIB(w->room));
+    pthread_mutex_unlock(&w->p->lock);
+    w->told = true;
+}
+
+/* Codes the group, or as many of its blocks as the device has room for; w->count is how
+ * many. MEMORY: not even one. */
+static gpuzip_status code_on_gpu(worker *w)
+{
+    pipeline *p = w->p;
+    if (!w->l)
+        TRY(open_worker(w));
+    for (;;) {
+        while (w->count > 1 && !fits(w, group_streams(w)))
+            give_back(w);
+        if (!w->told)
+            tell_memory(w, group_streams(w));
+        gpuzip_status status = code(p, w->l, w->group, w->count);
+        if (status != GPUZIP_ERR_MEMORY || w->count == 1)
+            return status;
+        w->streams_most = group_streams(w) - 1; /* others use the device as well */
+    }
+}
+
+/* Blocks whose verification failed: their device computes wrongly. */
+static bool any_failed(const worker *w)
+{
+    for (int i = 0; i < w->count; i++)
+        if (w->group[i]->b.status == GPUZIP_ERR_SELF_TEST)
+            return true;
+    return false;
+}
+
+/* Codes the group wherever it can be. */
+static void code_group(worker *w)
+{
+    pipeline *p = w->p;
+    const char *why = NULL;
+    gpuzip_status status = w->d->lost ? GPUZIP_ERR_DEVICE : code_on_gpu(w);
+    if (status == GPUZIP_OK && !(p->gz->automatic && any_failed(w)))
+        return;
+    if (status == GPUZIP_ERR_CANCELLED) {
+        for (int i = 0; i < w->count; i++)
+            w->group[i]->b.status = status;
+        return;
+    }
+    pthread_mutex_lock(&p->lock);
+    if (status == GPUZIP_ERR_MEMORY && !w->small) {
+        why = "has no room for a block";
+        w->small = true;
+    } else if (status != GPUZIP_ERR_MEMORY && !w->d->lost) {
+        why = status == GPUZIP_OK ? "computed wrongly" : "reported an error";
+        w->d->lost = true;
+        p->healthy--;
+    }
+    if (why)
+        snprintf(w->warning, sizeof w->warning, "device '%s' %s; coding on the CPU instead",
+                 w->d->name, why);
+    pthread_mutex_unlock(&p->lock);
+    code_on_cpu(p, w->group, w->count);
+}
+
+static void *run_worker(void *context)
+{
+    worker *w = context;
+    pipeline *p = w->p;
+    pthread_mutex_lock(&p->lock);
+    /* The thread of a lost device goes on with the CPU if no other one is left. */
+    while (!p->stop && !(w->d->lost && p->healthy > 0)) {
+        w->count = choose_group(w);
+        if (!w->count) {
+            pthread_cond_wait(&p->changed, &p->lock);
+            continue;
+        }
+        for (int i = 0; i < w->count; i++) {
+            w->group[i]->part = 0;
+            w->group[i]->state = SLOT_CODING;
+        }
+        pthread_mutex_unlock(&p->lock);
+        code_group(w);
+        pthread_mutex_lock(&p->lock);
+        for (int i = 0; i < w->count; i++)
+            set_state(p, w->group[i], SLOT_CODED);
+        w->count = 0;
+    }
+    pthread_mutex_unlock(&p->lock);
+    lanes_close(w->l);
+    w->l = NULL;
+    return NULL;
+}
+
+/* ---- the host's steps --------------------------------------------------- */
+
+static void prepare(pipeline *p, slot *s)
+{
+    block_prepare(p->rules, &s->b);
+}
+
+/* Where a prepared block goes: those that need no device straight on. */
+static slot_state after_preparing(const slot *s)
+{
+    return s->b.status == GPUZIP_OK && !s->b.stored ? SLOT_READY : SLOT_CODED;
+}
+
+static void *run_helper(void *context)
+{
+    pipeline *p = context;
+    pthread_mutex_lock(&p->lock);
+    while (!p->stop) {
+        slot *found = NULL; /* the earliest: its turn to be written comes first */
+        for (int i = 0; i < p->used && !found; i++) {
+            slot *s = slot_at(p, i);
+            if (s->state == SLOT_READ || s->state == SLOT_CODED)
+                found = s;
+        }
+        if (!found) {
+            pthread_cond_wait(&p->changed, &p->lock);
+            continue;
+        }
+        bool prepares = found->state == SLOT_READ;
+        found->state = prepares ? SLOT_PREPARING : SLOT_FINISHING;
+        pthread_mutex_unlock(&p->lock);
+        if (prepares)
+            prepare(p, found);
+        else
+            block_finish(p->rules, &found->b);
+        pthread_mutex_lock(&p->lock);
+        set_state(p, found, prepares ? after_preparing(found) : SLOT_DONE);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return NULL;
+}
+
+/* All steps, in the caller's thread. */
+static void work_alone(pipeline *p, slot *s)
+{
+    prepare(p, s);
+    s->state = after_preparing(s);
+    if (s->state == SLOT_READY) {
+        s->part = 0;
+        s->state = SLOT_CODING;
+        code_on_cpu(p, &s, 1);
+    }
+    s->state = SLOT_CODED;
+    block_finish(p->rules, &s->b);
+    s->state = SLOT_DONE;
+}
+
+/* ---- opening ------------------------------------------------------------ */
+
+/* One worker for each GPU that is still of use. */
+static gpuzip_status open_workers(pipeline *p)
+{
+    gpuzip *gz = p->gz;
+    p->worker = calloc(DEVICE_GPUS_MAX, sizeof *p->worker);
+    if (!p->worker)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    for (int i = 0; i < gz->gpus; i++)
+        if (!gz->gpu[i].lost)
+            p->worker[p->workers++] =
+                (worker){.p = p, .d = &gz->gpu[i], .streams_most = GROUP_STREAMS};
+    p->healthy = p->workers;
+    return GPUZIP_OK;
+}
+
+/* How many blocks there is memory for. */
+static int choose_capacity(const pipeline *p, size_t block_size)
+{
+    if (!p->workers)
+        return 1;
+    uint64_t blocks = p->room / block_bytes(block_size);
+    if (blocks < (uint64_t)p->workers + 1)
+        return p->workers + 1;
+    return blocks < BLOCKS_MAX ? (int)blocks : BLOCKS_MAX;
+}
+
+/* Starts the threads, or makes the CPU ready where there are none. On an error some may
+ * run; pipeline_close() ends them. */
+static gpuzip_status start(pipeline *p)
+{
+    int helpers = p->gz->threads < HELPERS_MAX ? p->gz->threads : HELPERS_MAX;
+    if (!p->workers)
+        return open_cpu(p);
+    for (int i = 0; i < p->workers; i++, p->workers_started++)
+        if (pthread_create(&p->worker[i].thread, NULL, run_worker, &p->worker[i]) != 0)
+            return FAIL(GPUZIP_ERR_MEMORY);
+    for (int i = 0; i < helpers; i++, p->helpers_started++)
+        if (pthread_create(&p->helper[i], NULL, run_helper, p) != 0)
+            return FAIL(GPUZIP_ERR_MEMORY);
+    return GPUZIP_OK;
+}
+
+gpuzip_status pipeline_open(pipeline **out, gpuzip *gz, const handle_plan *plan,
+                            const block_rules *rules, size_t block_size, const gpuzip_io *io,
+                            gpuzip_stats *stats)
+{
+    gpuzip_status status = GPUZIP_OK;
+    pipeline *p = calloc(1, sizeof *p);
+    if (!p)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    p->gz = gz;
+    p->plan = plan;
+    p->rules = rules;
+    p->io = io;
+    p->stats = stats;
+    p->room =
+        gz->memory_limit && gz->memory_limit / 2 < HOST_MEMORY ? gz->memory_limit / 2 : HOST_MEMORY;
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_mutex_init(&p->cpu_lock, NULL);
+    pthread_cond_init(&p->changed, NULL);
+    TRY_OUT(open_workers(p));
+    p->capacity = choose_capacity(p, block_size);
+    p->slot = calloc((size_t)p->capacity, sizeof *p->slot);
+    if (!p->slot) {
+        status = FAIL(GPUZIP_ERR_MEMORY);
+        goto out;
+    }
+    TRY_OUT(start(p));
+    *out = p;
+    p = NULL;
+out:
+    pipeline_close(p);
+    return status;
+}
+
+/* Passes on what the workers have to say. In the caller's thread, with the lock. */
+static void pass_notes(pipeline *p)
+{
+    for (int i = 0; i < p->workers; i++) {
+        worker *w = &p->worker[i];
+        if (w->detail[0])
+            handle_note(p->gz, GPUZIP_NOTE_DETAIL, "%s", w->detail);
+        if (w->warning[0])
+            handle_note(p->gz, GPUZIP_NOTE_WARNING, "%s", w->warning);
+        w->detail[0] = w->warning[0] = '\0';
+    }
+}
+
+void pipeline_close(pipeline *p)
+{
+    if (!p)
+        return;
+    pthread_mutex_lock(&p->lock);
+    p->stop = true;
+    pthread_cond_broadcast(&p->changed);
+    pthread_mutex_unlock(&p->lock);
+    for (int i = 0; i < p->workers_started; i++)
+        pthread_join(p->worker[i].thread, NULL);
+    for (int i = 0; i < p->helpers_started; i++)
+        pthread_join(p->helper[i], NULL);
+    pass_notes(p);
+    for (int i = 0; i < p->capacity && p->slot; i++)
+        block_close(&p->slot[i].b);
+    lanes_close(p->cpu);
+    pthread_cond_destroy(&p->changed);
+    pthread_mutex_destroy(&p->cpu_lock);
+    pthread_mutex_destroy(&p->lock);
+    free(p->slot);
+    free(p->worker);
+    free(p);
+}
+
+/* ---- the caller's side -------------------------------------------------- */
+
+block *pipeline_next(pipeline *p, size_t raw_size)
+{
+    uint64_t bytes = block_bytes(raw_size);
+    for (int i = 0; i < p->used; i++)
+        bytes += block_bytes(slot_at(p, i)->raw_size);
+    if (p->used == p->capacity || (p->used && bytes > p->room))
+        return NULL;
+    slot *s = slot_at(p, p->used);
+    s->raw_size = raw_size;
+    s->b.status = GPUZIP_OK;
+    s->b.stored = false;
+    return &s->b;
+}
+
+void pipeline_submit(pipeline *p, size_t input_bytes)
+{
+    pthread_mutex_lock(&p->lock);
+    slot *s = slot_at(p, p->used++);
+    s->input_bytes = input_bytes;
+    set_state(p, s, SLOT_READ);
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* Waits until something changes or it is time for a progress report. */
+static void wait_a_little(pipeline *p)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += (long)(WAIT_SECONDS * 1e9);
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_cond_timedwait(&p->changed, &p->lock, &until);
+}
+
+gpuzip_status pipeline_take(pipeline *p, block **out)
+{
+    gpuzip_status status = GPUZIP_OK;
+    double told = engine_seconds();
+    *out = NULL;
+    if (!p->used)
+        return GPUZIP_OK;
+    slot *s = slot_at(p, 0);
+    if (!p->workers)
+        work_alone(p, s);
+    pthread_mutex_lock(&p->lock);
+    p->draining = true;
+    pthread_cond_broadcast(&p->changed);
+    while (s->state != SLOT_DONE && status == GPUZIP_OK) {
+        wait_a_little(p);
+        pass_notes(p);
+        if (engine_seconds() - told < WAIT_SECONDS)
+            continue;
+        told = engine_seconds();
+        if (tell(p))
+            status = FAIL(GPUZIP_ERR_CANCELLED);
+    }
+    p->draining = false;
+    pass_notes(p);
+    if (status == GPUZIP_OK)
+        status = s->b.status;
+    if (status == GPUZIP_OK) {
+        p->taken_bytes += s->input_bytes;
+        p->first = (p->first + 1) % p->capacity;
+        p->used--;
+        *out = &s->b;
+    }
+    pthread_mutex_unlock(&p->lock);
+    return status;
+}
+
+uint64_t pipeline_input(const pipeline *p)
+{
+    return p->taken_bytes;
+}
