@@ -38,15 +38,13 @@ struct model_state {
     ops_context *ctx; /* may be another than the model's, on the same device */
     ops_kv *kv;
     int slots, positions, max_rows, max_logits;
-    int32_t *token, *slot, *pos; /* [max_rows] */
-    float *x;                    /* [max_rows][dim], the residual stream */
-    float *wide;                 /* [max_rows][wide_columns()]: qkv, then the feed-forward */
-    float *att;                  /* [max_rows][heads head_dim] */
-    int16_t *q;                  /* [max_rows][heads][head_dim] */
-    float *q_scale;              /* [max_rows][heads] */
+    float *x;       /* [max_rows][dim], the residual stream */
+    float *wide;    /* [max_rows][wide_columns()]: qkv, then the feed-forward */
+    float *att;     /* [max_rows][heads head_dim] */
+    int16_t *q;     /* [max_rows][heads][head_dim] */
+    float *q_scale; /* [max_rows][heads] */
     ops_qrows dim_rows, att_rows, ffn_rows;
     float *logits; /* [max_logits][vocab] */
-    int rows;      /* of the last pass */
 };
 
 /* ---- preparing weights -------------------------------------------------- */
@@ -204,6 +202,13 @@ static size_t wide_columns(const weights_config *c)
     return qkv > up ? qkv : up;
 }
 
+/* Columns of the widest linear layer but the head. */
+static int layer_columns(const weights_config *c)
+{
+    size_t wide = wide_columns(c), dim = (size_t)c->dim;
+    return (int)(wide > dim ? wide : dim);
+}
+
 static size_t qrows_bytes(int bits, size_t dim, size_t rows)
 {
     return rows * (OPS_PITCH(dim) * (bits == 15 ? 2 : 1) + sizeof(float));
@@ -216,12 +221,20 @@ size_t model_state_bytes(const model *m, int slots, int positions, int max_rows,
     size_t att = (size_t)c->heads * (size_t)c->head_dim;
     size_t bytes =
         m->ops->kv_bytes(c->layers, slots, positions, c->kv_heads, c->head_dim, c->kv_bits);
-    bytes += rows * (3 * sizeof(int32_t) + sizeof(float) * (dim + wide_columns(c) + att) +
-                     sizeof(int16_t) * att + sizeof(float) * (size_t)c->heads);
+    bytes += rows * (sizeof(float) * (dim + wide_columns(c) + att) + sizeof(int16_t) * att +
+                     sizeof(float) * (size_t)c->heads);
     bytes += qrows_bytes(c->activation_bits, dim, rows) +
              qrows_bytes(c->activation_bits, att, rows) +
              qrows_bytes(c->activation_bits, (size_t)c->ffn, rows);
     return bytes + (size_t)max_logits * (size_t)c->vocab * sizeof(float);
+}
+
+size_t model_scratch_bytes(const model *m, int max_rows, int max_logits)
+{
+    const weights_config *c = &m->weights->config;
+    size_t layers = m->ops->scratch_bytes(max_rows, layer_columns(c));
+    size_t head = m->ops->scratch_bytes(max_logits, c->vocab);
+    return layers > head ? layers : head;
 }
 
 static gpuzip_status open_qrows(model_state *s, ops_qrows *q, int dim, int rows)
@@ -262,9 +275,6 @@ gpuzip_status model_state_open(model_state **out, const model *m, ops_context *c
     s->max_logits = max_logits;
     TRY_OUT(ops->kv_create(s->ctx, &s->kv, c->layers, slots, positions, c->kv_heads, c->head_dim,
                            c->kv_bits));
-    TRY_OUT(ops->alloc(s->ctx, (void **)&s->token, rows * sizeof(int32_t)));
-    TRY_OUT(ops->alloc(s->ctx, (void **)&s->slot, rows * sizeof(int32_t)));
-    TRY_OUT(ops->alloc(s->ctx, (void **)&s->pos, rows * sizeof(int32_t)));
     TRY_OUT(ops->alloc(s->ctx, (void **)&s->x, rows * (size_t)c->dim * sizeof(float)));
     TRY_OUT(ops->alloc(s->ctx, (void **)&s->wide, rows * wide_columns(c) * sizeof(float)));
     TRY_OUT(ops->alloc(s->ctx, (void **)&s->att, rows * att * sizeof(float)));
@@ -275,6 +285,8 @@ gpuzip_status model_state_open(model_state **out, const model *m, ops_context *c
     TRY_OUT(open_qrows(s, &s->ffn_rows, c->ffn, max_rows));
     TRY_OUT(ops->alloc(s->ctx, (void **)&s->logits,
                        (size_t)max_logits * (size_t)c->vocab * sizeof(float)));
+    TRY_OUT(ops->reserve(ctx, max_rows, layer_columns(c)));
+    TRY_OUT(ops->reserve(ctx, max_logits, c->vocab));
     *out = s;
     s = NULL;
 out:
@@ -288,9 +300,6 @@ void model_state_close(model_state *s)
         return;
     const model *m = s->m;
     m->ops->kv_destroy(s->ctx, s->kv);
-    m->ops->release(s->ctx, s->token);
-    m->ops->release(s->ctx, s->slot);
-    m->ops->release(s->ctx, s->pos);
     m->ops->release(s->ctx, s->x);
     m->ops->release(s->ctx, s->wide);
     m->ops->release(s->ctx, s->att);
@@ -347,30 +356,24 @@ static gpuzip_status normalize(model_state *s, const norm_layer *n, float *y, op
 }
 
 /* The pass; without `output` it ends with the last layer's keys and values. */
-static gpuzip_status run_layers(model_state *s, const ops_batch *host_batch, bool output)
+static gpuzip_status run_layers(model_state *s, const ops_batch *batch, bool output)
 {
     const model *m = s->m;
     const ops *ops = m->ops;
     const weights_config *c = &m->weights->config;
-    size_t bytes = (size_t)host_batch->rows * sizeof(int32_t);
-    ops_batch batch = {s->token, s->slot, s->pos, host_batch->rows};
-    TRY(ops->upload(s->ctx, s->token, host_batch->token, bytes));
-    TRY(ops->upload(s->ctx, s->slot, host_batch->slot, bytes));
-    TRY(ops->upload(s->ctx, s->pos, host_batch->pos, bytes));
-    s->rows = batch.rows;
-    s->dim_rows.rows = s->att_rows.rows = s->ffn_rows.rows = batch.rows;
+    s->dim_rows.rows = s->att_rows.rows = s->ffn_rows.rows = batch->rows;
 
-    TRY(ops->embed(s->ctx, s->x, &batch, m->embedding, m->embedding_scale, m->position, c->dim));
+    TRY(ops->embed(s->ctx, s->x, batch, m->embedding, m->embedding_scale, m->position, c->dim));
     if (c->post_norm)
         TRY(ops->quantize(s->ctx, OPS_ACT_NONE, s->x, &s->dim_rows));
     for (int i = 0; i < c->layers; i++) {
         const model_layer *l = &m->layer[i];
         if (!c->post_norm)
             TRY(normalize(s, &l->norm1, NULL, &s->dim_rows));
-        TRY(project(s, &batch, i));
+        TRY(project(s, batch, i));
         if (!output && i + 1 == c->layers)
             return GPUZIP_OK;
-        TRY(attend(s, &batch, i));
+        TRY(attend(s, batch, i));
         if (c->post_norm)
             TRY(normalize(s, &l->norm1, s->x, &s->dim_rows));
         else
@@ -431,8 +434,10 @@ gpuzip_status model_fingerprint(model *m, const uint32_t *tokens, int count, uin
     model_state *s = NULL;
     size_t bytes = (size_t)count * model_logits_stride(m) * sizeof(float);
     const float *logits;
+    size_t rows_bytes = (size_t)count * 3 * sizeof(int32_t);
+    int32_t *device_rows = NULL;
     void *copy = malloc(bytes);
-    int32_t *rows = calloc((size_t)count * 3, sizeof *rows);
+    int32_t *rows = calloc(1, rows_bytes); /* tokens, slots, positions */
     if (!copy || !rows) {
         status = FAIL(GPUZIP_ERR_MEMORY);
         goto out;
@@ -441,7 +446,9 @@ gpuzip_status model_fingerprint(model *m, const uint32_t *tokens, int count, uin
         rows[i] = (int32_t)tokens[i];
         rows[2 * count + i] = i;
     }
-    ops_batch batch = {rows, rows + count, rows + 2 * count, count};
+    TRY_OUT(m->ops->alloc(m->ctx, (void **)&device_rows, rows_bytes));
+    TRY_OUT(m->ops->upload(m->ctx, device_rows, rows, rows_bytes));
+    ops_batch batch = {device_rows, device_rows + count, device_rows + 2 * count, count};
     TRY_OUT(model_state_open(&s, m, m->ctx, 1, count, count, count));
     TRY_OUT(model_forward(s, &batch));
     TRY_OUT(model_logits(s, 0, count, &logits));
@@ -449,6 +456,7 @@ gpuzip_status model_fingerprint(model *m, const uint32_t *tokens, int count, uin
     *hash = XXH3_64bits(copy, bytes);
 out:
     model_state_close(s);
+    m->ops->release(m->ctx, device_rows);
     free(rows);
     free(copy);
     return status;

@@ -28,10 +28,12 @@ gpuzip_status model_state_open(model_state **s, const model *m, ops_context *ctx
                                int positions, int max_rows, int max_logits);
 void model_state_close(model_state *s);
 
-/* Bytes that model_state_open() with these arguments allocates. */
+/* Bytes that model_state_open() with these arguments allocates for the state, and those that
+ * it reserves in the context, where all states share them. */
 size_t model_state_bytes(const model *m, int slots, int positions, int max_rows, int max_logits);
+size_t model_scratch_bytes(const model *m, int max_rows, int max_logits);
 
-/* Runs the layers over the rows of a batch (host arrays; see ops_batch) and
+/* Runs the layers over the rows of a batch (see ops_batch; device memory) and
  * extends the cache. Errors: DEVICE. */
 gpuzip_status model_forward(model_state *s, const ops_batch *batch);
 

@@ -1,0 +1,276 @@
+/* engine_decode.c: all streams step by step. What is found at a step stays on the device as
+ * the next step's input, so while the models compute that, the host moves its range
+ * decoders on; neither waits for the other longer than the slower one takes. */
+#include "engine_internal.h"
+
+/* The streams of a pass, which are all unless they are more than its rows, at some step. */
+typedef struct {
+    size_t base, t; /* the first step of the window; the step */
+    bool restart;   /* the first coded step of the window */
+    int first;      /* stream */
+    int rows;       /* streams that have a token at the step; 0: no more steps */
+    int padded;     /* rows that are computed */
+} step_group;
+
+typedef gpuzip_status part_function(engine_job *job, const step_group *g);
+
+/* One of the two halves of a step, which recordings replay. */
+typedef struct {
+    part_function *run;
+    ops_recording *recording; /* or NULL */
+    int rows;                 /* of the recording */
+    int seen;                 /* rows of the last run that was not recorded */
+} step_part;
+
+typedef struct {
+    engine_job *job;
+    step_part layers, mix;
+    bool records;
+    int padded; /* rows of the last group that began with stream 0 */
+} decoder;
+
+/* ---- the halves of a step ------------------------------------------------ */
+
+/* From the tokens to what the logits are made of. */
+static gpuzip_status run_layers(engine_job *job, const step_group *g)
+{
+    engine *e = job->e;
+    for (int k = 0; k < e->config.experts; k++) {
+        ops_batch batch = {e->step.token[k] + g->first, e->step.slot + g->first,
+                           e->step.pos + g->first, g->padded};
+        if (is_model(e, k))
+            TRY(model_forward(e->state[k], &batch));
+    }
+    return GPUZIP_OK;
+}
+
+/* From there and the targets to the next tokens. */
+static gpuzip_status run_mix(engine_job *job, const step_group *g)
+{
+    engine *e = job->e;
+    const ops_symbol *found = e->step.found + g->first;
+    int32_t *pos = e->step.pos + g->first;
+    for (int done = 0; done < g->padded; done += e->logits_rows) {
+        ops_mix mix;
+        int left = g->padded - done, n = left < e->logits_rows ? left : e->logits_rows;
+        TRY(begin_mix(job, &mix, done, n));
+        double start = engine_seconds();
+        TRY(e->ops->mix_decode(e->ctx, &mix, n, e->step.target + g->first + done,
+                               e->step.found + g->first + done));
+        job->costs->seconds_mix += engine_seconds() - start;
+    }
+    for (int k = 0; k < e->config.experts; k++) {
+        if (!is_model(e, k))
+            continue;
+        int32_t bos = (int32_t)model_weights(e->config.expert[k].m)->config.bos;
+        TRY(e->ops->next_tokens(e->ctx, found, g->padded, e->config.vocab, bos,
+                                e->step.token[k] + g->first, pos));
+        pos = NULL; /* all models share it */
+    }
+    return GPUZIP_OK;
+}
+
+/* Records a run and replays it. Where that fails, nothing is recorded any more. */
+static gpuzip_status record_part(decoder *d, step_part *part, const step_group *g)
+{
+    const ops *ops = d->job->e->ops;
+    ops_context *ctx = d->job->e->ctx;
+    ops_recording *recording = NULL;
+    TRY(ops->record_begin(ctx));
+    gpuzip_status ran = part->run(d->job, g);
+    gpuzip_status ended = ops->record_end(ctx, &recording);
+    if (ran != GPUZIP_OK || ended != GPUZIP_OK) {
+        ops->recording_destroy(ctx, recording);
+        d->records = false;
+        return part->run(d->job, g);
+    }
+    ops->recording_destroy(ctx, part->recording);
+    part->recording = recording;
+    part->rows = g->padded;
+    return ops->replay(ctx, recording);
+}
+
+/* What comes twice with the same rows is recorded, once more and it is only replayed. */
+static gpuzip_status run_part(decoder *d, step_part *part, const step_group *g)
+{
+    const engine *e = d->job->e;
+    if (d->records && g->first == 0) {
+        if (part->recording && part->rows == g->padded)
+            return e->ops->replay(e->ctx, part->recording);
+        if (part->seen == g->padded)
+            return record_part(d, part, g);
+        part->seen = g->padded;
+    }
+    return part->run(d->job, g);
+}
+
+/* ---- queueing ------------------------------------------------------------ */
+
+/* Puts the group's streams at their places in a window that begins. */
+static gpuzip_status place_group(engine_job *job, const step_group *g)
+{
+    engine *e = job->e;
+    size_t bytes = (size_t)g->padded * sizeof(int32_t);
+    int index;
+    TRY(take_stage(job, &index));
+    pass_rows *host = &e->stage[index].rows;
+    for (int r = 0; r < g->padded; r++)
+        host->pos[r] = (int32_t)(g->t - g->base);
+    TRY(e->ops->upload(e->ctx, e->step.pos + g->first, host->pos, bytes));
+    for (int k = 0; k < e->config.experts && g->t == g->base; k++) {
+        if (!is_model(e, k))
+            continue;
+        for (int r = 0; r < g->padded; r++)
+            host->token[k][r] = input_token(e, k, NULL, g->base, g->t);
+        TRY(e->ops->upload(e->ctx, e->step.token[k] + g->first, host->token[k], bytes));
+    }
+    return e->ops->mark(e->ctx, index);
+}
+
+/* Queues all that a step needs before its targets are known. All tokens but the last are
+ * known to the host, and the device has that. */
+static gpuzip_status queue_layers(decoder *d, const step_group *g)
+{
+    engine_job *job = d->job;
+    engine *e = job->e;
+    if (g->restart && g->first == 0) {
+        if (e->config.window_scope)
+            TRY(forget(e));
+        TRY(read_again(job, g->base, g->t));
+    }
+    if (g->restart)
+        TRY(place_group(job, g));
+    double start = engine_seconds();
+    e->ops->range_push("step");
+    gpuzip_status status = run_part(d, &d->layers, g);
+    e->ops->range_pop();
+    for (int k = 0; k < e->config.experts; k++) {
+        double forward_ops, extend_ops;
+        if (!is_model(e, k))
+            continue;
+        model_row_ops(e->config.expert[k].m, &forward_ops, &extend_ops);
+        job->costs->forward_ops += g->rows * forward_ops;
+    }
+    job->costs->seconds_forward += engine_seconds() - start;
+    return status;
+}
+
+/* Queues the rest of a step, to the copy of what was found. */
+static gpuzip_status queue_mix(decoder *d, const step_group *g)
+{
+    engine_job *job = d->job;
+    engine *e = job->e;
+    const ops *ops = e->ops;
+    size_t rows = (size_t)g->rows;
+    double start = engine_seconds();
+    for (int s = g->first; s < g->first + g->rows; s++)
+        e->host_target[s] = rc_decode_target(&job->decoder[s]);
+    job->costs->seconds_coder += engine_seconds() - start;
+    TRY(ops->upload(e->ctx, e->step.target + g->first, e->host_target + g->first,
+                    rows * sizeof *e->host_target));
+    ops->range_push("mix");
+    gpuzip_status status = run_part(d, &d->mix, g);
+    ops->range_pop();
+    TRY(status);
+    TRY(ops->fetch(e->ctx, e->host_found + g->first, e->step.found + g->first,
+                   rows * sizeof *e->host_found));
+    TRY(ops->mark(e->ctx, MARK_STEP));
+    if (!e->adaptive)
+        return GPUZIP_OK;
+    TRY(ops->next_tokens(e->ctx, e->step.found + g->first, g->rows, e->config.vocab,
+                         e->config.vocab, e->pending + e->pending_end, NULL));
+    e->pending_end += rows;
+    if (steps_to_update(e, g->t) > 1 || g->first + g->rows < job_active(job, g->t))
+        return GPUZIP_OK;
+    return learn(e, e->pending_end);
+}
+
+/* Waits for what was found and moves the range decoders past it. */
+static gpuzip_status code_group(engine_job *job, const step_group *g)
+{
+    engine *e = job->e;
+    double start = engine_seconds();
+    TRY(e->ops->wait(e->ctx, MARK_STEP));
+    double fetched = engine_seconds();
+    e->ops->range_push("code");
+    for (int s = g->first; s < g->first + g->rows; s++) {
+        ops_symbol found = e->host_found[s];
+        rc_decode_advance(&job->decoder[s], found.start, found.freq);
+        job->stream[s].token[g->t] = (uint32_t)found.symbol;
+        job->stream[s].bits += symbol_bits(found.freq);
+    }
+    e->ops->range_pop();
+    job->costs->seconds_forward += fetched - start;
+    job->costs->seconds_coder += engine_seconds() - fetched;
+    return GPUZIP_OK;
+}
+
+/* ---- decoding ------------------------------------------------------------ */
+
+/* Fills in the rows of the group at g->first, g->t. Streams that have ended stay for a while
+ * as rows that nobody looks at, until a quarter of the rows is idle: else there would be a
+ * recording for each number of rows. */
+static void fit_group(decoder *d, step_group *g)
+{
+    const engine_job *job = d->job;
+    int left = job_active(job, g->t) - g->first;
+    g->rows = left < job->e->pass_rows ? left : job->e->pass_rows;
+    g->padded = g->rows;
+    if (g->first > 0)
+        return;
+    if (d->records && g->rows < d->padded && g->rows > d->padded / 4 * 3)
+        g->padded = d->padded;
+    d->padded = g->padded;
+}
+
+/* The group after g: the streams beyond, or the next step's first. */
+static step_group next_group(decoder *d, const step_group *g)
+{
+    const engine_config *c = &d->job->e->config;
+    step_group next = *g;
+    next.first = g->first + g->rows;
+    if (next.first >= job_active(d->job, g->t)) {
+        next.first = 0;
+        next.t++;
+        next.restart = next.t == g->base + (size_t)c->window;
+        next.base += next.restart ? (size_t)c->hop : 0;
+    }
+    fit_group(d, &next);
+    return next;
+}
+
+/* One group after the other. */
+static gpuzip_status decode_groups(decoder *d)
+{
+    engine_job *job = d->job;
+    const engine_progress *progress = job->progress;
+    step_group now = {.restart = true};
+    fit_group(d, &now);
+    TRY(queue_layers(d, &now));
+    while (now.rows > 0) {
+        TRY(queue_mix(d, &now));
+        step_group next = next_group(d, &now);
+        if (next.rows > 0)
+            TRY(queue_layers(d, &next));
+        TRY(code_group(job, &now));
+        if (next.t > now.t && progress && progress->step(progress->context, next.t, job->steps))
+            return FAIL(GPUZIP_ERR_CANCELLED);
+        now = next;
+    }
+    return GPUZIP_OK;
+}
+
+gpuzip_status decode_job(engine_job *job)
+{
+    const ops *ops = job->e->ops;
+    decoder d = {.job = job, .layers.run = run_layers, .mix.run = run_mix};
+    d.records = ops->record_begin != NULL;
+    gpuzip_status status = decode_groups(&d);
+    if (!ops->record_begin)
+        return status;
+    if (status != GPUZIP_OK)
+        (void)ops->sync(job->e->ctx); /* nothing replays any more */
+    ops->recording_destroy(job->e->ctx, d.layers.recording);
+    ops->recording_destroy(job->e->ctx, d.mix.recording);
+    return status;
+}

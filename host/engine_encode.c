@@ -1,0 +1,285 @@
+/* engine_encode.c: passes of many steps at once. While the device computes one, the host
+ * range-codes the one before. */
+#include <assert.h>
+
+#include "engine_internal.h"
+
+/* ---- stages -------------------------------------------------------------- */
+
+/* Waits for the intervals of a stage and codes them. */
+static gpuzip_status code_stage(engine_job *job, int index)
+{
+    engine *e = job->e;
+    engine_stage *g = &e->stage[index];
+    if (g->mixed == 0)
+        return GPUZIP_OK;
+    double start = engine_seconds();
+    TRY(e->ops->wait(e->ctx, index));
+    double fetched = engine_seconds();
+    e->ops->range_push("code");
+    for (int r = 0; r < g->mixed; r++) {
+        ops_interval interval = g->rows.interval[r];
+        int s = g->stream[r];
+        rc_encode(&job->encoder[s], interval.start, interval.freq);
+        job->stream[s].bits += symbol_bits(interval.freq);
+    }
+    e->ops->range_pop();
+    g->mixed = 0;
+    job->costs->seconds_forward += fetched - start;
+    job->costs->seconds_coder += engine_seconds() - fetched;
+    return GPUZIP_OK;
+}
+
+gpuzip_status take_stage(engine_job *job, int *index)
+{
+    engine *e = job->e;
+    int oldest = e->next_stage;
+    TRY(code_stage(job, oldest));
+    double start = engine_seconds();
+    TRY(e->ops->wait(e->ctx, oldest));
+    job->costs->seconds_forward += engine_seconds() - start;
+    e->next_stage = (oldest + 1) % STAGES;
+    *index = oldest;
+    return GPUZIP_OK;
+}
+
+/* ---- the models ---------------------------------------------------------- */
+
+/* Fills in what the rows of the steps [t, t + steps) of streams [s0, s1) read, stream by
+ * stream, in a window from `base` on. Returns how many there are. */
+static int fill_rows(const engine_job *job, pass_rows *p, int s0, int s1, size_t base, size_t t,
+                     int steps)
+{
+    const engine *e = job->e;
+    int rows = 0;
+    for (int s = s0; s < s1; s++) {
+        int n = job_stream_steps(job, s, t, steps);
+        for (int i = 0; i < n; i++, rows++) {
+            size_t step = t + (size_t)i;
+            for (int k = 0; k < e->config.experts; k++)
+                if (is_model(e, k))
+                    p->token[k][rows] = input_token(e, k, &job->stream[s], base, step);
+            p->slot[rows] = s;
+            p->pos[rows] = (int32_t)(step - base);
+        }
+    }
+    assert(rows > 0 && rows <= e->pass_rows);
+    return rows;
+}
+
+/* Queues a pass of all models over the rows of a stage. Without logits they are only read
+ * into the caches. */
+static gpuzip_status run_models(engine_job *job, const pass_rows *host, int rows, bool logits)
+{
+    engine *e = job->e;
+    const ops *ops = e->ops;
+    size_t bytes = (size_t)rows * sizeof(int32_t);
+    double start = engine_seconds();
+    TRY(ops->upload(e->ctx, e->pass.slot, host->slot, bytes));
+    TRY(ops->upload(e->ctx, e->pass.pos, host->pos, bytes));
+    for (int k = 0; k < e->config.experts; k++) {
+        double forward_ops, extend_ops;
+        ops_batch batch = {e->pass.token[k], e->pass.slot, e->pass.pos, rows};
+        if (!is_model(e, k))
+            continue;
+        TRY(ops->upload(e->ctx, e->pass.token[k], host->token[k], bytes));
+        TRY(logits ? model_forward(e->state[k], &batch) : model_extend(e->state[k], &batch));
+        model_row_ops(e->config.expert[k].m, &forward_ops, &extend_ops);
+        job->costs->forward_ops += rows * (logits ? forward_ops : extend_ops);
+    }
+    job->costs->seconds_forward += engine_seconds() - start;
+    return GPUZIP_OK;
+}
+
+gpuzip_status begin_mix(engine_job *job, ops_mix *mix, int first, int rows)
+{
+    engine *e = job->e;
+    double start = engine_seconds();
+    *mix = (ops_mix){
+        .experts = e->config.experts, .vocab = e->config.vocab, .escapes = e->config.escapes};
+    for (int k = 0; k < e->config.experts; k++) {
+        ops_expert *expert = &mix->expert[k];
+        expert->alpha = e->config.expert[k].alpha;
+        expert->counts = e->count_log[k];
+        if (!is_model(e, k))
+            continue;
+        TRY(model_logits(e->state[k], first, rows, &expert->logits));
+        expert->stride = model_logits_stride(e->config.expert[k].m);
+    }
+    job->costs->seconds_forward += engine_seconds() - start;
+    return GPUZIP_OK;
+}
+
+/* Steps that a pass takes of so many streams, of those that are left. Streams beyond
+ * pass_rows / steps take another pass. */
+static int pass_steps(const engine *e, int streams, size_t left)
+{
+    int steps = streams < e->pass_rows ? e->pass_rows / streams : 1;
+    return (size_t)steps < left ? steps : (int)left;
+}
+
+static int smaller(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+/* Queues a pass that only reads. */
+static gpuzip_status read_pass(engine_job *job, int s0, int s1, size_t base, size_t t, int steps)
+{
+    engine *e = job->e;
+    int index;
+    TRY(take_stage(job, &index));
+    pass_rows *host = &e->stage[index].rows;
+    TRY(run_models(job, host, fill_rows(job, host, s0, s1, base, t, steps), false));
+    return e->ops->mark(e->ctx, index);
+}
+
+gpuzip_status read_again(engine_job *job, size_t base, size_t t)
+{
+    engine *e = job->e;
+    gpuzip_status status = GPUZIP_OK;
+    int active = job_active(job, t), steps;
+    e->ops->range_push("read again");
+    for (size_t at = base; status == GPUZIP_OK && at < t; at += (size_t)steps) {
+        steps = pass_steps(e, active, t - at);
+        int group = e->pass_rows / steps;
+        for (int s = 0; status == GPUZIP_OK && s < active; s += group)
+            status = read_pass(job, s, smaller(s + group, active), base, at, steps);
+    }
+    e->ops->range_pop();
+    return status;
+}
+
+/* ---- mixing -------------------------------------------------------------- */
+
+/* Queues mixing `rows` rows from mixed row `first` on, whose symbols are pending[at ..]. */
+static gpuzip_status mix_rows(engine_job *job, const ops_mix *mix, int first, int rows, size_t at)
+{
+    engine *e = job->e;
+    double start = engine_seconds();
+    TRY(e->ops->mix_encode(e->ctx, mix, rows, e->pending + at, e->pass.interval + first));
+    job->costs->seconds_mix += engine_seconds() - start;
+    return GPUZIP_OK;
+}
+
+/* Rows are mixed as the models computed them, a slice at a time. */
+static gpuzip_status mix_pass(engine_job *job, engine_stage *g, int s0, int s1, size_t t, int steps)
+{
+    engine *e = job->e;
+    int rows = 0;
+    for (int s = s0; s < s1; s++) {
+        int n = job_stream_steps(job, s, t, steps);
+        for (int i = 0; i < n; i++, rows++) {
+            g->symbol[rows] = (int32_t)job->stream[s].token[t + (size_t)i];
+            g->stream[rows] = s;
+        }
+    }
+    g->mixed = rows;
+    TRY(e->ops->upload(e->ctx, e->pending, g->symbol, (size_t)rows * sizeof *g->symbol));
+    for (int first = 0; first < rows; first += e->logits_rows) {
+        ops_mix mix;
+        int n = smaller(e->logits_rows, rows - first);
+        TRY(begin_mix(job, &mix, first, n));
+        TRY(mix_rows(job, &mix, first, n, (size_t)first));
+    }
+    return GPUZIP_OK;
+}
+
+/* With experts that learn, rows are mixed step by step, up to each update. */
+static gpuzip_status mix_learning(engine_job *job, engine_stage *g, int s0, int s1, size_t t,
+                                  int steps)
+{
+    engine *e = job->e;
+    ops_mix mix;
+    int rows = 0, mixed = 0;
+    size_t at = e->pending_end;
+    for (int i = 0; i < steps; i++) {
+        int row = i;
+        for (int s = s0; s < s1; s++) {
+            int n = job_stream_steps(job, s, t, steps);
+            if (i < n) {
+                g->rows.row[rows] = row;
+                g->stream[rows] = s;
+                g->symbol[rows++] = (int32_t)job->stream[s].token[t + (size_t)i];
+            }
+            row += n;
+        }
+    }
+    g->mixed = rows;
+    size_t bytes = (size_t)rows * sizeof(int32_t);
+    TRY(e->ops->upload(e->ctx, e->pass.row, g->rows.row, bytes));
+    TRY(e->ops->upload(e->ctx, e->pending + at, g->symbol, bytes));
+    e->pending_end += (size_t)rows;
+    TRY(begin_mix(job, &mix, 0, rows));
+    for (int i = 0; i < steps;) {
+        int to_update = steps_to_update(e, t + (size_t)i), group = smaller(to_update, steps - i);
+        int n = 0;
+        for (int j = i; j < i + group; j++)
+            n += smaller(s1, job_active(job, t + (size_t)j)) - s0;
+        mix.row = e->pass.row + mixed;
+        TRY(mix_rows(job, &mix, mixed, n, at));
+        mixed += n;
+        at += (size_t)n;
+        i += group;
+        /* with several groups of streams a step ends with the last of them */
+        if (group == to_update && s1 == job_active(job, t))
+            TRY(learn(e, at - e->pending_first));
+    }
+    return GPUZIP_OK;
+}
+
+/* ---- encoding ------------------------------------------------------------ */
+
+/* Queues a pass over the steps [t, t + steps) of streams [s0, s1), then codes the one before. */
+static gpuzip_status encode_pass(engine_job *job, int s0, int s1, size_t base, size_t t, int steps)
+{
+    engine *e = job->e;
+    int index;
+    TRY(take_stage(job, &index));
+    engine_stage *g = &e->stage[index];
+    TRY(run_models(job, &g->rows, fill_rows(job, &g->rows, s0, s1, base, t, steps), true));
+    TRY(e->adaptive ? mix_learning(job, g, s0, s1, t, steps) : mix_pass(job, g, s0, s1, t, steps));
+    TRY(e->ops->fetch(e->ctx, g->rows.interval, e->pass.interval,
+                      (size_t)g->mixed * sizeof *g->rows.interval));
+    TRY(e->ops->mark(e->ctx, index));
+    return code_stage(job, e->next_stage);
+}
+
+/* Encodes the steps [t, end) of a window. */
+static gpuzip_status encode_window(engine_job *job, size_t base, size_t t, size_t end)
+{
+    engine *e = job->e;
+    while (t < end) {
+        int active = job_active(job, t), steps = pass_steps(e, active, end - t);
+        int group = e->pass_rows / steps;
+        /* Up to an update, if it gets so far: then none is behind what is pending. */
+        if (e->adaptive && steps > steps_to_update(e, t))
+            steps -= (int)((t + (size_t)steps) % (size_t)e->config.update_interval);
+        for (int s = 0; s < active; s += group)
+            TRY(encode_pass(job, s, smaller(s + group, active), base, t, steps));
+        t += (size_t)steps;
+        if (job->progress && job->progress->step(job->progress->context, t, job->steps))
+            return FAIL(GPUZIP_ERR_CANCELLED);
+    }
+    return GPUZIP_OK;
+}
+
+gpuzip_status encode_job(engine_job *job)
+{
+    engine *e = job->e;
+    size_t window = (size_t)e->config.window, hop = (size_t)e->config.hop, t = 0;
+    for (size_t base = 0; t < job->steps; base += hop) {
+        size_t end = base + window < job->steps ? base + window : job->steps;
+        if (e->config.window_scope)
+            TRY(forget(e));
+        TRY(read_again(job, base, t));
+        e->ops->range_push("encode");
+        gpuzip_status status = encode_window(job, base, t, end);
+        e->ops->range_pop();
+        TRY(status);
+        t = end;
+    }
+    for (int i = 0; i < STAGES; i++) /* the oldest first */
+        TRY(code_stage(job, (e->next_stage + i) % STAGES));
+    return GPUZIP_OK;
+}

@@ -1,0 +1,158 @@
+/* engine_internal.h: what the files of the engine share.
+ *
+ * engine.c opens engines and gathers streams into a job; engine_encode.c takes a job through
+ * its windows in passes of many steps, engine_decode.c step by step; engine_learn.c has the
+ * adaptive experts.
+ *
+ * The host queues work on the device and goes on; what it must know it fetches, and waits
+ * for that alone. Memory that queued work still reads or writes is left alone: two stages
+ * take turns, each with a mark behind its last use.
+ */
+#ifndef GPUZIP_ENGINE_INTERNAL_H
+#define GPUZIP_ENGINE_INTERNAL_H
+
+#include <math.h>
+
+#include "engine.h"
+#include "rangecoder.h"
+
+#define STAGES    2
+#define MARK_STEP STAGES /* the mark of a decoding step; those below are the stages' */
+
+/* The rows of a pass, on the host or on the device. */
+typedef struct {
+    ops_interval *interval;             /* [pass_rows] of the mixed rows */
+    int32_t *token[GPUZIP_MAX_EXPERTS]; /* [pass_rows] for each model, NULL for others */
+    int32_t *slot, *pos;                /* [pass_rows] */
+    int32_t *row;                       /* [pass_rows] as in ops_mix */
+} pass_rows;
+
+/* A pass under way. */
+typedef struct {
+    void *memory;    /* page-locked, of all that follows but `stream` */
+    pass_rows rows;  /* uploaded; but the intervals are fetched */
+    int32_t *symbol; /* [pass_rows] of the mixed rows, uploaded */
+    int32_t *stream; /* [pass_rows] whose the mixed rows are */
+    int mixed;       /* rows whose intervals are to be coded; 0: none */
+} engine_stage;
+
+/* The state of all streams at one step. */
+typedef struct {
+    ops_symbol *found;                  /* [slots] */
+    int32_t *token[GPUZIP_MAX_EXPERTS]; /* [slots] for each model, NULL for others */
+    int32_t *slot, *pos;                /* [slots]; slot[s] = s */
+    uint32_t *target;                   /* [slots] */
+} step_rows;
+
+struct engine {
+    const ops *ops;
+    ops_context *ctx;
+    engine_config config;
+    int pass_rows, logits_rows;             /* the most rows of a pass, and of its mixing */
+    model_state *state[GPUZIP_MAX_EXPERTS]; /* of the models; NULL for others */
+    int slots;                              /* streams that there is room for; 0: none yet */
+
+    engine_stage stage[STAGES];
+    int next_stage; /* the one that was used longest ago */
+    void *pass_memory;
+    pass_rows pass; /* on the device */
+    void *step_memory, *step_host_memory;
+    step_rows step;         /* on the device */
+    ops_symbol *host_found; /* [slots], page-locked */
+    uint32_t *host_target;  /* [slots], page-locked */
+
+    /* Symbols that are to be mixed, and learned, on the device: pending[pending_first,
+     * pending_end) of pending_rows(). */
+    int32_t *pending;
+    size_t pending_first, pending_end;
+
+    bool adaptive;                          /* some expert learns */
+    uint32_t *count[GPUZIP_MAX_EXPERTS];    /* device, Naive Bayes: [vocab] */
+    int32_t *count_log[GPUZIP_MAX_EXPERTS]; /* device, [vocab] log2(count + 1), Q16 */
+    void *zeros;                            /* page-locked, [vocab] */
+};
+
+/* A stream of some block. */
+typedef struct {
+    uint32_t *token; /* [length]; the decoder fills it in */
+    size_t length;
+    container_stream *code;
+    engine_block *block;
+    double bits;    /* sum of -log2(freq / 2^30) */
+    uint32_t order; /* among the streams of all blocks */
+} job_stream;
+
+/* Streams being coded. Longer ones come first, so that those which still have a token
+ * at some step are the first ones; stream s has slot s. */
+typedef struct {
+    engine *e;
+    job_stream *stream; /* [streams] */
+    int streams;
+    size_t steps;        /* of the longest */
+    rc_encoder *encoder; /* [streams], or NULL */
+    rc_decoder *decoder; /* [streams], or NULL */
+    engine_costs *costs;
+    const engine_progress *progress; /* or NULL */
+} engine_job;
+
+/* The streams that still have a token at step t: the first so many. */
+int job_active(const engine_job *job, size_t t);
+
+/* How many of the steps [t, t + steps) stream s has. */
+int job_stream_steps(const engine_job *job, int s, size_t t, int steps);
+
+/* Codes all streams. Errors: MEMORY, DEVICE, CANCELLED; work may still be queued then. */
+gpuzip_status encode_job(engine_job *job);
+gpuzip_status decode_job(engine_job *job);
+
+/* Whether expert k is a model. */
+static inline bool is_model(const engine *e, int k)
+{
+    return e->config.expert[k].kind == GPUZIP_EXPERT_MODEL;
+}
+
+/* What expert k, a model, reads at `step` of a stream, in a window from `base` on: the token
+ * before, unless the window begins or it is an escape, unknown to the model. */
+static inline int32_t input_token(const engine *e, int k, const job_stream *stream, size_t base,
+                                  size_t step)
+{
+    uint32_t token = step == base ? UINT32_MAX : stream->token[step - 1];
+    return token < (uint32_t)e->config.vocab
+               ? (int32_t)token
+               : (int32_t)model_weights(e->config.expert[k].m)->config.bos;
+}
+
+/* Bits of a symbol, for the statistics; nothing coded depends on it. */
+static inline double symbol_bits(uint32_t freq)
+{
+    return OPS_CDF_BITS - log2((double)freq);
+}
+
+/* engine_encode.c: what the decoder needs of passes, too. */
+
+/* Takes the stage that was used longest ago, when its memory is free again; intervals in it that
+ * were not coded are now. After its use, mark *index belongs behind it. */
+gpuzip_status take_stage(engine_job *job, int *index);
+
+/* Queues reading the steps [base, t) of a window again, to have them in the caches of the
+ * streams that have a token at step t. */
+gpuzip_status read_again(engine_job *job, size_t base, size_t t);
+
+/* Queues the logits of rows [first, first + rows) of the last pass; *mix mixes them. */
+gpuzip_status begin_mix(engine_job *job, ops_mix *mix, int first, int rows);
+
+/* engine_learn.c: adaptive experts. All of it is queued. */
+
+/* Symbols that `pending` has room for, with so many streams. */
+size_t pending_rows(const engine *e, int streams);
+
+/* Forgets all that was learned and what is pending. */
+gpuzip_status forget(engine *e);
+
+/* Learns the first n of the pending symbols. */
+gpuzip_status learn(engine *e, size_t n);
+
+/* Steps from t to the next update. */
+int steps_to_update(const engine *e, size_t t);
+
+#endif
