@@ -1,12 +1,12 @@
 """Chooses, varies and packs the training text of gpuzip's built-in model.
 
-    python prepare.py text   --data ../../../shared/data --out /tmp/train
-    python tokenizer.py      --out /tmp/train
-    python prepare.py tokens --out /tmp/train
+    python prepare.py text   --data ../../../shared/data --out OUT
+    python tokenizer.py      --out OUT
+    python prepare.py tokens --out OUT
 
 `text` takes a share of every set, cuts long books to one random span (more authors for the same
-bytes), writes some documents the way files really look (hard-wrapped lines, MediaWiki export,
-CRLF, spaced-out tokens) and shuffles all of them into text.bin: UTF-8 documents separated by NUL.
+bytes), writes some documents the way files really look (hard-wrapped lines, plays, verse, MediaWiki
+export, CRLF, spaced-out tokens) and shuffles all of them into text.bin: UTF-8 documents separated by NUL.
 `tokens` encodes them into tokens.bin: uint16, every document preceded by BOS.
 """
 
@@ -22,23 +22,22 @@ from pathlib import Path
 import numpy as np
 
 SEED = 20261121
-# name: (bytes to take, longest span of one document in bytes). The shares of the mixture.
+# name: (share of the text, longest span of one document in bytes)
 SETS = {
-    "wiki_en": (84_000_000, 60_000),
-    "books_en": (72_000_000, 165_000),
-    "docs_en": (29_000_000, 120_000),
-    "code": (31_000_000, 60_000),
-    "news_en": (10_000_000, 60_000),
-    "multi": (14_000_000, 120_000),
+    "wiki_en": (0.35, 60_000),
+    "books_en": (0.25, 80_000),
+    "docs_en": (0.12, 120_000),
+    "code": (0.15, 60_000),
+    "news_en": (0.04, 60_000),
+    "multi": (0.09, 120_000),
 }
 KOREAN_KEPT = 0.25  # three bytes a character: many tokens, little use for the other languages
 WRAPPED_BOOKS = 0.6
+STAGED_BOOKS = 0.05
+VERSE_BOOKS = 0.04
 MARKED_UP_WIKI = 0.30
 SPACED_WIKI = 0.04
 CRLF = 0.03
-
-NAMES = "Conversion script,Maveric149,Koyaanis Qatsi,Larry_Sanger,Jimbo Wales,Rich Farmbrough,SmackBot"
-COMMENTS = "/* History */,rv vandalism,fmt,typo,/* External links */,robot Adding: [[de:]],+cat,copyedit"
 
 
 def wrap_book(text, rng):
@@ -59,6 +58,109 @@ def wrap_book(text, rng):
                 textwrap.fill(paragraph, width, initial_indent=indent, break_on_hyphens=False)
             )
     return gap.join(wrapped)
+
+
+def stage_book(text, rng):
+    """Lays a novel out as a play: what is spoken goes to names of the text in turn, the rest to brackets."""
+    names = re.findall(r"(?<=[a-z,] )[A-Z][a-z]{2,11}\b", text)
+    if len(names) < 4:
+        return wrap_book(text, rng)
+    cast = [rng.choice(names) for _ in range(rng.randint(3, 12))]
+    if rng.random() < 0.6:
+        cast = [name.upper() for name in cast]
+    mark = rng.choice(["\t", ".\t", ". ", ": ", "\n", ".\n"])
+    indent = rng.choice(["", "\t", "    "])
+    width = rng.randint(38, 76)
+    capital = width < 52 and rng.random() < 0.7  # verse
+    lines, speaker = [], None
+    for paragraph in filter(str.strip, re.split(r"\n+", text)):
+        spoken = " ".join(re.findall(r"[\u201c\"]([^\u201d\"]+)[\u201d\"]", paragraph))
+        if not spoken and rng.random() < 0.6:
+            spoken, paragraph = paragraph, ""
+        if spoken:
+            speaker = rng.choice([name for name in cast if name != speaker] or cast)
+            body = textwrap.wrap(spoken, width, break_on_hyphens=False)
+            if capital:
+                body = [line[:1].upper() + line[1:] for line in body]
+            lines.append(speaker + mark + f"\n{indent}".join(body))
+        else:
+            lines.append(textwrap.fill(f"{indent}[{paragraph.strip()}]", width, subsequent_indent=indent))
+    text = rng.choice(["\n\n", "\n\n", "\n"]).join(lines)
+    return text.translate({0x2018: "'", 0x2019: "'", 0x2014: "--"}) if rng.random() < 0.7 else text
+
+
+def verse_book(text, rng):
+    """Breaks paragraphs into lines of verse, each with a capital, in stanzas."""
+    width, stanza = rng.randint(34, 54), rng.choice([4, 4, 6, 8, 14, 10**6])
+    indent = rng.choice(["", "", "  ", "    "])
+    lines = []
+    for paragraph in re.split(r"\n+", text):
+        for i, line in enumerate(textwrap.wrap(paragraph, width, break_on_hyphens=False)):
+            if i and i % stanza == 0:
+                lines.append("")
+            lines.append(indent * (i % 2) + line[:1].upper() + line[1:])
+        lines.append("")
+    return "\n".join(lines)
+
+
+def user_name(rng):
+    """An invented name: syllables, perhaps two words, perhaps a number."""
+    syllable = lambda: rng.choice("b,br,ch,d,f,g,h,j,k,l,m,n,p,r,s,st,t,v,w,z".split(",")) + rng.choice(
+        "a,e,i,o,u,ar,en,on,ee,is".split(",")
+    )
+    words = ["".join(syllable() for _ in range(rng.randint(2, 3))) for _ in range(rng.choice([1, 1, 2]))]
+    name = rng.choice([" ", "_", ""]).join(word.capitalize() for word in words)
+    return name + (str(rng.randint(1, 2026)) if rng.random() < 0.3 else "")
+
+
+def page_comment(text, rng):
+    """An invented edit comment: a section, or some words of the text."""
+    headings = re.findall(r"==+ ?([^=\n]+?) ?==+", text)
+    if headings and rng.random() < 0.5:
+        return f"/* {rng.choice(headings)} */" + rng.choice(["", " wording", " spelling", " one more"])
+    words = re.findall(r"[A-Za-z]+", text[:3000])
+    start = rng.randrange(max(1, len(words) - 6))
+    return " ".join(words[start : start + rng.randint(1, 6)]).lower()
+
+
+def wiki_table(text, rng):
+    """A table in wiki markup, its cells words and numbers of the text."""
+    words, numbers = re.findall(r"\b[A-Z][a-z]{2,}\b", text), re.findall(r"\b\d[\d,.]*\d\b", text)
+    if len(words) < 8 or len(numbers) < 4:
+        return ""
+    columns = [rng.choice([words, numbers, numbers]) for _ in range(rng.randint(2, 6))]
+    columns[0] = words
+    rows = ["! " + " !! ".join(rng.choice(words) for _ in columns)]
+    inline = rng.random() < 0.6
+    for _ in range(rng.randint(2, 12)):
+        cells = [rng.choice(column) for column in columns]
+        if rng.random() < 0.6:
+            cells[0] = f"[[{cells[0]}]]"
+        rows.append("| " + (" || ".join(cells) if inline else "\n| ".join(cells)))
+    return '\n{| class="wikitable"\n' + "\n|-\n".join(rows) + "\n|}\n"
+
+
+def page_header(title, text, rng):
+    """A page of a MediaWiki XML export, of an older or a newer schema, with invented users and numbers."""
+    number = lambda top: rng.randint(1, top)
+    stamp = f"{2000 + number(26)}-{number(12):02}-{number(28):02}T{number(23):02}:{number(59):02}:{number(59):02}Z"
+    newer = rng.random() < 0.5
+    if rng.random() < 0.2:
+        who = "<ip>%d.%d.%d.%d</ip>" % tuple(number(254) for _ in range(4))
+    else:
+        who = f"<username>{user_name(rng)}</username>\n        <id>{number(10 ** number(8))}</id>"
+    comment = f"      <comment>{page_comment(text, rng)}</comment>\n" if rng.random() < 0.7 else ""
+    minor = "      <minor />\n" if rng.random() < 0.4 else ""
+    parent = f"      <parentid>{number(10**9)}</parentid>\n" if newer else ""
+    model = "      <model>wikitext</model>\n      <format>text/x-wiki</format>\n" if newer else ""
+    space = "    <ns>0</ns>\n" if newer else ""
+    size = f'bytes="{len(text.encode())}" ' if newer and rng.random() < 0.5 else ""
+    return (
+        f"  <page>\n    <title>{title}</title>\n{space}    <id>{number(10 ** number(8))}</id>\n    <revision>\n"
+        f"      <id>{number(10**9)}</id>\n{parent}      <timestamp>{stamp}</timestamp>\n"
+        f"      <contributor>\n        {who}\n      </contributor>\n{minor}{comment}{model}"
+        f'      <text {size}xml:space="preserve">{text}</text>\n    </revision>\n  </page>\n'
+    )
 
 
 def mark_up_wiki(text, rng):
@@ -87,6 +189,13 @@ def mark_up_wiki(text, rng):
         line = re.sub(r"(?<=[a-z,] )[A-Z][a-z]+(?: (?:of )?[A-Z][a-z]+)*", link, line)
         line = re.sub(r"(?<= )[a-z]{6,12}(?=[ ,.])", lambda m: link(m) if rng.random() < 0.12 else m[0], line)
         body.append(line)
+    if rng.random() < 0.15:
+        body.insert(rng.randrange(len(body) + 1), wiki_table(text, rng))
+    if rng.random() < 0.4:
+        others = re.findall(r"(?<=[a-z,] )[A-Z][a-z]+(?: [A-Z][a-z]+)*", text)
+        listed = {rng.choice(others) for _ in range(rng.randint(2, 9))} if others else ()
+        stars = ("*", "* ")
+        body.append("\n==See also==" + "".join(f"\n{rng.choice(stars)}[[{o}]]" for o in sorted(listed)))
     text = "\n".join(body).lstrip("\n").replace(title, f"'''{title}'''", 1)
     if rng.random() < 0.8:
         text = re.sub(r"\n(?=[A-Z'\[])", "\n\n", text)
@@ -95,20 +204,7 @@ def mark_up_wiki(text, rng):
     text = text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
     if rng.random() < 0.3:  # the page's text alone
         return text
-    number = lambda top: rng.randint(1, top)
-    stamp = f"200{number(6)}-{number(12):02}-{number(28):02}T{number(23):02}:{number(59):02}:{number(59):02}Z"
-    if rng.random() < 0.2:
-        who = "<ip>%d.%d.%d.%d</ip>" % tuple(number(254) for _ in range(4))
-    else:
-        who = f"<username>{rng.choice(NAMES.split(','))}</username>\n        <id>{number(400000)}</id>"
-    comment = f"      <comment>{rng.choice(COMMENTS.split(','))}</comment>\n" if rng.random() < 0.7 else ""
-    minor = "      <minor />\n" if rng.random() < 0.4 else ""
-    return (
-        f"  <page>\n    <title>{title}</title>\n    <id>{number(99999)}</id>\n    <revision>\n"
-        f"      <id>{number(60000000)}</id>\n      <timestamp>{stamp}</timestamp>\n"
-        f"      <contributor>\n        {who}\n      </contributor>\n{minor}{comment}"
-        f'      <text xml:space="preserve">{text}</text>\n    </revision>\n  </page>\n'
-    )
+    return page_header(title, text, rng)
 
 
 def space_out_wiki(text, _rng):
@@ -122,8 +218,14 @@ def space_out_wiki(text, _rng):
 
 def vary(name, text, rng):
     """One document as it will be seen in training."""
-    if name == "books_en" and rng.random() < WRAPPED_BOOKS:
-        text = wrap_book(text, rng)
+    if name == "books_en":
+        style = rng.random()
+        if style < WRAPPED_BOOKS:
+            text = wrap_book(text, rng)
+        elif style < WRAPPED_BOOKS + STAGED_BOOKS:
+            text = stage_book(text, rng)
+        elif style < WRAPPED_BOOKS + STAGED_BOOKS + VERSE_BOOKS:
+            text = verse_book(text, rng)
     elif name == "multi" and rng.random() < WRAPPED_BOOKS / 2:
         text = wrap_book(text, rng)
     elif name == "wiki_en":
@@ -146,30 +248,36 @@ def span(document, longest, rng):
     return document[start : start + longest]
 
 
-def write_text(data, out):
-    rng = random.Random(SEED)
-    chosen, report = [], {}
-    for name, (target, longest) in SETS.items():
+def write_text(data, out, size, seed, seen):
+    """`seen`: hashes of documents an earlier run has had; of those only a span of a long one is taken."""
+    rng = random.Random(seed)
+    chosen, hashes, report = [], [], {}
+    for name, (share, longest) in SETS.items():
         path = data / "train" / f"{name}.txt.xz"
         packed = path.read_bytes()
         documents = lzma.decompress(packed).split(b"\0")
         rng.shuffle(documents)
         taken = count = 0
         for document in documents:
-            if taken >= target:
+            if taken >= share * size:
                 break
+            key = hashlib.sha256(document).hexdigest()[:16]
+            if key in seen and len(document) <= longest:
+                continue
             if name == "multi" and re.search(b"[\xea-\xed][\x80-\xbf]{2}", document[:2000]):
                 if rng.random() > KOREAN_KEPT:
                     continue
             piece = span(document, longest, rng).decode("utf-8", "ignore")
             piece = vary(name, piece, rng).encode()
             chosen.append(piece)
+            hashes.append(key)
             taken, count = taken + len(piece), count + 1
         report[name] = {"sha256": hashlib.sha256(packed).hexdigest(), "documents": count, "bytes": taken}
         print(name, report[name], flush=True)
     rng.shuffle(chosen)
     (out / "text.bin").write_bytes(b"\0".join(chosen))
     (out / "text.json").write_text(json.dumps(report, indent=1))
+    (out / "chosen.txt").write_text("\n".join(hashes) + "\n")
 
 
 def write_tokens(out):
@@ -195,9 +303,13 @@ if __name__ == "__main__":
     parser.add_argument("step", choices=["text", "tokens"])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--megabytes", type=int, default=227, help="of text to take")
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--seen", type=Path, help="chosen.txt of an earlier run, whose documents are left out")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     if args.step == "text":
-        write_text(args.data, args.out)
+        seen = set(args.seen.read_text().split()) if args.seen else set()
+        write_text(args.data, args.out, args.megabytes * 10**6, args.seed, seen)
     else:
         write_tokens(args.out)
