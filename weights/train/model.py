@@ -1,4 +1,4 @@
-"""The built-in model: a small Llama (RMSNorm, RoPE, SwiGLU, one KV head), written for fast CPU training.
+"""The built-in models: small Llamas (RMSNorm, RoPE, SwiGLU, few KV heads), written for fast training.
 
 Module names are those of transformers' LlamaForCausalLM, so a state dict is a checkpoint.
 """
@@ -23,6 +23,15 @@ class Config:
     max_position_embeddings: int = 1024
     rope_theta: float = 10000.0
     rms_norm_eps: float = 1e-5
+
+    @staticmethod
+    def of(size):
+        """4M is what the program has built in; 24M is as large as 24 MiB allow; toy is for tests."""
+        return {
+            "4M": Config(),
+            "24M": Config(8192, 512, 1408, 7, 8, 2, 64, 2048),
+            "toy": Config(4096, 64, 128, 2, 4, 2, 32, 256),
+        }[size]
 
     def to_hf(self):
         """config.json as transformers reads it."""
@@ -66,21 +75,19 @@ def rotate(x, cos, sin):
 
 
 class Attention(nn.Module):
-    """Causal attention in plain products: with one KV head, all heads' queries are one matrix.
-
-    On a CPU this is faster than the fused operator, which knows nothing of shared keys. Queries
-    go in blocks that see no more keys than they must.
+    """Causal attention. With one KV head, all heads' queries are one matrix: on a CPU plain products
+    are then faster than the fused operator, which knows nothing of shared keys. Queries go in
+    blocks that see no more keys than they must.
     """
 
     BLOCK = 256
 
     def __init__(self, c):
         super().__init__()
-        assert c.num_key_value_heads == 1
-        self.heads, self.head_dim = c.num_attention_heads, c.head_dim
+        self.heads, self.kv_heads, self.head_dim = c.num_attention_heads, c.num_key_value_heads, c.head_dim
         self.q_proj = nn.Linear(c.hidden_size, self.heads * c.head_dim, bias=False)
-        self.k_proj = nn.Linear(c.hidden_size, c.head_dim, bias=False)
-        self.v_proj = nn.Linear(c.hidden_size, c.head_dim, bias=False)
+        self.k_proj = nn.Linear(c.hidden_size, self.kv_heads * c.head_dim, bias=False)
+        self.v_proj = nn.Linear(c.hidden_size, self.kv_heads * c.head_dim, bias=False)
         self.o_proj = nn.Linear(self.heads * c.head_dim, c.hidden_size, bias=False)
 
     def attend(self, q, k, v):
@@ -92,15 +99,27 @@ class Attention(nn.Module):
         p = scores.masked_fill(future, float("-inf")).softmax(-1, dtype=q.dtype)
         return (p.view(rows, n * heads, pos) @ v).view(rows, n, heads * dim)
 
-    def forward(self, x, cos, sin):
-        rows, length, _ = x.shape
-        q = self.q_proj(x).view(rows, length, self.heads, self.head_dim)
-        q, k, v = rotate(q, cos[:, None], sin[:, None]), rotate(self.k_proj(x), cos, sin), self.v_proj(x)
+    def in_blocks(self, q, k, v):
         parts = []
-        for i in range(0, length, self.BLOCK):
-            end = min(i + self.BLOCK, length)
+        for i in range(0, q.shape[1], self.BLOCK):
+            end = min(i + self.BLOCK, q.shape[1])
             parts.append(self.attend(q[:, i:end], k[:, :end], v[:, :end]))
-        return self.o_proj(torch.cat(parts, 1))
+        return torch.cat(parts, 1)
+
+    def fused(self, q, k, v):
+        """q [rows, n, heads, d], k, v [rows, n, KV heads, d]."""
+        k, v = (t.repeat_interleave(self.heads // self.kv_heads, 2) for t in (k, v))
+        q, k, v = (t.transpose(1, 2) for t in (q, k, v))
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
+
+    def forward(self, x, cos, sin):
+        q, k, v = (
+            proj(x).unflatten(-1, (-1, self.head_dim)) for proj in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        q, k = rotate(q, cos[:, None], sin[:, None]), rotate(k, cos[:, None], sin[:, None])
+        if self.kv_heads == 1 and not x.is_cuda:
+            return self.o_proj(self.in_blocks(q, k.squeeze(2), v.squeeze(2)))
+        return self.o_proj(self.fused(q, k, v))
 
 
 class MLP(nn.Module):
@@ -147,29 +166,35 @@ class Decoder(nn.Module):
         return self.norm(x)
 
 
+def head_part(x, weight, target):
+    """x [n, hidden], target [n, 1] -> summed loss and the sum's gradients by x and weight."""
+    logits = (x @ weight.T).float().log_softmax(-1)
+    loss = -logits.gather(1, target).sum()
+    grad = logits.exp_()
+    grad.scatter_add_(1, target, torch.full_like(target, -1.0, dtype=torch.float32))
+    grad = grad.to(x.dtype)
+    return loss, grad @ weight, grad.T @ x
+
+
 class HeadLoss(torch.autograd.Function):
     """Mean cross-entropy of the tied head, with both gradients made on the way.
 
-    Chunks keep the logits (rows * vocab floats) in the cache and out of memory.
+    Chunks keep the logits (rows * vocab floats) in the cache, or out of memory.
     """
 
-    CHUNK = 1024
+    chunk = 1024
+    part = staticmethod(head_part)
 
     @staticmethod
     def forward(ctx, x, weight, targets):
         dx, dw = torch.empty_like(x), torch.zeros_like(weight, dtype=torch.float32)
         low = weight.to(x.dtype)
-        total = torch.zeros(())
-        for i in range(0, len(x), HeadLoss.CHUNK):
-            part, target = x[i : i + HeadLoss.CHUNK], targets[i : i + HeadLoss.CHUNK, None]
-            logits = (part @ low.T).float()
-            logits = logits.log_softmax(-1)
-            total -= logits.gather(1, target).sum()
-            grad = logits.exp_()
-            grad.scatter_add_(1, target, torch.full(target.shape, -1.0))
-            grad = grad.to(x.dtype)
-            dx[i : i + HeadLoss.CHUNK] = grad @ low
-            dw += grad.T @ part
+        total = torch.zeros((), device=x.device)
+        for i in range(0, len(x), HeadLoss.chunk):
+            j = i + HeadLoss.chunk
+            loss, dx[i:j], grad = HeadLoss.part(x[i:j], low, targets[i:j, None])
+            total += loss
+            dw += grad
         ctx.save_for_backward(dx / len(x), dw / len(x))
         return total / len(x)
 

@@ -1,6 +1,6 @@
 """Trains the byte-level BPE of gpuzip's built-in model on a fair sample of text.bin.
 
-    python tokenizer.py --out /tmp/train      (after `prepare.py text`)
+    python tokenizer.py --out OUT      (after `prepare.py text`)
 
 Every byte has a token, so any text has one; id 0 is <|bos|>. The pattern is GPT-2's with two
 changes: digits in pairs (years are two tokens, any number is cheap), and 's, 't and so on only
@@ -16,15 +16,17 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 PATTERN = (
     r"'(?:s|t|re|ve|m|ll|d)(?!\p{L})| ?\p{L}+| ?\p{N}{1,2}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 )
+WORD = r" ?\p{L}+"
+WORD_AFTER_LINE = r"[ \n]?\p{L}+"  # hard-wrapped prose: a line feed in place of the blank
 VOCAB = 4096
 SAMPLE_BYTES = 40_000_000
 
 
-def train(text, vocab):
+def train(text, vocab, pattern):
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(PATTERN), "isolated"),
+            pre_tokenizers.Split(Regex(pattern), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -51,7 +53,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--vocab", type=int, default=VOCAB)
+    parser.add_argument("--line-feeds", action="store_true", help="a word may take the line feed before it")
     args = parser.parse_args()
-    tokenizer = train(sample(args.out / "text.bin"), args.vocab)
+    pattern = PATTERN.replace(WORD, WORD_AFTER_LINE) if args.line_feeds else PATTERN
+    tokenizer = train(sample(args.out / "text.bin"), args.vocab, pattern)
     tokenizer.save(str(args.out / "tokenizer.json"))
     print(tokenizer.get_vocab_size(), "tokens")
