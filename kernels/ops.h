@@ -331,6 +331,10 @@ typedef struct ops {
      * multiply-add) a second, measured with the instructions that linear() uses. */
     gpuzip_status (*measure_peak)(ops_context *ctx, double *ops_per_second);
 
+    /* The same of a large product of two s8 matrices by a library for such (cuBLAS); 0 where
+     * there is none. Errors: MEMORY, DEVICE. */
+    gpuzip_status (*measure_product)(ops_context *ctx, double *ops_per_second);
+
     /* What a plain copy from memory to memory of the device reaches, in bytes read and
      * written a second; takes buffers much larger than its caches for the time.
      * Errors: MEMORY. */

@@ -549,6 +549,8 @@ static void peak_cuda(void **state)
     double ops_per_second = 0, bytes_per_second = 0;
     assert_int_equal(ops_cuda.measure_peak(context[CUDA], &ops_per_second), GPUZIP_OK);
     assert_true(ops_per_second > 0);
+    assert_int_equal(ops_cuda.measure_product(context[CUDA], &ops_per_second), GPUZIP_OK);
+    assert_true(ops_per_second >= 0); /* 0: no library */
     assert_int_equal(ops_cuda.measure_copy(context[CUDA], &bytes_per_second), GPUZIP_OK);
     assert_true(bytes_per_second > 0);
 }

@@ -204,6 +204,13 @@ static gpuzip_status cpu_memory(ops_context *ctx, uint64_t *available, uint64_t 
     return GPUZIP_OK;
 }
 
+static gpuzip_status cpu_measure_product(ops_context *ctx, double *ops_per_second)
+{
+    (void)ctx; /* no library */
+    *ops_per_second = 0;
+    return GPUZIP_OK;
+}
+
 /* Every thread copies a part of its own. Best of several, for other programs may take the
  * processor or the memory's time away. */
 static gpuzip_status cpu_measure_copy(ops_context *ctx, double *bytes_per_second)
@@ -280,6 +287,7 @@ const ops ops_cpu = {
     .next_tokens = cpu_next_tokens,
     .count_add = cpu_count_add,
     .measure_peak = cpu_measure_peak,
+    .measure_product = cpu_measure_product,
     .measure_copy = cpu_measure_copy,
     .range_push = cpu_range_push,
     .range_pop = cpu_range_pop,

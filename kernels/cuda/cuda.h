@@ -49,6 +49,9 @@ void cuda_matrix_destroy(ops_context *ctx, ops_matrix *m);
 gpuzip_status cuda_linear(ops_context *ctx, const ops_qrows *q, const ops_matrix *w,
                           const float *bias, const float *residual, float *out);
 
+/* cuda_blas.cu */
+gpuzip_status cuda_measure_product(ops_context *ctx, double *ops_per_second);
+
 /* cuda_peak.cu */
 gpuzip_status cuda_measure_peak(ops_context *ctx, double *ops_per_second);
 gpuzip_status cuda_measure_copy(ops_context *ctx, double *bytes_per_second);

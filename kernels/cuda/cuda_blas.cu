@@ -24,6 +24,9 @@
 #define SLICE_MIN     256                 /* rows at a time, whatever that takes */
 #define RUNS          3                   /* of a measurement */
 #define SHAPES_MAX    64                  /* remembered */
+#define PRODUCT_MIN   256                 /* rows, columns and depth of a measured product */
+#define PRODUCT_MAX   8192
+#define PRODUCT_MS    0.5f /* that it should take */
 
 /* From cublas_api.h and library_types.h; they are part of the ABI. */
 #define CUBLAS_OP_N         0
@@ -320,5 +323,65 @@ gpuzip_status linear_blas_run(ops_context *ctx, const ops_matrix *m, const linea
         TRY(blas_linear(ctx, b, &part, a_planes, w_planes, sums, pitch));
     }
     *done = rows;
+    return GPUZIP_OK;
+}
+
+/* -- measurement -------------------------------------------------------------------- */
+
+/* Milliseconds of the fastest of several products of [dim][dim] noise by itself; memory:
+ * [dim][dim] int8_t, then as many int. */
+static gpuzip_status time_product(ops_context *ctx, const linear_blas *b, void *memory, int dim,
+                                  float *best)
+{
+    gpuzip_status status = GPUZIP_OK;
+    size_t count = (size_t)dim * dim;
+    int8_t *noise = (int8_t *)malloc(count), *operand = (int8_t *)memory;
+    uint32_t random = 1;
+    linear_args p = {};
+    p.rows = p.pitch = dim;
+    if (noise == NULL)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    for (size_t i = 0; i < count; i++) {
+        random = random * 1664525u + 1013904223u;
+        noise[i] = (int8_t)((int)(random >> 24) % 255 - 127);
+    }
+    TRY_OUT(ops_cuda.upload(ctx, operand, noise, count));
+    for (int run = 0; run <= RUNS; run++) {
+        float ms = 0.0f;
+        TRY_OUT(cuda_status(cudaEventRecord(b->start, ctx->stream)));
+        if (!blas_product(b, &p, operand, operand, (int *)(operand + count), dim, false)) {
+            status = FAIL(GPUZIP_ERR_DEVICE);
+            goto out;
+        }
+        TRY_OUT(cuda_status(cudaEventRecord(b->end, ctx->stream)));
+        TRY_OUT(cuda_status(cudaEventSynchronize(b->end)));
+        TRY_OUT(cuda_status(cudaEventElapsedTime(&ms, b->start, b->end)));
+        *best = run <= 1 || ms < *best ? ms : *best; /* the first warms up */
+    }
+out:
+    free(noise);
+    return status;
+}
+
+gpuzip_status cuda_measure_product(ops_context *ctx, double *ops_per_second)
+{
+    linear_blas *b = NULL;
+    double rate = 0.0;
+    float ms = 0.0f;
+    TRY(cuda_enter(ctx));
+    TRY(blas_of(ctx, &b));
+    if (!b->tried)
+        blas_load(ctx, b);
+    /* Larger until it takes long enough. */
+    for (int dim = PRODUCT_MIN; b->library != NULL && dim <= PRODUCT_MAX && ms < PRODUCT_MS;
+         dim *= 2) {
+        void *memory = NULL;
+        TRY(ops_cuda.alloc(ctx, &memory, (size_t)dim * dim * (sizeof(int8_t) + sizeof(int))));
+        gpuzip_status status = time_product(ctx, b, memory, dim, &ms);
+        ops_cuda.release(ctx, memory);
+        TRY(status);
+        rate = 2.0 * dim * dim * dim / (ms * 1e-3);
+    }
+    *ops_per_second = rate;
     return GPUZIP_OK;
 }

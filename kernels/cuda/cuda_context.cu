@@ -199,6 +199,7 @@ const ops ops_cuda = {
     .next_tokens = cuda_next_tokens,
     .count_add = cuda_count_add,
     .measure_peak = cuda_measure_peak,
+    .measure_product = cuda_measure_product,
     .measure_copy = cuda_measure_copy,
     .range_push = cuda_range_push,
     .range_pop = cuda_range_pop,
