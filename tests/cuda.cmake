@@ -34,10 +34,6 @@ if(TARGET gpuzip_cuda)
     if(GPUZIP_REQUIRE_GPU)
         target_compile_definitions(test_cuda_ops PRIVATE GPUZIP_REQUIRE_GPU)
     endif()
-
-    # Not a test: ninja bench_cuda && ./bench_cuda
-    add_executable(bench_cuda EXCLUDE_FROM_ALL bench_cuda.c)
-    target_link_libraries(bench_cuda PRIVATE gpuzip_cuda)
 endif()
 
 find_program(GPUZIP_NVCC nvcc HINTS /usr/local/cuda/bin DOC "For the checks of the CUDA build")

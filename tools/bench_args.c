@@ -24,6 +24,7 @@ enum {
     OPT_SECONDS,
     OPT_QUICK,
     OPT_LIST,
+    OPT_LOG,
     OPT_JSON,
     OPT_CSV
 };
@@ -44,6 +45,7 @@ static const struct option options[] = {
     {"seconds", required_argument, NULL, OPT_SECONDS},
     {"quick", no_argument, NULL, OPT_QUICK},
     {"list", no_argument, NULL, OPT_LIST},
+    {"log", required_argument, NULL, OPT_LOG},
     {"json", no_argument, NULL, OPT_JSON},
     {"csv", no_argument, NULL, OPT_CSV},
     {"quiet", no_argument, NULL, 'q'},
@@ -76,6 +78,7 @@ static void print_help(void)
           "      --quick          fewer shapes, about 3 seconds instead of 20\n"
           "      --list           list the shapes\n"
           "      --json  --csv    a JSON object a line; comma-separated values\n"
+          "      --log FILE       write the JSON lines to FILE as well\n"
           "  -q, --quiet          no warnings\n"
           "  -h, --help   -V, --version\n\n"
           "Exit code: 0 all was measured; 1 something failed; 3 a model is missing; 4 this\n"
@@ -193,6 +196,9 @@ static bool take(bench_args *a, int option, const char *text)
         return true;
     case OPT_LIST:
         a->list = true;
+        return true;
+    case OPT_LOG:
+        a->log = text;
         return true;
     case OPT_JSON:
         a->format = BENCH_JSON;

@@ -21,6 +21,7 @@ typedef struct {
     uint32_t streams[BENCH_STREAM_COUNTS];
     int stream_counts; /* 0: not given */
     const char *text;  /* NULL: none */
+    const char *log;   /* NULL: none */
     bench_format format;
 } bench_args;
 

@@ -39,7 +39,8 @@ static gpuzip_status time_pass(bench *b, const model *m, int slots, int position
     double forward, extend;
     char shape[64];
     pass_job p = {.batch = {.rows = (int)rows}};
-    int32_t *host = malloc(rows * 3 * sizeof *host);
+    bench_pool pool = {.b = b};
+    int32_t *host = malloc(rows * 3 * sizeof *host), *batch;
     if (!host)
         return FAIL(GPUZIP_ERR_MEMORY);
     bench_noise(host, rows * sizeof *host, 1);
@@ -48,9 +49,10 @@ static gpuzip_status time_pass(bench *b, const model *m, int slots, int position
         host[rows + r] = (int32_t)(r / (size_t)positions);
         host[2 * rows + r] = (int32_t)(r % (size_t)positions);
     }
-    p.batch.token = host;
-    p.batch.slot = host + rows;
-    p.batch.pos = host + 2 * rows;
+    TRY_OUT(bench_take_copy(&pool, &batch, host, rows * 3 * sizeof *host));
+    p.batch.token = batch;
+    p.batch.slot = batch + rows;
+    p.batch.pos = batch + 2 * rows;
     snprintf(shape, sizeof shape, "%d x %d", slots, positions);
     TRY_OUT(model_state_open(&p.s, m, b->ctx, slots, positions, (int)rows, (int)rows));
     TRY_OUT(bench_measure(b, call_pass, &p, &time));
@@ -64,6 +66,7 @@ static gpuzip_status time_pass(bench *b, const model *m, int slots, int position
                                      .tokens = (double)rows});
 out:
     model_state_close(p.s);
+    bench_release(&pool);
     free(host);
     return status;
 }
@@ -74,9 +77,9 @@ static gpuzip_status bench_pass(bench *b, const model *m)
     int context = c->context < 1024 ? c->context : 1024;
     if (!b->gpu)
         return time_pass(b, m, 1, context / 4);
-    for (int slots = b->quick ? 8 : 2; slots <= 32; slots *= 2) {
+    for (int slots = b->quick ? 8 : 2; slots <= 32; slots *= b->quick ? 4 : 2) {
         size_t rows = (size_t)slots * (size_t)context;
-        if (rows * (size_t)c->vocab * sizeof(float) > b->memory / 2 || (b->quick && slots > 8))
+        if (rows * (size_t)c->vocab * sizeof(float) > b->memory / 2)
             break;
         TRY(time_pass(b, m, slots, context));
     }

@@ -110,7 +110,7 @@ static void choose_streams(bench *b, const bench_args *a)
     }
 }
 
-static void bench_all(const bench_args *a, const device *d, int threads)
+static void bench_all(const bench_args *a, const device *d, int threads, FILE *log)
 {
     uint64_t total;
     bench b = {.ops = d->ops,
@@ -124,7 +124,7 @@ static void bench_all(const bench_args *a, const device *d, int threads)
                                  : a->quick     ? 3
                                                 : 20,
                .window = a->window,
-               .report = bench_report_open(a->format)};
+               .report = bench_report_open(a->format, log)};
     gpuzip_status status = b.report ? GPUZIP_OK : GPUZIP_ERR_MEMORY;
     b.seconds = b.coding_seconds / 60;
     if (status == GPUZIP_OK)
@@ -143,20 +143,34 @@ static void bench_all(const bench_args *a, const device *d, int threads)
     bench_report_close(b.report);
 }
 
+/* Opens what is to be used and measures. */
+static void run(const bench_args *a)
+{
+    int threads = a->threads > 0 ? a->threads : usable_cores();
+    device d = {0};
+    FILE *log = a->log ? fopen(a->log, "w") : NULL;
+    if (a->log && !log) {
+        message_error(a->log, "%s", strerror(errno));
+        return;
+    }
+    if (open_device(&d, a, threads)) {
+        bench_check_host();
+        bench_all(a, &d, threads, log);
+    }
+    device_close(&d);
+    if (log && fclose(log) != 0)
+        message_error(a->log, "%s", strerror(errno));
+}
+
 int main(int argc, char **argv)
 {
     bench_args a;
     message_begin();
     if (bench_args_parse(&a, argc, argv) == BENCH_ARGS_RUN) {
-        int threads = a.threads > 0 ? a.threads : usable_cores();
-        device d = {0};
-        if (a.list) {
+        if (a.list)
             list_shapes();
-        } else if (open_device(&d, &a, threads)) {
-            bench_check_host();
-            bench_all(&a, &d, threads);
-        }
-        device_close(&d);
+        else
+            run(&a);
     }
     return (int)message_end();
 }

@@ -14,16 +14,19 @@ typedef enum { PART_NONE, PART_ROWS, PART_CODING } report_part;
 
 struct bench_report {
     bench_format format;
+    FILE *log; /* JSON lines beside what is printed; NULL: none */
     report_part part;
     const bench_model *model;
     const bench *b;
 };
 
-bench_report *bench_report_open(bench_format format)
+bench_report *bench_report_open(bench_format format, FILE *log)
 {
     bench_report *r = calloc(1, sizeof *r);
-    if (r)
-        r->format = format;
+    if (!r)
+        return NULL;
+    r->format = format;
+    r->log = log;
     return r;
 }
 
@@ -75,7 +78,9 @@ static void put_device(const bench *b)
         printf(", %u of %u MHz", b->clock, b->clock_max);
     printf(", %d CPU thread%s\nceilings   ", b->threads, b->threads == 1 ? "" : "s");
     put_rate("int8 products", b->ceilings.products, 1e12, "TOP/s");
-    put_rate(", int8 matrix product", b->ceilings.gemm, 1e12, "TOP/s");
+    if (b->ceilings.library > 0)
+        put_rate(", cuBLAS int8", b->ceilings.library, 1e12, "TOP/s");
+    put_rate(", linear() on one plane", b->ceilings.gemm, 1e12, "TOP/s");
     put_rate(", copy", b->ceilings.copy, 1e9, "GB/s");
     printf("\n");
 }
@@ -153,31 +158,33 @@ static json_t *json_line(const bench_report *r, const char *type)
 }
 
 /* Prints what both objects hold and releases them. */
-static void print_json(json_t *line, json_t *rest)
+static void print_json(FILE *to, json_t *line, json_t *rest)
 {
     if (line && rest)
         json_object_update(line, rest);
     json_decref(rest);
-    report_print_json(stdout, line);
+    report_print_json(to, line);
+    fflush(to); /* of a run that is cut off, what was measured counts */
 }
 
-static void json_device(const bench *b)
+static void json_device(FILE *to, const bench *b)
 {
     const ops_device *d = &b->about;
     report_print_json(
-        stdout, json_pack("{ss ss so ss si si si sI si sf sf sf}", "type", "device", "version",
-                          gpuzip_version(), "device", report_json_string(d->name), "backend",
-                          b->ops->name, "capability", d->capability, "driver", d->driver, "runtime",
-                          d->runtime, "memory", (json_int_t)d->memory, "threads", b->threads,
-                          "int8_products_per_second", b->ceilings.products, "int8_gemm_per_second",
-                          b->ceilings.gemm, "copy_bytes_per_second", b->ceilings.copy));
+        to, json_pack("{ss ss so ss si si si sI si sf sf sf sf}", "type", "device", "version",
+                      gpuzip_version(), "device", report_json_string(d->name), "backend",
+                      b->ops->name, "capability", d->capability, "driver", d->driver, "runtime",
+                      d->runtime, "memory", (json_int_t)d->memory, "threads", b->threads,
+                      "int8_products_per_second", b->ceilings.products, "int8_library_per_second",
+                      b->ceilings.library, "int8_gemm_per_second", b->ceilings.gemm,
+                      "copy_bytes_per_second", b->ceilings.copy));
 }
 
-static void json_row(const bench *b, const bench_row *row)
+static void json_row(FILE *to, const bench *b, const bench_row *row)
 {
     const char *bound;
     double floor = bench_floor(b, row->operations, row->bytes, &bound);
-    print_json(json_line(b->report, "kernel"),
+    print_json(to, json_line(b->report, "kernel"),
                json_pack("{ss ss si si sf sf si si sf sf sf sf ss}", "name", row->name, "shape",
                          row->shape, "rows", row->rows, "context", row->context, "seconds",
                          row->time.median, "spread", row->time.spread, "samples", row->time.samples,
@@ -186,9 +193,9 @@ static void json_row(const bench *b, const bench_row *row)
                          bound));
 }
 
-static void json_coding(const bench *b, const bench_coding_row *row)
+static void json_coding(FILE *to, const bench *b, const bench_coding_row *row)
 {
-    print_json(json_line(b->report, "coding"),
+    print_json(to, json_line(b->report, "coding"),
                json_pack("{ss sI sI sf sf sf sf sf sf sf sf sf ss sf}", "name", row->name,
                          "streams", (json_int_t)row->streams, "steps", (json_int_t)row->steps,
                          "context", row->context, "tokens", row->tokens, "bytes", row->bytes,
@@ -238,6 +245,13 @@ static void csv_coding(const bench *b, const bench_coding_row *row)
            row->operations, row->floor_seconds, row->bound, row->forward, row->mix, row->coder);
 }
 
+static void json_skip(FILE *to, const bench_report *r, const char *name, const char *shape,
+                      const char *why)
+{
+    print_json(to, json_line(r, "skipped"),
+               json_pack("{ss ss ss}", "name", name, "shape", shape, "why", why));
+}
+
 /* ---- all of them -------------------------------------------------------- */
 
 void bench_report_device(bench_report *r, const bench *b)
@@ -246,10 +260,12 @@ void bench_report_device(bench_report *r, const bench *b)
     if (r->format == BENCH_TEXT)
         put_device(b);
     else if (r->format == BENCH_JSON)
-        json_device(b);
+        json_device(stdout, b);
     else
         printf("type,device,model,weights,name,shape,rows,steps,context,tokens,text_bytes,seconds,"
                "spread,operations,bytes,floor_seconds,bound,forward,mix,coder\n");
+    if (r->log)
+        json_device(r->log, b);
     message_flush();
 }
 
@@ -264,25 +280,40 @@ void bench_report_model(bench_report *r, const bench_model *m)
 
 void bench_report_row(const bench *b, const bench_row *row)
 {
-    static void (*const print[])(const bench *, const bench_row *) = {put_row, json_row, csv_row};
-    print[b->report->format](b, row);
+    const bench_report *r = b->report;
+    if (r->format == BENCH_TEXT)
+        put_row(b, row);
+    else if (r->format == BENCH_JSON)
+        json_row(stdout, b, row);
+    else
+        csv_row(b, row);
+    if (r->log)
+        json_row(r->log, b, row);
     message_flush();
 }
 
 void bench_report_coding(const bench *b, const bench_coding_row *row)
 {
-    static void (*const print[])(const bench *,
-                                 const bench_coding_row *) = {put_coding, json_coding, csv_coding};
-    print[b->report->format](b, row);
+    const bench_report *r = b->report;
+    if (r->format == BENCH_TEXT)
+        put_coding(b, row);
+    else if (r->format == BENCH_JSON)
+        json_coding(stdout, b, row);
+    else
+        csv_coding(b, row);
+    if (r->log)
+        json_coding(r->log, b, row);
     message_flush();
 }
 
 void bench_report_skip(const bench *b, const char *name, const char *shape, const char *why)
 {
-    if (b->report->format == BENCH_TEXT)
+    const bench_report *r = b->report;
+    if (r->format == BENCH_TEXT)
         printf("%-18s %-20s %s\n", name, shape, why);
-    else if (b->report->format == BENCH_JSON)
-        print_json(json_line(b->report, "skipped"),
-                   json_pack("{ss ss ss}", "name", name, "shape", shape, "why", why));
+    else if (r->format == BENCH_JSON)
+        json_skip(stdout, r, name, shape, why);
+    if (r->log)
+        json_skip(r->log, r, name, shape, why);
     message_flush();
 }

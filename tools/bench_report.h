@@ -33,7 +33,8 @@ typedef struct {
     double bits;                /* a token */
 } bench_coding_row;
 
-bench_report *bench_report_open(bench_format format); /* NULL: no memory */
+/* log: where to write JSON lines as well, or NULL. Returns NULL if memory is short. */
+bench_report *bench_report_open(bench_format format, FILE *log);
 void bench_report_close(bench_report *r);
 
 /* What is measured, on what: once, first. */

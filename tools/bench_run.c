@@ -1,6 +1,7 @@
 /* bench_run.c: see bench_run.h. */
 #include "bench_run.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,7 +53,7 @@ gpuzip_status bench_measure(const bench *b, bench_call *call, void *job, bench_t
 double bench_floor(const bench *b, double operations, double bytes, const char **bound)
 {
     const bench_ceilings *c = &b->ceilings;
-    double products = operations / (c->gemm > c->products ? c->gemm : c->products);
+    double products = operations / fmax(c->gemm, fmax(c->products, c->library));
     double copy = bytes / c->copy;
     *bound = products > copy ? "int8" : "copy";
     return products > copy ? products : copy;
@@ -108,6 +109,7 @@ out:
 gpuzip_status bench_find_ceilings(bench *b)
 {
     TRY(b->ops->measure_peak(b->ctx, &b->ceilings.products));
+    TRY(b->ops->measure_product(b->ctx, &b->ceilings.library));
     TRY(b->ops->measure_copy(b->ctx, &b->ceilings.copy));
     return measure_gemm(b, &b->ceilings.gemm);
 }

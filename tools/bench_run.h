@@ -10,7 +10,8 @@
  * multiply-add of s8, bytes are read and written. */
 typedef struct {
     double products; /* operations a second of the instructions that linear() uses */
-    double gemm;     /* of linear() on one large matrix of one plane, its best path */
+    double library;  /* of a library's matrix product; 0: none */
+    double gemm;     /* of linear() on large matrices of one plane */
     double copy;     /* bytes a second of a copy */
 } bench_ceilings;
 

@@ -43,10 +43,15 @@ for l in coding:
     assert l["forward"] + l["mix"] + l["coder"] <= 1.05 * l["seconds"]
 PYTHON
 
-run 0 "$gz" -q --device cpu -T1 --coding --quick --seconds 0.05 --streams 3 --window 8 --csv
+run 0 "$gz" -q --device cpu -T1 --coding --quick --seconds 0.05 --streams 3 --window 8 --csv \
+    --log lines
+[ "$(wc -l <lines)" -eq 4 ] || fail "the log has not four lines"
 python3 - $out <<'PYTHON' || fail "the CSV is not as it should be"
 import csv, sys
 rows = list(csv.DictReader(open(sys.argv[1])))
 assert [r["name"] for r in rows] == ["forward pass", "encode", "decode"], rows
 assert all(None not in r and float(r["seconds"]) > 0 for r in rows)
 PYTHON
+
+run 1 "$gz" -q --device cpu --log no/such/folder
+says 'no/such/folder'

@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+"""The table of what was aimed at and what was reached, from gpu.sh's bench.jsonl and torch.jsonl.
+
+    python3 tests/gpu_table.py BENCH_LINES TORCH_LINES
+
+What was not measured is said to be so.
+"""
+
+import json
+import sys
+
+
+def read(path):
+    try:
+        with open(path, encoding="utf-8") as lines:
+            return [json.loads(line) for line in lines]
+    except OSError:
+        return []
+
+
+def main():
+    rows, torch = read(sys.argv[1]), read(sys.argv[2])
+
+    def last(**wanted):
+        """The last row with these values, or None."""
+        found = [r for r in rows if all(r.get(key) == value for key, value in wanted.items())]
+        return found[-1] if found else None
+
+    def line(what, aim, reached):
+        print(f"{what:<52} {aim:<16} {reached or 'not measured'}")
+
+    def floor(row):
+        return row and f"{100 * row['floor_seconds'] / row['seconds']:.1f} % ({row['bound']})"
+
+    def rate(row):
+        return row and f"{row['tokens'] / row['seconds']:.0f} token/s"
+
+    def speed(row):
+        return row and row["bytes"] > 0 and f"{row['bytes'] / row['seconds'] / 1e6:.2f} MB/s"
+
+    def shares(row):
+        return row and ", ".join(f"{100 * row[key] / row['seconds']:.1f} %"
+                                 for key in ("forward", "mix", "coder"))
+
+    device = last(type="device")
+    print()
+    line("what", "aim", "reached")
+    line("int8 products; cuBLAS; one plane through linear()", "", device and
+         f"{device['int8_products_per_second'] / 1e12:.4g}, "
+         f"{device['int8_library_per_second'] / 1e12:.4g}, "
+         f"{device['int8_gemm_per_second'] / 1e12:.4g} TOP/s")
+    line("copy", "", device and f"{device['copy_bytes_per_second'] / 1e9:.0f} GB/s")
+    for model in ("gpt2-124m", "builtin"):
+        for name, part in (("encode", ">= 40 %"), ("decode", ">= 60 %")):
+            for streams in sorted({r["streams"] for r in rows if r.get("model") == model
+                                   and r.get("name") == name}) or [4096]:
+                row = last(type="coding", model=model, name=name, streams=streams)
+                what = f"{model}, {name}, {streams} streams"
+                line(f"{what}: of the floor", part if model != "builtin" else "", floor(row))
+                line(f"{what}: rate", "", rate(row))
+                if model == "builtin":
+                    line(f"{what}: text", ">= 5 MB/s" if name == "decode" else "", speed(row))
+                line(f"{what}: forward, mix, coder", "mix <= 10 %", shares(row))
+    best = max((r["tokens_per_second"] for r in torch), default=0)
+    for result in torch:
+        ours = result["gpuzip_tokens_per_second"]
+        line(f"forward pass, batch {result['batch']}, gpuzip : PyTorch", "> 1",
+             ours and f"{ours / result['tokens_per_second']:.2f}")
+    ours = max((r["tokens"] / r["seconds"] for r in rows
+                if r.get("name") == "forward pass" and r["model"] == "gpt2-124m"), default=0)
+    line("forward pass, best batch of each, gpuzip : PyTorch", "> 1",
+         best and ours and f"{ours / best:.2f}")
+
+
+if __name__ == "__main__":
+    main()
