@@ -21,8 +21,9 @@
  *
  * The environment: GPUZIP_EMULATOR_SEED is the seed (default 1), _CAPABILITY the compute
  * capability (default 89), _DEVICES the number of devices (default 1), _MEMORY the bytes
- * that each has, and the _FAIL-th kernel to run breaks its device for good. Any number of
- * host threads; a kernel runs to its end before another host thread gets its turn.
+ * that each has, the _FAIL-th kernel to run breaks its device for good, and with _WRONG=1
+ * what is copied to the host has a wrong bit. Any number of host threads; a kernel runs to
+ * its end before another host thread gets its turn.
  */
 #ifndef GPUZIP_EMULATOR_CUDA_RUNTIME_H
 #define GPUZIP_EMULATOR_CUDA_RUNTIME_H

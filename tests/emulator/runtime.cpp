@@ -53,6 +53,7 @@ struct {
     std::map<const void *, size_t> granted; /* dynamic shared memory, by kernel */
     size_t memory;                          /* of each device */
     unsigned long failure;                  /* kernels until one fails; 0: never */
+    bool wrong;                             /* results that are copied to the host are changed */
     unsigned long kernels, graphs;
 } runtime;
 
@@ -70,6 +71,7 @@ struct entry {
         runtime.devices.resize(emulator_setting("GPUZIP_EMULATOR_DEVICES", 1));
         runtime.memory = emulator_setting("GPUZIP_EMULATOR_MEMORY", MEMORY_DEFAULT);
         runtime.failure = emulator_setting("GPUZIP_EMULATOR_FAIL", 0);
+        runtime.wrong = emulator_setting("GPUZIP_EMULATOR_WRONG", 0) != 0;
     }
 };
 
@@ -377,7 +379,11 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpy
                             cudaStream_t stream)
 {
     entry e;
-    work copy = [=] { memcpy(dst, src, bytes); };
+    work copy = [=] {
+        memcpy(dst, src, bytes);
+        if (runtime.wrong && kind == cudaMemcpyDeviceToHost)
+            *(unsigned char *)dst ^= 1;
+    };
     bool locked = (kind != cudaMemcpyHostToDevice || is_locked(src, bytes)) &&
                   (kind != cudaMemcpyDeviceToHost || is_locked(dst, bytes));
     if (!locked)
