@@ -138,6 +138,8 @@ class Trainer:
         self.started = time.time()
         self.args = args
         self.device = torch.device(args.device)
+        if self.device.type == "cuda":
+            HeadLoss.chunk = 16384  # logits of 0.5 GB
         self.model = Model(Config.of(args.size)).to(self.device)
         self.mean = Model(self.model.config).to(self.device)
         self.optims = optimizers(self.model)
