@@ -50,7 +50,7 @@ programs='gpuzip gpuzip-bench test_cuda_ops tiny_checkpoint'
 configure() {
     cmake -S "$source" -B "$build" -DCMAKE_BUILD_TYPE=Release -DGPUZIP_CUDA=ON \
         -DGPUZIP_CUDA_ARCHITECTURES="$1-real" -DGPUZIP_REQUIRE_GPU=ON \
-        -DCMAKE_BUILD_RPATH='$ORIGIN/lib' # of a pack
+        -DCMAKE_BUILD_RPATH="\$ORIGIN/lib" # of a pack
 }
 compile() {
     # shellcheck disable=SC2086 # a list
@@ -165,7 +165,7 @@ done
 # cuBLAS, which is looked for when it is needed; PyTorch brings one.
 if ! ldconfig -p | grep -q 'libcublas\.so\.1[23]'; then
     # shellcheck disable=SC2046 # folders
-    found=$(find "$(dirname "$(command -v nvcc || echo /nowhere/bin/nvcc)")/../lib64" \
+    found=$(find -L /usr/local/cuda/lib64 /usr/local/cuda/lib \
         $(python3 -c 'import sys; print(*(p + "/nvidia" for p in sys.path if p))' 2>/dev/null) \
         -name 'libcublas.so.1[23]' -print -quit 2>/dev/null)
     [ -z "$found" ] || export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}${found%/*}

@@ -55,7 +55,7 @@ static gpuzip_status time_pass(bench *b, const model *m, int slots, int position
     p.batch.pos = batch + 2 * rows;
     snprintf(shape, sizeof shape, "%d x %d", slots, positions);
     TRY_OUT(model_state_open(&p.s, m, b->ctx, slots, positions, (int)rows, (int)rows));
-    TRY_OUT(bench_measure(b, call_pass, &p, &time));
+    TRY_OUT(bench_measure(b, "forward pass", call_pass, &p, &time));
     model_row_ops(m, &forward, &extend);
     bench_report_row(b, &(bench_row){.name = "forward pass",
                                      .shape = shape,
@@ -122,15 +122,15 @@ static size_t position(const coding_run *run, size_t t)
     return t < w ? t : w - h + (t - w) % h;
 }
 
-/* The steps [first, end) whose time counts: whole hops behind the first window if there are
- * any; else, when decoding, what has the same positions in the first window, only that
- * nothing has been read again; else all. */
+/* The steps [first, end) whose time counts. Of encoding all: passes are queued ahead. Of
+ * decoding whole hops behind the first window if there are any; else what has the same
+ * positions in the first window, only that nothing has been read again; else all. */
 static void choose_section(const coding_run *run, bool decode, size_t *first, size_t *end)
 {
     size_t w = (size_t)run->window, h = (size_t)run->hop;
     *first = 0;
     *end = run->last;
-    if (run->last >= w + h) {
+    if (decode && run->last >= w + h) {
         *first = w;
         *end = w + (run->last - w) / h * h;
     } else if (decode && h < w && run->last >= w - h + 16) {
@@ -204,6 +204,8 @@ static gpuzip_status time_run(coding_run *run, bool decode, engine_block *block,
     gpuzip_status status = decode ? lanes_decode(run->l, block, 1, costs, &progress)
                                   : lanes_encode(run->l, block, 1, costs, &progress);
     *total = engine_seconds() - run->start;
+    if (status == GPUZIP_OK)
+        run->done[run->last] = *total; /* what was queued is done, too */
     return status == GPUZIP_ERR_CANCELLED && run->last > 0 ? GPUZIP_OK : status;
 }
 

@@ -74,7 +74,7 @@ static gpuzip_status time_linear(bench *b, const weights_config *c, const linear
     TRY_OUT(bench_take_rows(&pool, &l->q, rows, kind->w->k, c->activation_bits));
     TRY_OUT(bench_take(&pool, &l->out, sizeof(float) * (size_t)outputs, BENCH_ZEROS));
     l->residual = kind->residual ? l->out : NULL;
-    TRY_OUT(bench_measure(b, call_linear, l, &time));
+    TRY_OUT(bench_measure(b, kind->name, call_linear, l, &time));
     double weights = n * k * planes(c->weight_bits), in = k * rows * planes(c->activation_bits);
     bench_report_row(b, &(bench_row){.name = kind->name,
                                      .shape = shape,
@@ -172,7 +172,7 @@ static gpuzip_status time_rows(bench *b, rows_job *r, const char *name, bench_ca
     snprintf(shape, sizeof shape, "%d x %d", rows, dim);
     TRY_OUT(bench_take_rows(&pool, &r->q, rows, dim, r->w->config.activation_bits));
     TRY_OUT(bench_take(&pool, &r->x, elements * (size_t)reads, BENCH_FLOATS));
-    TRY_OUT(bench_measure(b, call, r, &time));
+    TRY_OUT(bench_measure(b, name, call, r, &time));
     bench_report_row(b, &(bench_row){.name = name,
                                      .shape = shape,
                                      .rows = rows,
@@ -203,7 +203,7 @@ static gpuzip_status time_embed(bench *b, rows_job *r, int rows)
     TRY_OUT(bench_take_copy(&pool, &device, host, (size_t)rows * 2 * sizeof *host));
     r->batch = (ops_batch){.token = device, .pos = device + rows, .rows = rows};
     TRY_OUT(bench_take(&pool, &r->x, elements * sizeof(float), BENCH_ZEROS));
-    TRY_OUT(bench_measure(b, call_embed, r, &time));
+    TRY_OUT(bench_measure(b, "embed", call_embed, r, &time));
     bench_report_row(b, &(bench_row){.name = "embed",
                                      .shape = shape,
                                      .rows = rows,
@@ -373,7 +373,7 @@ static gpuzip_status bench_attention(bench *b, const weights_model *w, const cha
     TRY_OUT(fill_cache(&a));
     a.run = run;
     TRY_OUT(take_batch(&pool, &a, context - run));
-    TRY_OUT(bench_measure(b, call_qkv, &a, &time));
+    TRY_OUT(bench_measure(b, "qkv", call_qkv, &a, &time));
     double per_row = columns * 4 + c->heads * c->head_dim * 2.0 +
                      (double)cache / slots / context; /* one position of one slot */
     bench_report_row(b, &(bench_row){.name = "qkv",
@@ -381,7 +381,7 @@ static gpuzip_status bench_attention(bench *b, const weights_model *w, const cha
                                      .rows = a.batch.rows,
                                      .time = time,
                                      .bytes = a.batch.rows * per_row});
-    TRY_OUT(bench_measure(b, call_attention, &a, &time));
+    TRY_OUT(bench_measure(b, name, call_attention, &a, &time));
     report_attention(b, &a, name, shape, &time);
 out:
     bench_release(&pool);
@@ -435,7 +435,6 @@ static gpuzip_status bench_mix(bench *b, const weights_model *w, int rows)
 {
     gpuzip_status status = GPUZIP_OK;
     bench_pool pool = {.b = b};
-    bench_time time;
     char shape[64];
     int vocab = w->config.vocab;
     size_t bytes = (size_t)rows * (size_t)vocab * sizeof(float);
@@ -464,18 +463,15 @@ static gpuzip_status bench_mix(bench *b, const weights_model *w, int rows)
     m.mix.expert[0] = (ops_expert){.logits = logits, .stride = (size_t)vocab, .alpha = 60000};
     m.mix.expert[1] = (ops_expert){.counts = counts, .alpha = 6000};
     bench_row row = {.shape = shape, .rows = rows, .bytes = (double)bytes, .tokens = rows};
-    TRY_OUT(bench_measure(b, call_mix_encode, &m, &time));
-    row.time = time;
     row.name = "mix, encode";
+    TRY_OUT(bench_measure(b, row.name, call_mix_encode, &m, &row.time));
     bench_report_row(b, &row);
-    TRY_OUT(bench_measure(b, call_mix_decode, &m, &time));
-    row.time = time;
     row.name = "mix, decode";
+    TRY_OUT(bench_measure(b, row.name, call_mix_decode, &m, &row.time));
     bench_report_row(b, &row);
     m.mix.experts = 2;
-    TRY_OUT(bench_measure(b, call_mix_decode, &m, &time));
-    row.time = time;
     row.name = "mix, with counts";
+    TRY_OUT(bench_measure(b, row.name, call_mix_decode, &m, &row.time));
     bench_report_row(b, &row);
 out:
     bench_release(&pool);

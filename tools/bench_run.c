@@ -29,7 +29,7 @@ static gpuzip_status time_calls(const bench *b, bench_call *call, void *job, int
     return GPUZIP_OK;
 }
 
-gpuzip_status bench_measure(const bench *b, bench_call *call, void *job, bench_time *time)
+static gpuzip_status take_samples(const bench *b, bench_call *call, void *job, bench_time *time)
 {
     double sample[SAMPLES_MAX], once, spent = 0;
     int samples = 0, done = 2;
@@ -48,6 +48,15 @@ gpuzip_status bench_measure(const bench *b, bench_call *call, void *job, bench_t
     double quartiles = sample[samples * 3 / 4] - sample[samples / 4];
     *time = (bench_time){median, median > 0 ? quartiles / 2 / median : 0, samples, n};
     return GPUZIP_OK;
+}
+
+gpuzip_status bench_measure(const bench *b, const char *range, bench_call *call, void *job,
+                            bench_time *time)
+{
+    b->ops->range_push(range);
+    gpuzip_status status = take_samples(b, call, job, time);
+    b->ops->range_pop();
+    return status;
 }
 
 double bench_floor(const bench *b, double operations, double bytes, const char **bound)
@@ -96,7 +105,7 @@ static gpuzip_status measure_gemm(const bench *b, double *rate)
     TRY_OUT(b->ops->matrix_create(b->ctx, &g.w, &(ops_weights){w, scale, n, n, 8}));
     TRY_OUT(bench_take_rows(&pool, &g.q, rows, n, 8));
     TRY_OUT(bench_take(&pool, &g.out, (size_t)rows * (size_t)n * sizeof(float), BENCH_ZEROS));
-    TRY_OUT(bench_measure(b, call_gemm, &g, &time));
+    TRY_OUT(bench_measure(b, "linear() on one plane", call_gemm, &g, &time));
     *rate = 2.0 * rows * n * n / time.median;
 out:
     bench_release(&pool);

@@ -48,8 +48,10 @@ typedef struct {
 /* Queues the work once; i counts the calls, for rotating among inputs. */
 typedef gpuzip_status bench_call(void *job, int i);
 
-/* Times a call, after one to warm up; every sample ends with sync(). Errors: the call's. */
-gpuzip_status bench_measure(const bench *b, bench_call *call, void *job, bench_time *time);
+/* Times a call, after one to warm up; every sample ends with sync(). range: what a profiler
+ * shows, a static string. Errors: the call's. */
+gpuzip_status bench_measure(const bench *b, const char *range, bench_call *call, void *job,
+                            bench_time *time);
 
 /* Fills in b->ceilings. Errors: MEMORY, DEVICE. */
 gpuzip_status bench_find_ceilings(bench *b);
