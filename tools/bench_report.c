@@ -171,10 +171,11 @@ static void json_device(FILE *to, const bench *b)
 {
     const ops_device *d = &b->about;
     report_print_json(
-        to, json_pack("{ss ss so ss si si si sI si sf sf sf sf}", "type", "device", "version",
+        to, json_pack("{ss ss so ss si si si si si sI si sf sf sf sf}", "type", "device", "version",
                       gpuzip_version(), "device", report_json_string(d->name), "backend",
                       b->ops->name, "capability", d->capability, "driver", d->driver, "runtime",
-                      d->runtime, "memory", (json_int_t)d->memory, "threads", b->threads,
+                      d->runtime, "clock_mhz", (int)b->clock, "clock_max_mhz", (int)b->clock_max,
+                      "memory", (json_int_t)d->memory, "threads", b->threads,
                       "int8_products_per_second", b->ceilings.products, "int8_library_per_second",
                       b->ceilings.library, "int8_gemm_per_second", b->ceilings.gemm,
                       "copy_bytes_per_second", b->ceilings.copy));
