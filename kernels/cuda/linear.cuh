@@ -66,13 +66,14 @@ linear_args linear_rows(const linear_args *p, int first, int rows);
 
 /* -- the epilogue ---------------------------------------------------------------- */
 
-/* The exact sum of one element, rounded once. sums: [sets]. */
+/* The exact sum of one element, rounded once. sums: [sets]; opaque, or else they are kept in 64
+ * bits from the start, which takes twice the registers. */
 static __device__ __forceinline__ float linear_sum(const int *sums, int sets)
 {
     long long sum = 0;
 #pragma unroll
     for (int s = 0; s < sets; s++)
-        sum = sum * 128 + sums[s];
+        sum = sum * 128 + opaque(sums[s]);
     return (float)sum;
 }
 

@@ -36,6 +36,14 @@ static __device__ __forceinline__ unsigned shared_address(const void *p)
     return (unsigned)__cvta_generic_to_shared(p);
 }
 
+/* Returns x, of which the compiler knows no more than that it is an int: what is done with x
+ * afterwards does not change how it was made. */
+static __device__ __forceinline__ int opaque(int x)
+{
+    asm("" : "+r"(x));
+    return x;
+}
+
 /* Copies 16 bytes from global to shared memory, both 16-byte aligned, or writes
  * zeroes when !present (src must be a valid address all the same). The copy is
  * done for this thread after the cp_async_wait() that covers its group, for the

@@ -13,6 +13,11 @@
 
 #define HAVE_AMPERE (emulator_capability() >= 80)
 
+static inline int opaque(int x)
+{
+    return x;
+}
+
 /* A copy may happen at any time from now to the wait: the seed decides. */
 void emulator_copy_async(void *dst, const void *src, size_t dst_bytes, size_t src_bytes);
 void emulator_copy_commit(void);
