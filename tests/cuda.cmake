@@ -5,16 +5,34 @@ if(CMAKE_CXX_COMPILER AND NOT GPUZIP_FUZZ)
     enable_language(CXX)
     add_subdirectory(emulator)
 
-    add_executable(test_cuda_emulated test_cuda_ops.c)
-    target_link_libraries(test_cuda_emulated PRIVATE gpuzip_cuda_emulated gpuzip_kernels m
-                          PkgConfig::CMOCKA)
-    # The seed decides which thread runs when; Turing has other products and copies.
+    foreach(name ops linear)
+        add_executable(test_cuda_${name}_emulated test_cuda_${name}.c)
+        target_link_libraries(test_cuda_${name}_emulated PRIVATE gpuzip_cuda_emulated
+                              gpuzip_kernels m PkgConfig::CMOCKA)
+    endforeach()
+    # The seed decides which thread runs when; Turing has other products and copies. Linear
+    # layers have a path for 9.0 as well, and cuBLAS on all. A library with wrong sums, which
+    # is fast at them, must never be chosen.
+    foreach(run "1 75 off right" "2 89 off right" "3 90 off right" "4 90 off right"
+                "5 90 auto right" "6 90 auto wrong" "7 89 on right")
+        separate_arguments(run)
+        list(GET run 0 seed)
+        list(GET run 1 capability)
+        list(GET run 2 cublas)
+        list(GET run 3 sums)
+        set(name test_cuda_linear_emulated_${capability}_${seed})
+        add_test(NAME ${name} COMMAND test_cuda_linear_emulated)
+        set_tests_properties(${name} PROPERTIES LABELS cuda TIMEOUT 900 ENVIRONMENT
+            "GPUZIP_EMULATOR_SEED=${seed};GPUZIP_EMULATOR_CAPABILITY=${capability};\
+GPUZIP_CUBLAS=${cublas};GPUZIP_EMULATOR_CUBLAS=${sums}")
+    endforeach()
+
     foreach(run "1 89" "2 89" "3 75")
         separate_arguments(run)
         list(GET run 0 seed)
         list(GET run 1 capability)
-        set(name test_cuda_emulated_${capability}_${seed})
-        add_test(NAME ${name} COMMAND test_cuda_emulated)
+        set(name test_cuda_ops_emulated_${capability}_${seed})
+        add_test(NAME ${name} COMMAND test_cuda_ops_emulated)
         set_tests_properties(${name} PROPERTIES LABELS cuda TIMEOUT 900 ENVIRONMENT
             "GPUZIP_EMULATOR_SEED=${seed};GPUZIP_EMULATOR_CAPABILITY=${capability}")
     endforeach()
@@ -22,7 +40,9 @@ if(CMAKE_CXX_COMPILER AND NOT GPUZIP_FUZZ)
     add_test(NAME test_cuda_mutations
              COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/test_cuda_mutations.sh ${CMAKE_CXX_COMPILER}
                      ${PROJECT_SOURCE_DIR} ${CMAKE_CURRENT_BINARY_DIR}/mutations
-                     $<TARGET_OBJECTS:test_cuda_emulated> $<TARGET_FILE:gpuzip_cuda_emulated>
+                     $<TARGET_OBJECTS:test_cuda_ops_emulated>
+                     $<TARGET_OBJECTS:test_cuda_linear_emulated>
+                     $<TARGET_FILE:gpuzip_cuda_emulated>
                      $<TARGET_FILE:gpuzip_kernels> -lcmocka -lgomp -lm
              COMMAND_EXPAND_LISTS)
     set_tests_properties(test_cuda_mutations PROPERTIES LABELS cuda TIMEOUT 1800)
@@ -30,10 +50,12 @@ endif()
 
 option(GPUZIP_REQUIRE_GPU "A test that finds no GPU fails instead of being skipped" OFF)
 if(TARGET gpuzip_cuda)
-    gpuzip_test(test_cuda_ops gpuzip_cuda gpuzip_kernels m)
-    if(GPUZIP_REQUIRE_GPU)
-        target_compile_definitions(test_cuda_ops PRIVATE GPUZIP_REQUIRE_GPU)
-    endif()
+    foreach(name ops linear)
+        gpuzip_test(test_cuda_${name} gpuzip_cuda gpuzip_kernels m)
+        if(GPUZIP_REQUIRE_GPU)
+            target_compile_definitions(test_cuda_${name} PRIVATE GPUZIP_REQUIRE_GPU)
+        endif()
+    endforeach()
 endif()
 
 find_program(GPUZIP_NVCC nvcc HINTS /usr/local/cuda/bin DOC "For the checks of the CUDA build")

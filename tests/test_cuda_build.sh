@@ -1,7 +1,7 @@
 #!/bin/bash
 # What can be checked of the CUDA kernels with a compiler and no device: they build for every
-# architecture without a warning, no kernel spills registers, and the PTX holds no float
-# instruction that is approximate or flushes subnormals.
+# architecture without a warning, no kernel spills registers, no wgmma products are serialised,
+# and the PTX holds no float instruction that is approximate or flushes subnormals.
 #
 #   test_cuda_build.sh NVCC SOURCE_DIR WORK_DIR
 #
@@ -28,6 +28,8 @@ check()
         echo "$file: does not build without warnings"
         grep -v '^ptxas info' "$log"
     fi
+    # "Potential Performance Loss: wgmma.mma_async instructions are serialized", setmaxnreg ignored
+    grep -E '\(C75[0-9]+\)' "$log" | sed "s/^/$file: /"
     awk -v file="$file" '/Compiling entry function/ { entry = $6 " " $8 $9 }
         /[1-9][0-9]* bytes spill/ { print file ": spills: " entry ": " $0 }' "$log"
     for architecture in 75 120; do

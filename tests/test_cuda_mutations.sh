@@ -2,13 +2,13 @@
 # Tests the tests: breaks the kernels in ways that are easy to write, one at a time, and
 # requires the emulated tests to fail on each.
 #
-#   test_cuda_mutations.sh CXX SOURCE_DIR WORK_DIR LINK...
+#   test_cuda_mutations.sh CXX SOURCE_DIR WORK_DIR OPS_OBJECT LINEAR_OBJECT LINK...
 #
-# LINK is what the test program is linked from: a mutated file's object comes before it, so
-# that the library's own is not taken.
+# The objects are the two test programs, LINK what they are linked with: a mutated file's object
+# comes before it, so that the library's own is not taken.
 set -u
-cxx=$1 source=$2 work=$3
-shift 3
+cxx=$1 source=$2 work=$3 ops=$4 linear=$5
+shift 5
 
 # file, tests that must notice, sed script. A script must change its file.
 mutations=(
@@ -49,18 +49,67 @@ mutations=(
     # a wrong comparison, a dropped plane, a wrong shift
     'cuda_mix.cu|mix_cuda|s/before += i < symbol/before += i <= symbol/'
     'cuda_linear.cu|linear_cuda|s/acc\[pa + pw\]\[mf\]/acc[pa][mf]/'
+    'linear.cuh cuda_linear.cu|linear_cuda|s/sum \* 128 + opaque/sum * 64 + opaque/'
     'cuda_mix.cu|mix_cuda|s/bits > 34 ? bits - 34/bits > 33 ? bits - 33/'
+    # the ring of capability 9.0: a wait too few, a wrong parity, a missing or early arrival
+    'cuda_linear_hopper.cu|linear_tiles|s/mbarrier_wait(&full\[at.stage\], at.parity);//'
+    'cuda_linear_hopper.cu|linear_tiles|s/mbarrier_wait(&empty\[at.stage\], at.parity ^ 1);//'
+    'cuda_linear_hopper.cu|linear_tiles|s/at.parity ^ 1);/at.parity);/'
+    'cuda_linear_hopper.cu|linear_tiles|s/at.parity ^ (wraps ? 1u : 0u)/at.parity/'
+    'cuda_linear_hopper.cu|linear_tiles|/wgmma_wait<0>();/{n;n;s/mbarrier_arrive.*/;/}'
+    'cuda_linear_hopper.cu|linear_tiles|s/mbarrier_arrive(&empty\[before\]);/mbarrier_arrive(\&empty[at.stage]);/'
+    'cuda_linear_hopper.cu|linear_tiles|s/mbarrier_init(&empty\[s\], CONSUMERS . 4)/mbarrier_init(\&empty[s], CONSUMERS)/'
+    'cuda_linear_hopper.cu|linear_tiles|s/mbarrier_init_fence();//'
+    'cuda_linear_hopper.cu|linear_tiles|/mbarrier_init_fence/{n;n;s/__syncthreads();//}'
+    # wrong numbers of bytes, tiles where there are none
+    'cuda_linear_hopper.cu|linear_tiles|s/mbarrier_arrive_expect(barrier, shape::stage_bytes)/mbarrier_arrive_expect(barrier, shape::stage_bytes - BOX_BYTES)/'
+    'cuda_linear_hopper.cu|linear_tiles|s/mbarrier_arrive_expect(barrier, shape::stage_bytes)/mbarrier_arrive_expect(barrier, shape::stage_bytes + 16)/'
+    'cuda_linear_hopper.cu|linear_tiles|s/k, row + r, barrier/k, row, barrier/'
+    'cuda_linear_hopper.cu|linear_tiles|s/(address + TILE_ALIGN - 1) . TILE_ALIGN \* TILE_ALIGN/address/'
+    # products: waits, fences, descriptors, fragments
+    'cuda_linear_hopper.cu|linear_tiles|s/wgmma_wait<0>();//'
+    'cuda_linear_hopper.cu|linear_tiles|s/wgmma_wait<1>();//'
+    'cuda_linear_hopper.cu|linear_tiles|s/wgmma_wait<1>();/wgmma_wait<2>();/'
+    'cuda_linear_hopper.cu|linear_tiles|s/wgmma_fence();//'
+    'cuda_linear_hopper.cu|linear_tiles|s/wgmma_commit();//'
+    'cuda_linear_hopper.cu|linear_tiles|s/!first || k > 0 || second/!first || k > 0/'
+    'cuda_linear_hopper.cu|linear_tiles|s/!first || k > 0 || second/true/'
+    'cuda_linear_hopper.cu|linear_tiles|s/sums\[s\] = acc\[s\]\[c . 2 + i\]/sums[s] = acc[s][c \/ 2 + (i ^ 2)]/'
+    'ptx_hopper.cuh cuda_linear_hopper.cu|linear_tiles|s/(uint64_t)1 << 62/(uint64_t)2 << 62/'
+    'ptx_hopper.cuh cuda_linear_hopper.cu|linear_tiles|s/(uint64_t)1 << 62/(uint64_t)0/'
+    'ptx_hopper.cuh cuda_linear_hopper.cu|linear_tiles|s/8 \* TILE_ROW >> 4/4 * TILE_ROW >> 4/'
+    'ptx_hopper.cuh cuda_linear_hopper.cu|linear_tiles|s/CU_TENSOR_MAP_SWIZZLE_128B/CU_TENSOR_MAP_SWIZZLE_NONE/'
+    'ptx_hopper.cuh cuda_linear_hopper.cu|linear_tiles|s/size\[2\] = {pitch, rows}/size[2] = {rows, pitch}/'
+    # cuBLAS: the order of planes, rows left over, a recording
+    'cuda_blas.cu|linear_tiles|s/bool second = pw == 1/bool second = pw == 2/'
+    'cuda_blas.cu|linear_tiles|s/int rows = p->rows . 16 \* 16, pitch/int rows = p->rows, pitch/'
+    'cuda_blas.cu|linear_tiles|s/pitch = (p->n + 15) . 16 \* 16/pitch = p->n/'
+    'cuda_blas.cu|linear_tiles|s/sets > 1 ? from\[set\]/sets > 1 ? from[0]/'
+    'cuda_blas.cu|linear_tiles|s/q.a_scale += first/q.a_scale += 0/'
+    'cuda_blas.cu|linear_recorded|s/capture != cudaStreamCaptureStatusNone/false/'
 )
+
+# environment FILE: the path that runs the file, where it is not the usual one.
+environment()
+{
+    case $1 in
+    cuda_linear_hopper.cu) echo GPUZIP_EMULATOR_CAPABILITY=90 ;;
+    cuda_blas.cu) echo GPUZIP_CUBLAS=on ;;
+    esac
+}
 
 # run FILE TESTS LINK...: whether the tests pass with $work/cuda/FILE in place of the library's.
 run()
 {
-    local file=$1 filter=$2
+    local file=$1 filter=$2 test=$ops
     shift 2
-    "$cxx" -std=c++20 -O1 -w -ffp-contract=off -x c++ -I"$source/tests/emulator" \
+    [[ $filter == linear* ]] && test=$linear
+    "$cxx" -std=c++20 -O1 -w -Wno-psabi -ffp-contract=off -x c++ -I"$source/tests/emulator" \
         -I"$source/kernels" -I"$source/host" -c "$work/cuda/$file" -o "$work/mutant.o" &&
-        "$cxx" -fsanitize=address,undefined "$work/mutant.o" "$@" -o "$work/mutant" || exit 1
-    GPUZIP_TEST_FILTER=$filter timeout 600 "$work/mutant" >"$work/log" 2>&1
+        "$cxx" -fsanitize=address,undefined "$work/mutant.o" "$test" "$@" -o "$work/mutant" ||
+        exit 1
+    env GPUZIP_TEST_FILTER="$filter" $(environment "$file") timeout 600 "$work/mutant" \
+        >"$work/log" 2>&1
 }
 
 mkdir -p "$work" || exit 1

@@ -141,4 +141,33 @@ static void qpair_free(qpair *p)
     for (int b = 0; b < 2; b++)                                                                    \
     assert_int_equal(backend[b]->call, GPUZIP_OK)
 
+/* -- the program ------------------------------------------------------------------ */
+
+static const int row_counts[] = {1, 2, 7, 33, 130};
+#define ROW_COUNTS ((int)(sizeof row_counts / sizeof *row_counts))
+
+/* What a test program exits with that finds no GPU: skipped, or failed. */
+#ifdef GPUZIP_REQUIRE_GPU
+#define NO_GPU 1
+#else
+#define NO_GPU 77
+#endif
+
+/* Opens both contexts. False: there is no GPU. */
+static inline bool open_both(void)
+{
+    if (ops_cuda.open(&context[CUDA], 0, 0, NULL) != GPUZIP_OK)
+        return false;
+    assert_int_equal(ops_cpu.open(&context[CPU], 0, 1, NULL), GPUZIP_OK);
+    /* One test or a pattern of them, for bisecting and for the mutations. */
+    cmocka_set_test_filter(getenv("GPUZIP_TEST_FILTER"));
+    return true;
+}
+
+static inline void close_both(void)
+{
+    ops_cpu.close(context[CPU]);
+    ops_cuda.close(context[CUDA]);
+}
+
 #endif
