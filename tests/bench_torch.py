@@ -109,7 +109,7 @@ def main():
     parser.add_argument("--mode", default="default", help="of torch.compile; none: no compiling")
     parser.add_argument("--seconds", type=float, default=1.5, help="of a measurement")
     parser.add_argument("--gpuzip", help="JSON lines of gpuzip-bench")
-    parser.add_argument("--log", help="where to write JSON lines")
+    parser.add_argument("--log", help="where to add JSON lines")
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():
         print("bench_torch.py: skipped: PyTorch finds no GPU")
@@ -129,7 +129,7 @@ def main():
           f"torch.compile: {args.mode}")
     print(f"{'batch':>14} {'ms':>9} {'+-':>5} {'token/s':>12} {'gpuzip':>12} {'ratio':>6}")
     ours = gpuzip_passes(args.gpuzip, args.model)
-    log = open(args.log, "w", encoding="utf-8") if args.log else None
+    log = open(args.log, "a", encoding="utf-8") if args.log else None
     best = 0.0
     for batch in (int(part) for part in args.batches.split(",")):
         tokens = torch.randint(0, 50257, (batch, args.positions), device=args.device)

@@ -44,7 +44,11 @@ done
 shift $((OPTIND - 1))
 build=${1:-build-gpu}
 out=${out:-$build}
-programs='gpuzip gpuzip-bench test_cuda_ops tiny_checkpoint'
+gpu_tests=''
+for test in "$source"/tests/test_cuda_*.c "$source"/tests/test_*_cuda.c; do
+    [ -f "$test" ] && gpu_tests+=" $(basename "$test" .c)"
+done
+programs="gpuzip gpuzip-bench tiny_checkpoint $gpu_tests"
 
 # configure ARCHITECTURE, compile
 configure() {
@@ -163,14 +167,16 @@ for program in $programs; do
     }
 done
 # cuBLAS, which is looked for when it is needed; PyTorch brings one.
-if ! ldconfig -p | grep -q 'libcublas\.so\.1[23]'; then
+cublas=$(ldconfig -p | awk '/libcublas\.so\.1[23] / { print $NF; exit }')
+if [ -z "$cublas" ]; then
     # shellcheck disable=SC2046 # folders
-    found=$(find -L /usr/local/cuda/lib64 /usr/local/cuda/lib \
+    cublas=$(find -L /usr/local/cuda/lib64 /usr/local/cuda/lib \
         $(python3 -c 'import sys; print(*(p + "/nvidia" for p in sys.path if p))' 2>/dev/null) \
         -name 'libcublas.so.1[23]' -print -quit 2>/dev/null)
-    [ -z "$found" ] || export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}${found%/*}
-    echo "cuBLAS: ${found:-not there}" | tee -a "$log"
+    [ -z "$cublas" ] || export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}${cublas%/*}
 fi
+echo "cuBLAS: ${cublas:-not there}" | tee -a "$log"
+export cublas
 gpuzip=$bin/gpuzip bench=$bin/gpuzip-bench
 GPUZIP_DATA=${GPUZIP_DATA:-${pack:+$pack/data}}
 [ -d "${GPUZIP_DATA:-/nowhere}/dev" ] || GPUZIP_DATA=$source/../shared/data
@@ -178,8 +184,16 @@ export gpuzip bench bin out GPUZIP_DATA
 
 # ---- kernels ------------------------------------------------------------------------------------
 
+through_cublas() {
+    [ "$cublas" ] || return 77
+    GPUZIP_CUBLAS=on "$bin/test_cuda_ops"
+}
+export -f through_cublas
 if wanted kernels; then
-    step 'kernels against the CPU' 120 "$bin/test_cuda_ops"
+    for test in $gpu_tests; do
+        step "$test" 90 "$bin/$test"
+    done
+    step 'test_cuda_ops, by cuBLAS' 60 through_cublas
 fi
 
 # ---- archives -----------------------------------------------------------------------------------
@@ -282,8 +296,8 @@ sanitize() {
 }
 export -f sanitize
 if wanted sanitizer; then
-    step 'compute-sanitizer memcheck' 75 sanitize memcheck
-    step 'compute-sanitizer racecheck' 75 sanitize racecheck
+    step 'compute-sanitizer memcheck' 60 sanitize memcheck
+    step 'compute-sanitizer racecheck' 60 sanitize racecheck
 fi
 
 # ---- speed --------------------------------------------------------------------------------------
@@ -304,7 +318,7 @@ torch() {
 export -f measure torch
 if wanted bench; then
     rm -f "$out/bench.jsonl"
-    step 'bench: GPT-2 124M, coding' 120 measure --coding --model gpt2-124m --seconds 40
+    step 'bench: GPT-2 124M, coding' 120 measure --coding --model gpt2-124m --seconds 30
     step 'bench: built-in, coding' 60 measure --coding --streams 1024,4096 --seconds 12
     step 'bench: built-in, kernels' 30 measure --kernels
     step 'bench: GPT-2 124M, kernels' 40 measure --kernels --model gpt2-124m
@@ -347,6 +361,11 @@ export -f profile_ncu profile_nsys
 if wanted profile; then
     step ncu 60 profile_ncu
     step nsys 60 profile_nsys
+fi
+
+# What takes minutes to compile and may be somewhat faster.
+if wanted torch; then
+    step 'PyTorch, max-autotune' 180 torch max-autotune-no-cudagraphs
 fi
 
 # ---- the table ----------------------------------------------------------------------------------

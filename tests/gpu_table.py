@@ -74,7 +74,7 @@ def main():
     best = max((r["tokens_per_second"] for r in torch), default=0)
     for result in torch:
         ours = result["gpuzip_tokens_per_second"]
-        line(f"forward pass, batch {result['batch']}, gpuzip : PyTorch", "> 1",
+        line(f"forward pass, batch {result['batch']}, gpuzip : PyTorch ({result['mode']})", "> 1",
              ours and f"{ours / result['tokens_per_second']:.2f}")
     ours = max((r["tokens"] / r["seconds"] for r in rows
                 if r.get("name") == "forward pass" and r["model"] == "gpt2-124m"), default=0)
