@@ -229,7 +229,7 @@ run_quietly() {
 cross() {
     local file=$1 device other
     shift
-    for device in cpu cuda; do
+    for device in cuda cpu; do
         run_quietly "$gpuzip" --device "$device" --no-verify "$@" -c "$file" >"$work/$device.gpz" ||
             return 1
     done

@@ -344,9 +344,9 @@ gpuzip_status bench_whole(bench *b, const bench_model *bm, const bench_text *tex
                             .escapes = bm->t ? (int)tokenizer_escapes(bm->t) : 0,
                             .vocab = c->vocab,
                             .experts = 1};
-    config.window = b->window && b->window < c->context ? b->window
-                    : c->context < 1024                 ? c->context
-                                                        : 1024;
+    config.window = b->window && b->window <= c->context ? b->window
+                    : c->context < 1024                  ? c->context
+                                                         : 1024;
     config.hop = (config.window + 1) / 2;
     TRY_OUT(model_open(&m, b->ops, b->ctx, bm->weights));
     TRY_OUT(bench_pass(b, m));

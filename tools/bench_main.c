@@ -70,6 +70,13 @@ static bool read_text(bench_text *text, const bench_model *m, const char *path)
     return status == GPUZIP_OK;
 }
 
+/* Tells of what could not be measured; the rest goes on. */
+static void measured(const char *name, gpuzip_status status)
+{
+    if (status != GPUZIP_OK)
+        message_status(name, status, "");
+}
+
 static void bench_one(bench *b, const bench_args *a, const char *name)
 {
     bench_model m;
@@ -85,11 +92,9 @@ static void bench_one(bench *b, const bench_args *a, const char *name)
     bench_report_model(b->report, &m);
     if (!a->text || !m.t || read_text(&text, &m, a->text)) {
         if (a->kernels)
-            status = bench_kernels(b, &m);
-        if (status == GPUZIP_OK && a->whole)
-            status = bench_whole(b, &m, &text);
-        if (status != GPUZIP_OK)
-            message_status(name, status, "");
+            measured(name, bench_kernels(b, &m));
+        if (a->whole)
+            measured(name, bench_whole(b, &m, &text));
     }
     free(text.token);
     bench_model_close(&m);
