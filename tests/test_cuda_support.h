@@ -23,26 +23,26 @@ static ops_context *context[2];
 
 static uint64_t random_state = 1;
 
-static uint32_t draw(void)
+static inline uint32_t draw(void)
 {
     random_state = random_state * 6364136223846793005u + 1442695040888963407u;
     return (uint32_t)(random_state >> 32);
 }
 
 /* An integer in [-max, max]. */
-static int draw_integer(int max)
+static inline int draw_integer(int max)
 {
     return (int)(draw() % (2 * (uint32_t)max + 1)) - max;
 }
 
 /* A float of either sign, most near 1, some 64 times that. */
-static float draw_float(void)
+static inline float draw_float(void)
 {
     float x = (float)draw_integer(1 << 20) * 0x1p-20f;
     return draw() % 61 == 0 ? 64.0f * x : x;
 }
 
-static void fill_floats(float *x, size_t n)
+static inline void fill_floats(float *x, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         x[i] = draw_float();
@@ -54,7 +54,7 @@ typedef struct {
     size_t bytes;
 } pair;
 
-static pair pair_zero(size_t bytes)
+static inline pair pair_zero(size_t bytes)
 {
     pair p = {.bytes = bytes};
     for (int b = 0; b < 2; b++)
@@ -62,7 +62,7 @@ static pair pair_zero(size_t bytes)
     return p;
 }
 
-static pair pair_of(const void *data, size_t bytes)
+static inline pair pair_of(const void *data, size_t bytes)
 {
     pair p = pair_zero(bytes);
     for (int b = 0; b < 2; b++)
@@ -70,7 +70,7 @@ static pair pair_of(const void *data, size_t bytes)
     return p;
 }
 
-static pair pair_floats(size_t n)
+static inline pair pair_floats(size_t n)
 {
     float *x = malloc(n * sizeof *x);
     fill_floats(x, n);
@@ -79,13 +79,13 @@ static pair pair_floats(size_t n)
     return p;
 }
 
-static void pair_free(pair *p)
+static inline void pair_free(pair *p)
 {
     for (int b = 0; b < 2; b++)
         backend[b]->release(context[b], p->at[b]);
 }
 
-static uint8_t *pair_download(const pair *p, int b)
+static inline uint8_t *pair_download(const pair *p, int b)
 {
     uint8_t *host = malloc(p->bytes > 0 ? p->bytes : 1);
     assert_int_equal(backend[b]->download(context[b], host, p->at[b], p->bytes), GPUZIP_OK);
@@ -93,7 +93,7 @@ static uint8_t *pair_download(const pair *p, int b)
 }
 
 /* Fails, naming the first byte, unless both sides hold the same bits. */
-static void pair_check(const pair *p, const char *what, int rows, int dim)
+static inline void pair_check(const pair *p, const char *what, int rows, int dim)
 {
     uint8_t *host[2] = {pair_download(p, CPU), pair_download(p, CUDA)};
     for (size_t i = 0; i < p->bytes; i++)
@@ -110,7 +110,7 @@ typedef struct {
     ops_qrows q[2];
 } qpair;
 
-static qpair qpair_zero(int rows, int dim, int bits)
+static inline qpair qpair_zero(int rows, int dim, int bits)
 {
     qpair p;
     size_t plane = (size_t)rows * OPS_PITCH(dim);
@@ -122,7 +122,7 @@ static qpair qpair_zero(int rows, int dim, int bits)
     return p;
 }
 
-static void qpair_check(const qpair *p, const char *what)
+static inline void qpair_check(const qpair *p, const char *what)
 {
     pair_check(&p->hi, what, p->q[0].rows, p->q[0].dim);
     pair_check(&p->scale, what, p->q[0].rows, p->q[0].dim);
@@ -130,7 +130,7 @@ static void qpair_check(const qpair *p, const char *what)
         pair_check(&p->lo, what, p->q[0].rows, p->q[0].dim);
 }
 
-static void qpair_free(qpair *p)
+static inline void qpair_free(qpair *p)
 {
     pair_free(&p->scale);
     pair_free(&p->lo);

@@ -15,6 +15,9 @@ void emulator_set_memory(size_t bytes);
  * none does, and all devices are whole again. */
 void emulator_set_failure(unsigned long launch);
 
+/* Whether graphs can be recorded; if not, every recording fails. */
+void emulator_set_graphs(int possible);
+
 /* Bytes of all devices' memory, and of page-locked host memory, that are taken. */
 size_t emulator_device_bytes(void);
 size_t emulator_host_bytes(void);

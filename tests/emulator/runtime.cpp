@@ -55,6 +55,7 @@ struct {
     unsigned long failure;                  /* kernels until one fails; 0: never */
     bool wrong;                             /* results that are copied to the host are changed */
     unsigned long kernels, graphs;
+    bool no_graphs;
 } runtime;
 
 thread_local int current;            /* device */
@@ -242,6 +243,12 @@ void emulator_set_failure(unsigned long launch)
     runtime.failure = launch;
     for (device &d : runtime.devices)
         d.broken = launch == 0 ? cudaSuccess : d.broken;
+}
+
+void emulator_set_graphs(int possible)
+{
+    entry e;
+    runtime.no_graphs = !possible;
 }
 
 size_t emulator_memory(void)
@@ -549,7 +556,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
     std::unique_ptr<recording> works(recorded->record);
     recorded->record = NULL;
     recorded = NULL;
-    if (stream->q->record_broken)
+    if (stream->q->record_broken || runtime.no_graphs)
         return result(cudaErrorStreamCaptureInvalidated);
     cudaError_t error = result(cudaSuccess);
     if (error == cudaSuccess)

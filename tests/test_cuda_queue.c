@@ -1,0 +1,168 @@
+/* test_cuda_queue.c: what lets the host work beside the device: copies that are queued, marks,
+ * recordings; and the operation that keeps decoding on the device.
+ *
+ * Built twice, as test_cuda_ops.c is.
+ */
+#include "test_cuda_support.h"
+
+#define SKIPPED 77
+
+static void next_tokens_cuda(void **state)
+{
+    enum { ROWS = 700, VOCAB = 300 };
+    ops_symbol found[ROWS];
+    int32_t start[ROWS];
+    (void)state;
+    for (int i = 0; i < ROWS; i++) {
+        found[i] = (ops_symbol){(int32_t)(draw() % (VOCAB + 256)), draw(), draw()};
+        start[i] = (int32_t)(draw() % 1000);
+    }
+    found[0].symbol = VOCAB - 1;
+    found[1].symbol = VOCAB;
+    pair symbols = pair_of(found, sizeof found), pos = pair_of(start, sizeof start);
+    pair token = pair_zero(sizeof start);
+    for (int rows = 0; rows <= ROWS; rows = rows * 2 + 1)
+        for (int moves = 0; moves < 2; moves++) {
+            BOTH(next_tokens(context[b], symbols.at[b], rows, VOCAB, 7, token.at[b],
+                             moves ? pos.at[b] : NULL));
+            pair_check(&token, "next_tokens", rows, VOCAB);
+            pair_check(&pos, "next_tokens, positions", rows, VOCAB);
+        }
+    int32_t *host = (int32_t *)pair_download(&token, CPU);
+    assert_int_equal(host[0], VOCAB - 1);
+    assert_int_equal(host[1], 7);
+    free(host);
+    pair_free(&token);
+    pair_free(&pos);
+    pair_free(&symbols);
+}
+
+/* Round after round through the same two buffers, each waited for before it is used again. */
+static void copies_keep_their_order(void **state)
+{
+    enum { N = 1000, BUFFERS = 2, ROUNDS = 9 };
+    (void)state;
+    for (int b = 0; b < 2; b++) {
+        const ops *ops = backend[b];
+        ops_context *ctx = context[b];
+        int32_t *in[BUFFERS], *out[BUFFERS], *device;
+        assert_int_equal(ops->alloc(ctx, (void **)&device, N * sizeof *device), GPUZIP_OK);
+        for (int i = 0; i < BUFFERS; i++) {
+            assert_int_equal(ops->host_alloc(ctx, (void **)&in[i], N * sizeof **in), GPUZIP_OK);
+            assert_int_equal(ops->host_alloc(ctx, (void **)&out[i], N * sizeof **out), GPUZIP_OK);
+            assert_int_equal(in[i][0] | in[i][N - 1], 0);
+            assert_int_equal(ops->wait(ctx, i), GPUZIP_OK); /* never put */
+        }
+        for (int round = 0; round < ROUNDS + BUFFERS; round++) {
+            int i = round % BUFFERS;
+            if (round >= BUFFERS) {
+                assert_int_equal(ops->wait(ctx, i), GPUZIP_OK);
+                for (int j = 0; j < N; j++)
+                    assert_int_equal(out[i][j], 1000 * (round - BUFFERS) + j);
+            }
+            for (int j = 0; j < N; j++)
+                in[i][j] = 1000 * round + j;
+            assert_int_equal(ops->upload(ctx, device, in[i], N * sizeof **in), GPUZIP_OK);
+            assert_int_equal(ops->fetch(ctx, out[i], device, N * sizeof **out), GPUZIP_OK);
+            assert_int_equal(ops->mark(ctx, i), GPUZIP_OK);
+        }
+        assert_int_equal(ops->sync(ctx), GPUZIP_OK);
+        for (int i = 0; i < BUFFERS; i++) {
+            ops->host_release(ctx, in[i]);
+            ops->host_release(ctx, out[i]);
+        }
+        ops->host_release(ctx, NULL);
+        ops->release(ctx, device);
+    }
+}
+
+/* A recording reads memory as it is when it is replayed. */
+static void recordings_replay(void **state)
+{
+    enum { ROWS = 33, VOCAB = 50 };
+    const ops *ops = &ops_cuda;
+    ops_context *ctx = context[CUDA];
+    ops_recording *recording = NULL;
+    ops_symbol found[ROWS];
+    int32_t token[ROWS], pos[ROWS];
+    (void)state;
+    pair symbols = pair_zero(sizeof found), tokens = pair_zero(sizeof token);
+    pair positions = pair_zero(sizeof pos);
+    assert_int_equal(ops->record_begin(ctx), GPUZIP_OK);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(ops->next_tokens(ctx, symbols.at[CUDA], ROWS, VOCAB, 3, tokens.at[CUDA],
+                                          positions.at[CUDA]),
+                         GPUZIP_OK);
+    assert_int_equal(ops->record_end(ctx, &recording), GPUZIP_OK);
+    for (int round = 0; round < 5; round++) {
+        for (int i = 0; i < ROWS; i++)
+            found[i] = (ops_symbol){(round * 13 + i) % (VOCAB + 20), 0, 1};
+        assert_int_equal(ops->upload(ctx, symbols.at[CUDA], found, sizeof found), GPUZIP_OK);
+        assert_int_equal(ops->replay(ctx, recording), GPUZIP_OK);
+        assert_int_equal(ops->download(ctx, token, tokens.at[CUDA], sizeof token), GPUZIP_OK);
+        assert_int_equal(ops->download(ctx, pos, positions.at[CUDA], sizeof pos), GPUZIP_OK);
+        for (int i = 0; i < ROWS; i++) {
+            assert_int_equal(token[i], found[i].symbol < VOCAB ? found[i].symbol : 3);
+            assert_int_equal(pos[i], 2 * (round + 1));
+        }
+    }
+    ops->recording_destroy(ctx, recording);
+    ops->recording_destroy(ctx, NULL);
+    pair_free(&positions);
+    pair_free(&tokens);
+    pair_free(&symbols);
+}
+
+/* What cannot be recorded says so, and does no harm. */
+static void recordings_fail(void **state)
+{
+    const ops *ops = &ops_cuda;
+    ops_context *ctx = context[CUDA];
+    ops_recording *recording = NULL;
+    void *memory = NULL;
+    (void)state;
+    assert_int_equal(ops->record_begin(ctx), GPUZIP_OK);
+    assert_int_not_equal(ops->alloc(ctx, &memory, 100), GPUZIP_OK);
+    assert_int_equal(ops->record_end(ctx, &recording), GPUZIP_ERR_DEVICE);
+    assert_null(recording);
+    assert_null(memory);
+    assert_int_equal(ops->record_begin(ctx), GPUZIP_OK);
+    assert_int_not_equal(ops->sync(ctx), GPUZIP_OK);
+    assert_int_equal(ops->record_end(ctx, &recording), GPUZIP_ERR_DEVICE);
+    assert_int_equal(ops->sync(ctx), GPUZIP_OK);
+    recordings_replay(state);
+}
+
+static void memory_is_counted(void **state)
+{
+    (void)state;
+    for (int b = 0; b < 2; b++) {
+        uint64_t available = 0, total = 0;
+        assert_int_equal(backend[b]->memory(context[b], &available, &total), GPUZIP_OK);
+        assert_true(available > 0 && available <= total);
+        assert_int_equal(backend[b]->reserve(context[b], 1000, 1000), GPUZIP_OK);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(next_tokens_cuda),  cmocka_unit_test(copies_keep_their_order),
+        cmocka_unit_test(recordings_replay), cmocka_unit_test(recordings_fail),
+        cmocka_unit_test(memory_is_counted),
+    };
+    if (ops_cuda.open(&context[CUDA], 0, 0, NULL) != GPUZIP_OK) {
+#ifdef GPUZIP_REQUIRE_GPU
+        return 1;
+#else
+        return SKIPPED;
+#endif
+    }
+    if (ops_cpu.open(&context[CPU], 0, 1, NULL) != GPUZIP_OK)
+        return 1;
+    cmocka_set_test_filter(getenv("GPUZIP_TEST_FILTER"));
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    ops_cpu.close(context[CPU]);
+    ops_cuda.close(context[CUDA]);
+    return failed;
+}
