@@ -223,12 +223,12 @@ void linear_hopper_prepare(ops_context *ctx, ops_matrix *m)
     bool mapped = encoder != NULL;
     for (int i = 0; i < (m->bits == 8 ? 1 : 2); i++)
         mapped = mapped && tensor_map_make(&m->map[i], encoder, m->plane[i], m->n, m->pitch);
-    m->mapped = mapped;
+    m->encode = mapped ? encoder : NULL;
 }
 
 bool linear_hopper_takes(const ops_matrix *m, int rows)
 {
-    return m->mapped && rows >= ROWS_MIN;
+    return m->encode != NULL && rows >= ROWS_MIN;
 }
 
 template <int A_PLANES, int W_PLANES, int N>
@@ -236,6 +236,8 @@ static gpuzip_status launch_shape(const ops_context *ctx, hopper_args *p)
 {
     typedef shape<A_PLANES, W_PLANES, N> shape;
     static_assert(shape::stages >= 3, "copies run ahead");
+    static_assert(PRODUCER_REGISTERS + CONSUMERS * CONSUMER_REGISTERS <= 3 * 168,
+                  "no more than the block has");
     void (*kernel)(hopper_args) = linear_hopper_kernel<A_PLANES, W_PLANES, N>;
     p->row_tiles = (int)ceil_div(p->linear.rows, TILE_ROWS);
     p->tiles = p->row_tiles * (int)ceil_div(p->linear.n, N);
@@ -272,11 +274,10 @@ gpuzip_status linear_hopper(const ops_context *ctx, const ops_matrix *m, const l
                             int a_planes, int w_planes)
 {
     hopper_args args = {};
-    tensor_map_encoder encoder = tensor_map_find_encoder();
     for (int i = 0; i < w_planes; i++)
         args.w[i] = m->map[i];
     for (int i = 0; i < a_planes; i++)
-        if (encoder == NULL || !tensor_map_make(&args.a[i], encoder, p->a[i], p->rows, p->pitch))
+        if (!tensor_map_make(&args.a[i], m->encode, p->a[i], p->rows, p->pitch))
             return FAIL(GPUZIP_ERR_DEVICE);
     args.linear = *p;
     if (a_planes == 1)

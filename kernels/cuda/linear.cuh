@@ -19,10 +19,10 @@ struct ops_matrix {
     int8_t *plane[2]; /* [n_padded][pitch], zero beyond n and k; plane[1] for 15 bits */
     float *scale;     /* [n] */
     int n, k;
-    int bits;          /* 8 or 15 */
-    size_t pitch;      /* OPS_PITCH(k) */
-    tensor_map map[2]; /* of the planes, if mapped */
-    bool mapped;
+    int bits;                  /* 8 or 15 */
+    size_t pitch;              /* OPS_PITCH(k) */
+    tensor_map map[2];         /* of the planes, for linear_hopper() */
+    tensor_map_encoder encode; /* NULL: not for linear_hopper() */
 };
 
 typedef struct {
@@ -45,8 +45,7 @@ gpuzip_status linear_mma(const ops_context *ctx, const linear_args *p, int a_pla
 
 /* cuda_linear_hopper.cu: wgmma, for capability 9.0. */
 
-/* Describes m's planes to the copies of linear_hopper(), where this device and this build
- * have it; otherwise m stays unmapped. */
+/* Fills in m->map and m->encode, where this device and this build have linear_hopper(). */
 void linear_hopper_prepare(ops_context *ctx, ops_matrix *m);
 /* Whether linear_hopper() takes so many rows of m; else they are linear_mma()'s. */
 bool linear_hopper_takes(const ops_matrix *m, int rows);
