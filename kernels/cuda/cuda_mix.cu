@@ -5,6 +5,9 @@
  * Encoding needs no order: Z and C[symbol] are two sums over the vocabulary.
  * Decoding sums tile by tile, finds the tile whose interval holds the target, and
  * looks again at that tile alone.
+ *
+ * One model alone is the usual case, and its weights take half the work: the template
+ * parameter SINGLE. Its largest t is 0, at its largest logit.
  */
 #include "block.cuh"
 #include "context.cuh"
@@ -54,16 +57,33 @@ static __device__ __forceinline__ long long mix_log(const ops_mix *mix, const mi
     return t;
 }
 
+/* d[i] of one model alone: alpha l >> 16, l <= 0, as the upper half of a product of 32 bits. */
+static __device__ __forceinline__ int mix_log_single(const ops_mix *mix, const mix_row *row,
+                                                     size_t r, int i)
+{
+    const ops_expert *x = &mix->expert[0];
+    float below = (x->logits[r * x->stride + i] - row->max_logit[0]) * LOG2E_Q16;
+    int l = det_rint_s32(fmaxf(below, -0x1p24f));
+    return max(__mulhi(l * 128, (int)(x->alpha * 512)), -40 * 65536);
+}
+
 /* w[i], 0 .. 2^30. */
+template <bool SINGLE>
 static __device__ __forceinline__ unsigned mix_weight(const ops_mix *mix, const mix_row *row,
                                                       size_t r, int i)
 {
-    long long d = (mix_log(mix, row, r, i) - row->max_t) >> 16;
-    d = d < -40 * 65536 ? -40 * 65536 : d;
-    return (unsigned)det_rint_s32(det_exp2f((float)d * 0x1p-16f) * 0x1p30f);
+    float d;
+    if constexpr (SINGLE) {
+        d = (float)mix_log_single(mix, row, r, i);
+    } else {
+        long long t = (mix_log(mix, row, r, i) - row->max_t) >> 16;
+        d = (float)(int)(t < -40 * 65536 ? -40 * 65536 : t);
+    }
+    return (unsigned)det_rint_s32(det_exp2f(d * 0x1p-16f) * 0x1p30f);
 }
 
 /* Fills in *row (shared); the whole block calls it. r: the row of the logits. */
+template <bool SINGLE>
 static __device__ void mix_measure(const ops_mix *mix, mix_row *row, size_t r)
 {
     for (int k = 0; k < mix->experts; k++) {
@@ -78,15 +98,14 @@ static __device__ void mix_measure(const ops_mix *mix, mix_row *row, size_t r)
             row->max_logit[k] = max;
     }
     __syncthreads();
-    long long max = 0; /* which is what one model alone has: 0 at its largest logit */
-    if (mix->experts > 1 || mix->expert[0].logits == NULL) {
-        max = -((long long)1 << 62);
-        for (int i = threadIdx.x; i < mix->vocab; i += THREADS) {
-            long long t = mix_log(mix, row, r, i);
-            max = t > max ? t : max;
-        }
-        max = block_max_s64(max, row->scratch);
+    if (SINGLE)
+        return;
+    long long max = -((long long)1 << 62);
+    for (int i = threadIdx.x; i < mix->vocab; i += THREADS) {
+        long long t = mix_log(mix, row, r, i);
+        max = t > max ? t : max;
     }
+    max = block_max_s64(max, row->scratch);
     if (threadIdx.x == 0)
         row->max_t = max;
     __syncthreads();
@@ -131,17 +150,18 @@ static __device__ __forceinline__ size_t source_row(const ops_mix *mix)
 
 /* -- encoding ------------------------------------------------------------------- */
 
+template <bool SINGLE>
 static __global__ void __launch_bounds__(THREADS) mix_encode_kernel(mix_args p)
 {
     __shared__ mix_row row;
     const ops_mix *mix = &p.mix;
     size_t r = source_row(mix);
     int symbol = p.symbol[blockIdx.x];
-    mix_measure(mix, &row, r);
+    mix_measure<SINGLE>(mix, &row, r);
 
     unsigned long long sum = 0, before = 0;
     for (int i = threadIdx.x; i < mix->vocab; i += THREADS) {
-        unsigned w = mix_weight(mix, &row, r, i);
+        unsigned w = mix_weight<SINGLE>(mix, &row, r, i);
         sum += w;
         before += i < symbol ? w : 0;
     }
@@ -151,7 +171,7 @@ static __global__ void __launch_bounds__(THREADS) mix_encode_kernel(mix_args p)
         mix_total m = total_of(mix, sum);
         unsigned long long after;
         if (symbol < mix->vocab) {
-            after = before + mix_weight(mix, &row, r, symbol);
+            after = before + mix_weight<SINGLE>(mix, &row, r, symbol);
         } else {
             before = escape_before(m, symbol - mix->vocab);
             after = before + m.escape;
@@ -166,6 +186,7 @@ static __global__ void __launch_bounds__(THREADS) mix_encode_kernel(mix_args p)
 
 /* Fills before[tile] with C of each tile's first symbol, before[tiles] with Z;
  * before is shared. */
+template <bool SINGLE>
 static __device__ void tile_sums(const ops_mix *mix, mix_row *row, size_t r, int tiles,
                                  unsigned long long before[TILES_MAX + 1])
 {
@@ -174,7 +195,7 @@ static __device__ void tile_sums(const ops_mix *mix, mix_row *row, size_t r, int
         unsigned long long sum = 0;
         for (int j = 0; j < PER_LANE; j++) {
             int i = tile * TILE + j * 32 + lane;
-            sum += i < mix->vocab ? mix_weight(mix, row, r, i) : 0;
+            sum += i < mix->vocab ? mix_weight<SINGLE>(mix, row, r, i) : 0;
         }
         sum = (unsigned long long)warp_sum((long long)sum);
         if (lane == 0)
@@ -202,6 +223,7 @@ static __device__ __forceinline__ void offer(ops_symbol *found, mix_total m, uns
     }
 }
 
+template <bool SINGLE>
 static __global__ void __launch_bounds__(THREADS) mix_decode_kernel(mix_args p)
 {
     __shared__ mix_row row;
@@ -211,8 +233,8 @@ static __global__ void __launch_bounds__(THREADS) mix_decode_kernel(mix_args p)
     size_t r = source_row(mix);
     unsigned target = p.target[blockIdx.x];
     int tiles = (mix->vocab + TILE - 1) / TILE, thread = threadIdx.x;
-    mix_measure(mix, &row, r);
-    tile_sums(mix, &row, r, tiles, before);
+    mix_measure<SINGLE>(mix, &row, r);
+    tile_sums<SINGLE>(mix, &row, r, tiles, before);
 
     mix_total m = total_of(mix, before[tiles]);
     if (target >= start_of(m, m.z, mix->vocab)) {
@@ -230,7 +252,7 @@ static __global__ void __launch_bounds__(THREADS) mix_decode_kernel(mix_args p)
     __syncthreads();
     int i = found_tile * TILE + thread;
     bool inside = thread < TILE && i < mix->vocab;
-    unsigned w = inside ? mix_weight(mix, &row, r, i) : 0;
+    unsigned w = inside ? mix_weight<SINGLE>(mix, &row, r, i) : 0;
     unsigned long long through = before[found_tile] + block_scan(w, row.scratch);
     if (inside)
         offer(&p.found[blockIdx.x], m, target, i, through - w, through);
@@ -247,15 +269,15 @@ static __global__ void __launch_bounds__(THREADS) mix_cdf_kernel(mix_args p)
     int tiles = (mix->vocab + TILE - 1) / TILE, symbols = mix->vocab + mix->escapes;
     int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
     uint32_t *start = p.start + (size_t)blockIdx.x * (symbols + 1);
-    mix_measure(mix, &row, r);
-    tile_sums(mix, &row, r, tiles, before);
+    mix_measure<false>(mix, &row, r);
+    tile_sums<false>(mix, &row, r, tiles, before);
 
     mix_total m = total_of(mix, before[tiles]);
     for (int tile = warp; tile < tiles; tile += WARPS) {
         unsigned long long sum = before[tile];
         for (int j = 0; j < PER_LANE; j++) {
             int i = tile * TILE + j * 32 + lane;
-            unsigned w = i < mix->vocab ? mix_weight(mix, &row, r, i) : 0;
+            unsigned w = i < mix->vocab ? mix_weight<false>(mix, &row, r, i) : 0;
             unsigned long long through = sum + warp_scan(w);
             if (i < mix->vocab)
                 start[i] = start_of(m, through - w, i);
@@ -268,8 +290,12 @@ static __global__ void __launch_bounds__(THREADS) mix_cdf_kernel(mix_args p)
 
 /* -- launching ------------------------------------------------------------------- */
 
-static gpuzip_status launch(ops_context *ctx, void (*kernel)(mix_args), int rows, mix_args p)
+/* single: the kernel for one model alone; any: for whatever mix. */
+static gpuzip_status launch(ops_context *ctx, void (*single)(mix_args), void (*any)(mix_args),
+                            int rows, mix_args p)
 {
+    bool alone = p.mix.experts == 1 && p.mix.expert[0].logits != NULL;
+    void (*kernel)(mix_args) = alone ? single : any;
     if (rows == 0)
         return GPUZIP_OK;
     TRY(cuda_enter(ctx));
@@ -281,20 +307,20 @@ gpuzip_status cuda_mix_encode(ops_context *ctx, const ops_mix *mix, int rows, co
                               ops_interval *out)
 {
     mix_args p = {*mix, symbol, NULL, out, NULL, NULL};
-    return launch(ctx, mix_encode_kernel, rows, p);
+    return launch(ctx, mix_encode_kernel<true>, mix_encode_kernel<false>, rows, p);
 }
 
 gpuzip_status cuda_mix_decode(ops_context *ctx, const ops_mix *mix, int rows,
                               const uint32_t *target, ops_symbol *out)
 {
     mix_args p = {*mix, NULL, target, NULL, out, NULL};
-    return launch(ctx, mix_decode_kernel, rows, p);
+    return launch(ctx, mix_decode_kernel<true>, mix_decode_kernel<false>, rows, p);
 }
 
 gpuzip_status cuda_mix_cdf(ops_context *ctx, const ops_mix *mix, int rows, uint32_t *start)
 {
     mix_args p = {*mix, NULL, NULL, NULL, NULL, start};
-    return launch(ctx, mix_cdf_kernel, rows, p);
+    return launch(ctx, mix_cdf_kernel, mix_cdf_kernel, rows, p);
 }
 
 /* -- counts ---------------------------------------------------------------------- */

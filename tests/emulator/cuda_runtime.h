@@ -182,6 +182,11 @@ static inline int __dp4a(int a, int b, int c)
     return c;
 }
 
+static inline int __mulhi(int a, int b)
+{
+    return (int)((long long)a * b >> 32);
+}
+
 static inline unsigned __float_as_uint(float x)
 {
     unsigned bits;
