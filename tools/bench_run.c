@@ -9,6 +9,8 @@
 
 #define SAMPLES_MAX 15
 #define CALLS_MAX   4096
+#define RECORD_MAX  256   /* calls of a recording */
+#define RECORD_TIME 50e-6 /* seconds of a call; longer ones hide what it takes to queue them */
 #define NOISE_BYTES ((size_t)4 << 20) /* of noise, repeated */
 
 static int compare_doubles(const void *one, const void *other)
@@ -17,45 +19,87 @@ static int compare_doubles(const void *one, const void *other)
     return (a > b) - (a < b);
 }
 
-/* Seconds of `calls` calls from number `first` on. */
-static gpuzip_status time_calls(const bench *b, bench_call *call, void *job, int first, int calls,
-                                double *seconds)
+/* The work of one sample. */
+typedef struct {
+    const bench *b;
+    bench_call *call;
+    void *job;
+    int calls, done;
+    ops_recording *recording; /* of the calls, or NULL */
+} sample_work;
+
+static gpuzip_status run_calls(sample_work *w, int calls)
 {
-    double begin = engine_seconds();
     for (int i = 0; i < calls; i++)
-        TRY(call(job, first + i));
+        TRY(w->call(w->job, w->done++));
+    return GPUZIP_OK;
+}
+
+/* Seconds of so many calls, or of the recording. */
+static gpuzip_status time_calls(sample_work *w, int calls, double *seconds)
+{
+    const bench *b = w->b;
+    double begin = engine_seconds();
+    TRY(w->recording ? b->ops->replay(b->ctx, w->recording) : run_calls(w, calls));
     TRY(b->ops->sync(b->ctx));
     *seconds = engine_seconds() - begin;
     return GPUZIP_OK;
 }
 
-static gpuzip_status take_samples(const bench *b, bench_call *call, void *job, bench_time *time)
+/* Records the calls of a sample, as steps of decoding are; where that fails they are queued one
+ * by one. Errors: those of the recording's first replay. */
+static gpuzip_status record_calls(sample_work *w)
 {
-    double sample[SAMPLES_MAX], once, spent = 0;
-    int samples = 0, done = 2;
-    TRY(time_calls(b, call, job, 0, 1, &once)); /* warms up */
-    TRY(time_calls(b, call, job, 1, 1, &once));
-    double calls = b->seconds / SAMPLES_MAX / (once > 1e-9 ? once : 1e-9);
-    int n = calls < 1 ? 1 : calls > CALLS_MAX ? CALLS_MAX : (int)calls;
+    const ops *ops = w->b->ops;
+    double seconds;
+    if (!ops->record_begin)
+        return GPUZIP_OK;
+    w->calls = w->calls < RECORD_MAX ? w->calls : RECORD_MAX;
+    TRY(ops->record_begin(w->b->ctx));
+    gpuzip_status ran = run_calls(w, w->calls);
+    gpuzip_status ended = ops->record_end(w->b->ctx, &w->recording);
+    if (ran != GPUZIP_OK || ended != GPUZIP_OK) {
+        ops->recording_destroy(w->b->ctx, w->recording);
+        w->recording = NULL;
+        return GPUZIP_OK;
+    }
+    return time_calls(w, 0, &seconds); /* warms up */
+}
+
+static gpuzip_status take_samples(sample_work *w, bench_time *time)
+{
+    double sample[SAMPLES_MAX], once, spent = 0, wanted = w->b->seconds;
+    int samples = 0;
+    TRY(time_calls(w, 1, &once)); /* warms up */
+    TRY(time_calls(w, 1, &once));
+    double calls = wanted / SAMPLES_MAX / (once > 1e-9 ? once : 1e-9);
+    w->calls = calls < 1 ? 1 : calls > CALLS_MAX ? CALLS_MAX : (int)calls;
+    if (once < RECORD_TIME)
+        TRY(record_calls(w));
     do {
-        TRY(time_calls(b, call, job, done, n, &sample[samples]));
+        TRY(time_calls(w, w->calls, &sample[samples]));
         spent += sample[samples];
-        sample[samples++] /= n;
-        done += n;
-    } while (samples < SAMPLES_MAX && (spent < b->seconds || (samples < 3 && spent < 2)));
+        sample[samples++] /= w->calls;
+    } while (samples < SAMPLES_MAX && (spent < wanted || (samples < 3 && spent < 2)));
     qsort(sample, (size_t)samples, sizeof *sample, compare_doubles);
     double median = (sample[samples / 2] + sample[(samples - 1) / 2]) / 2;
     double quartiles = sample[samples * 3 / 4] - sample[samples / 4];
-    *time = (bench_time){median, median > 0 ? quartiles / 2 / median : 0, samples, n};
+    *time = (bench_time){median, median > 0 ? quartiles / 2 / median : 0, samples, w->calls};
     return GPUZIP_OK;
 }
 
 gpuzip_status bench_measure(const bench *b, const char *range, bench_call *call, void *job,
                             bench_time *time)
 {
+    sample_work w = {.b = b, .call = call, .job = job};
     b->ops->range_push(range);
-    gpuzip_status status = take_samples(b, call, job, time);
+    gpuzip_status status = take_samples(&w, time);
     b->ops->range_pop();
+    if (w.recording) {
+        if (status != GPUZIP_OK)
+            (void)b->ops->sync(b->ctx); /* nothing replays any more */
+        b->ops->recording_destroy(b->ctx, w.recording);
+    }
     return status;
 }
 
