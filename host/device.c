@@ -46,6 +46,18 @@ int gpuzip_count_devices(void)
     return 1 + gpu_count();
 }
 
+static uint64_t available_memory(const ops *ops, int index)
+{
+    ops_context *ctx;
+    uint64_t available = 0, total;
+    if (ops->open(&ctx, index, 1, NULL) != GPUZIP_OK)
+        return 0;
+    if (ops->memory(ctx, &available, &total) != GPUZIP_OK)
+        available = 0;
+    ops->close(ctx);
+    return available;
+}
+
 gpuzip_status gpuzip_get_device_info(int index, gpuzip_device_info *info)
 {
     const ops *ops = index == 0 ? &ops_cpu : gpu;
@@ -63,6 +75,7 @@ gpuzip_status gpuzip_get_device_info(int index, gpuzip_device_info *info)
     filled.runtime = about.runtime;
     filled.usable = about.usable;
     filled.memory = about.memory;
+    filled.available = about.usable ? available_memory(ops, own) : 0;
     *info = filled;
     return GPUZIP_OK;
 }
@@ -178,6 +191,31 @@ void device_close(device *d)
         model_close(d->model[i]);
     d->ops->close(d->ctx);
     *d = (device){0};
+}
+
+static uint64_t matrix_bytes(const weights_matrix *m, int planes)
+{
+    return (uint64_t)m->n * (OPS_PITCH(m->k) * (uint64_t)planes + sizeof(float));
+}
+
+uint64_t device_weights_bytes(const weights_model *w)
+{
+    const weights_config *c = &w->config;
+    uint64_t vectors = 4 * (uint64_t)c->dim, context = (uint64_t)c->context;
+    int planes = c->weight_bits == 15 ? 2 : 1;
+    uint64_t bytes = matrix_bytes(&w->head, planes) +
+                     (uint64_t)c->vocab * ((uint64_t)c->dim * sizeof(int16_t) + sizeof(float));
+    for (int i = 0; i < c->layers; i++) {
+        const weights_layer *l = &w->layer[i];
+        bytes += matrix_bytes(&l->qkv, planes) + matrix_bytes(&l->out, planes) +
+                 matrix_bytes(&l->up, planes) + matrix_bytes(&l->down, planes) +
+                 vectors * sizeof(float);
+    }
+    if (w->position)
+        bytes += context * (uint64_t)c->dim * sizeof(float);
+    if (w->cosine)
+        bytes += context * (uint64_t)c->head_dim * sizeof(int32_t);
+    return bytes;
 }
 
 gpuzip_status device_place(device *d, int index, const weights_model *weights)

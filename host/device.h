@@ -37,6 +37,9 @@ gpuzip_status device_open_cpu(device *d, int threads);
 gpuzip_status device_open_gpu(device *d, int index);
 void device_close(device *d);
 
+/* Bytes of a device's memory that weights take there, about. */
+uint64_t device_weights_bytes(const weights_model *weights);
+
 /* Prepares weights as model[index] and tests the device with them (selftest.h).
  * Errors: MEMORY, DEVICE, SELF_TEST. */
 gpuzip_status device_place(device *d, int index, const weights_model *weights);

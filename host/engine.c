@@ -82,6 +82,14 @@ size_t engine_bytes(const engine *e, int streams)
     return bytes + lay_out_pass(e, &pass, NULL) + lay_out_step(e, &step, streams, NULL);
 }
 
+size_t engine_logits_bytes(const engine *e)
+{
+    size_t models = 0;
+    for (int k = 0; k < e->config.experts; k++)
+        models += is_model(e, k);
+    return models * (size_t)e->logits_rows * (size_t)e->config.vocab * sizeof(float);
+}
+
 /* As many rows a pass as the device likes, or fewer: their scratch memory is to leave most
  * of it to the caches. Experts that learn need the logits of a whole pass at once. */
 static gpuzip_status choose_rows(engine *e)

@@ -74,6 +74,9 @@ void engine_close(engine *e);
  * taken already included; the models' own not. */
 size_t engine_bytes(const engine *e, int streams);
 
+/* Those of them that hold logits, for any number of streams. */
+size_t engine_logits_bytes(const engine *e);
+
 /* A block: its tokens, and a byte string a stream. */
 typedef struct {
     uint32_t *token;          /* [tokens]: read when encoding, written when decoding */

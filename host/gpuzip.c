@@ -188,12 +188,24 @@ gpuzip_status handle_cpu(gpuzip *gz, device **cpu)
     return GPUZIP_OK;
 }
 
+/* Tells what a model will take of a GPU's memory. */
+static void note_weights(const gpuzip *gz, const device *d, const weights_model *weights)
+{
+    uint64_t available, total;
+    if (d->ops->memory(d->ctx, &available, &total) == GPUZIP_OK)
+        handle_note(gz, GPUZIP_NOTE_DETAIL,
+                    "%s: the weights of '%s' need %.1f MiB; free are %.1f of %.1f", d->name,
+                    weights->name, (double)device_weights_bytes(weights) / (1 << 20),
+                    (double)available / (1 << 20), (double)total / (1 << 20));
+}
+
 /* Places the model that stands behind the last one on every GPU. Where nobody named the
  * GPUs, those that do not take it are given up. */
 static gpuzip_status place_on_gpus(gpuzip *gz, const weights_model *weights, const char *name)
 {
     int kept = 0;
     for (int i = 0; i < gz->gpus; i++) {
+        note_weights(gz, &gz->gpu[i], weights);
         gpuzip_status status = device_place(&gz->gpu[i], gz->models, weights);
         if (status == GPUZIP_OK || !gz->automatic) {
             if (status != GPUZIP_OK)

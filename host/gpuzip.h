@@ -64,13 +64,15 @@ typedef struct {
     int capability;      /* CUDA: 10 * major + minor; else 0 */
     int driver, runtime; /* CUDA: versions, 1000 * major + 10 * minor; else 0 */
     uint64_t memory;     /* bytes in all */
+    uint64_t available;  /* bytes to be had now; 0: it does not say */
     bool usable;         /* false: too old for this build */
 } gpuzip_device_info;
 
 /* Returns the number of devices: the CPU, then the GPUs that a driver reports. */
 GPUZIP_API int gpuzip_count_devices(void);
 
-/* Describes device 0 (the CPU) .. gpuzip_count_devices() - 1. Errors: ARGUMENT, DEVICE. */
+/* Describes device 0 (the CPU) .. gpuzip_count_devices() - 1; opens it for a moment.
+ * Errors: ARGUMENT, DEVICE. */
 GPUZIP_API gpuzip_status gpuzip_get_device_info(int device, gpuzip_device_info *info);
 
 /* ---- the handle --------------------------------------------------------- */

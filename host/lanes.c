@@ -106,6 +106,12 @@ size_t lanes_bytes(const lanes *l, uint32_t streams)
     return is_shared(l, streams) ? shared_bytes(l, streams) : engine_bytes(l->whole, (int)streams);
 }
 
+size_t lanes_logits_bytes(const lanes *l, uint32_t streams)
+{
+    size_t engines = is_shared(l, streams) ? (size_t)l->count : 1;
+    return engines * engine_logits_bytes(l->whole);
+}
+
 static int lane_step(void *context, size_t done, size_t steps)
 {
     lanes_progress *p = context;

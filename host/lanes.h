@@ -24,6 +24,9 @@ void lanes_close(lanes *l);
 /* Bytes of the device's memory that coding `streams` streams at once takes. */
 size_t lanes_bytes(const lanes *l, uint32_t streams);
 
+/* Those of them that hold logits. */
+size_t lanes_logits_bytes(const lanes *l, uint32_t streams);
+
 /* Allocates block->stream[streams] and *buffer, where the encoder puts their bytes; the
  * caller frees both. Errors: MEMORY. */
 gpuzip_status lanes_make_room(engine_block *block, uint8_t **buffer);

@@ -73,6 +73,7 @@ struct pipeline {
     /* The CPU, for one thread at a time. */
     pthread_mutex_t cpu_lock;
     lanes *cpu;
+    bool told; /* how much memory it takes */
 };
 
 static slot *slot_at(pipeline *p, int i)
@@ -98,6 +99,29 @@ static int tell(pipeline *p)
         bytes += (uint64_t)(part * (double)s->input_bytes);
     }
     return handle_tell(p->io, bytes, p->stats->bytes_out);
+}
+
+/* Writes how much memory coding some blocks together takes on a device. */
+static void describe_memory(const pipeline *p, const device *d, const lanes *l, int blocks,
+                            uint32_t streams, uint64_t available, char text[GPUZIP_ERROR_BYTES])
+{
+    const engine_config config = handle_plan_on(p->plan, d);
+    uint64_t weights = 0, cache = 0, logits = lanes_logits_bytes(l, streams);
+    uint64_t all = lanes_bytes(l, streams);
+    for (int k = 0; k < config.experts; k++) {
+        if (config.expert[k].kind != GPUZIP_EXPERT_MODEL)
+            continue;
+        const weights_model *w = model_weights(config.expert[k].m);
+        const weights_config *c = &w->config;
+        cache += d->ops->kv_bytes(c->layers, (int)streams, config.window, c->kv_heads, c->head_dim,
+                                  c->kv_bits);
+        weights += device_weights_bytes(w);
+    }
+    snprintf(text, GPUZIP_ERROR_BYTES,
+             "%s: blocks at once %d, streams %u; memory in MiB: weights %.1f, KV cache %.1f, "
+             "activations %.1f, logits %.1f, total %.1f; free beside the weights %.1f",
+             d->name, blocks, streams, MIB(weights), MIB(cache), MIB(all - cache - logits),
+             MIB(logits), MIB(all + weights), MIB(available));
 }
 
 /* ---- coding ------------------------------------------------------------- */
@@ -240,24 +264,11 @@ static void give_back(worker *w)
     pthread_mutex_unlock(&w->p->lock);
 }
 
-/* Says once how much memory the groups take. */
-static void tell_memory(worker *w, uint32_t streams)
+/* Says once how much memory groups take, before it is taken. */
+static void tell_memory(worker *w)
 {
-    const device *d = w->d;
-    const engine_config config = handle_plan_on(w->p->plan, d);
-    uint64_t cache = 0, all = lanes_bytes(w->l, streams);
-    for (int k = 0; k < config.experts; k++) {
-        if (config.expert[k].kind != GPUZIP_EXPERT_MODEL)
-            continue;
-        const weights_config *c = &model_weights(config.expert[k].m)->config;
-        cache += d->ops->kv_bytes(c->layers, (int)streams, config.window, c->kv_heads, c->head_dim,
-                                  c->kv_bits);
-    }
     pthread_mutex_lock(&w->p->lock);
-    snprintf(w->detail, sizeof w->detail,
-             "%s: %d blocks of %u streams at once need %.1f MiB: KV cache %.1f, activations and "
-             "logits %.1f; free are %.1f",
-             d->name, w->count, streams, MIB(all), MIB(cache), MIB(all - cache), MIB(w->room));
+    describe_memory(w->p, w->d, w->l, w->count, group_streams(w), w->room, w->detail);
     pthread_mutex_unlock(&w->p->lock);
     w->told = true;
 }
@@ -273,7 +284,7 @@ static gpuzip_status code_on_gpu(worker *w)
         while (w->count > 1 && !fits(w, group_streams(w)))
             give_back(w);
         if (!w->told)
-            tell_memory(w, group_streams(w));
+            tell_memory(w);
         gpuzip_status status = code(p, w->l, w->group, w->count);
         if (status != GPUZIP_ERR_MEMORY || w->count == 1)
             return status;
@@ -390,12 +401,27 @@ static void *run_helper(void *context)
     return NULL;
 }
 
+/* Says once how much memory the CPU will take for a block such as this. */
+static void tell_cpu_memory(pipeline *p, const slot *s)
+{
+    char text[GPUZIP_ERROR_BYTES];
+    const device *d = &p->gz->cpu;
+    uint64_t available = 0, total;
+    if (p->told || !p->gz->note)
+        return;
+    p->told = true;
+    (void)d->ops->memory(d->ctx, &available, &total);
+    describe_memory(p, d, p->cpu, 1, s->b.work.streams, available, text);
+    handle_note(p->gz, GPUZIP_NOTE_DETAIL, "%s", text);
+}
+
 /* All steps, in the caller's thread. */
 static void work_alone(pipeline *p, slot *s)
 {
     prepare(p, s);
     s->state = after_preparing(s);
     if (s->state == SLOT_READY) {
+        tell_cpu_memory(p, s);
         s->part = 0;
         s->state = SLOT_CODING;
         code_on_cpu(p, &s, 1);

@@ -36,9 +36,9 @@ static void print_row(const gpuzip_device_info *info, const char *tested)
     if (info->capability > 0)
         snprintf(capability, sizeof capability, "%d.%d", info->capability / 10,
                  info->capability % 10);
-    printf("%-8s  %-10s  %-10s  %6s  %7s  %8.2f  ", info->name, tested, capability,
+    printf("%-8s  %-9s  %-10s  %-6s  %-7s  %8.2f %8.2f  ", info->name, tested, capability,
            version(driver, info->driver), version(runtime, info->runtime),
-           (double)info->memory / (1 << 30));
+           (double)info->available / (1 << 30), (double)info->memory / (1 << 30));
     message_put(stdout, info->product);
     putchar('\n');
     message_flush();
@@ -46,16 +46,16 @@ static void print_row(const gpuzip_device_info *info, const char *tested)
 
 static json_t *to_json(const gpuzip_device_info *info, const char *tested)
 {
-    return json_pack("{ss so ss si si si sI}", "device", info->name, "product",
+    return json_pack("{ss so ss si si si sI sI}", "device", info->name, "product",
                      report_json_string(info->product), "self_test", tested, "capability",
                      info->capability, "driver", info->driver, "runtime", info->runtime, "memory",
-                     (json_int_t)info->memory);
+                     (json_int_t)info->memory, "available", (json_int_t)info->available);
 }
 
 void devices_list(const args *a)
 {
     if (!a->json)
-        puts("Device    Self-test   Capability  Driver  Runtime  GiB free of  Product");
+        puts("Device    Self-test  Capability  Driver  Runtime  GiB free   of all  Product");
     for (int i = 0; i < gpuzip_count_devices(); i++) {
         gpuzip_device_info info;
         gpuzip_status status = gpuzip_get_device_info(i, &info);
