@@ -4,6 +4,12 @@ gpuzip_test(test_logits gpuzip_engine m)
 gpuzip_test(test_gpuzip gpuzip_host)
 gpuzip_fuzz(fuzz_gpuzip gpuzip_host)
 
+# The library over GPUs that are the CPU in disguise.
+add_library(gpuzip_fake_cuda STATIC fake_cuda.c)
+target_link_libraries(gpuzip_fake_cuda PUBLIC gpuzip_kernels Threads::Threads)
+gpuzip_add_host(gpuzip_host_fake gpuzip_fake_cuda fake)
+gpuzip_test(test_devices gpuzip_host_fake)
+
 # Real files; data that does not belong to the project is looked for in GPUZIP_DATA.
 if(DEFINED ENV{GPUZIP_DATA})
     set(data $ENV{GPUZIP_DATA})
