@@ -50,7 +50,6 @@ mutations=(
     'cuda_mix.cu|mix_cuda|s/before += i < symbol/before += i <= symbol/'
     'cuda_linear.cu|linear_cuda|s/acc\[pa + pw\]\[mf\]/acc[pa][mf]/'
     'cuda_mix.cu|mix_cuda|s/__mulhi(l . 128/__mulhi(l * 64/'
-    'cuda_mix.cu|mix_cuda|/    if (SINGLE)/{n;s/return;/row->max_logit[0] += 1.0f;/}'
     'linear.cuh cuda_linear.cu|linear_cuda|s/sum \* 128 + opaque/sum * 64 + opaque/'
     'cuda_mix.cu|mix_cuda|s/bits > 34 ? bits - 34/bits > 33 ? bits - 33/'
     # the ring of capability 9.0: a wait too few, a wrong parity, a missing or early arrival

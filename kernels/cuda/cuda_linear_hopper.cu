@@ -168,7 +168,7 @@ static __device__ __forceinline__ void consume(const hopper_args *p, unsigned ri
 #endif
 
 /* A block: a producer warpgroup, of which one thread works, and the consumers. Compiled for
- * anything but sm_90a it is empty, and linear_hopper_prepare() sees that by its barriers. */
+ * anything but sm_90a it is empty, and linear_hopper_built() sees that by its barriers. */
 template <int A_PLANES, int W_PLANES, int N>
 static __global__ void __launch_bounds__(THREADS, 1)
     linear_hopper_kernel(const __grid_constant__ hopper_args p)
@@ -206,18 +206,23 @@ static __global__ void __launch_bounds__(THREADS, 1)
 
 /* -- launching ------------------------------------------------------------------ */
 
-void linear_hopper_prepare(ops_context *ctx, ops_matrix *m)
+bool linear_hopper_built(const ops_context *ctx)
 {
     cudaFuncAttributes attributes;
     void (*kernel)(hopper_args) = linear_hopper_kernel<2, 1, 128>;
-    if (ctx->capability != 90 || m->n == 0)
-        return;
+    if (ctx->capability != 90)
+        return false;
     if (cudaFuncGetAttributes(&attributes, kernel) != cudaSuccess) {
         (void)cudaGetLastError();
-        return;
+        return false;
     }
     /* Without barriers it is the empty one. */
-    if (attributes.sharedSizeBytes == 0)
+    return attributes.sharedSizeBytes > 0;
+}
+
+void linear_hopper_prepare(ops_context *ctx, ops_matrix *m)
+{
+    if (!linear_hopper_built(ctx) || m->n == 0)
         return;
     tensor_map_encoder encoder = tensor_map_find_encoder();
     bool mapped = encoder != NULL;

@@ -1,7 +1,7 @@
 /* cuda_peak.cu: what the device reaches at best: s8 multiply-adds a second of the tensor cores
- * with the instruction that linear() uses, operands in registers; bytes a second of a copy. */
-#include "context.cuh"
-#include "ptx.cuh"
+ * with the instruction that linear() uses for many rows, operands in registers or, for wgmma, in
+ * shared memory; bytes a second of a copy. */
+#include "linear.cuh"
 
 #define THREADS     256
 #define WARPS       8
@@ -33,14 +33,73 @@ static __global__ void __launch_bounds__(THREADS) peak_kernel(int *sink, int rou
         *sink = any;
 }
 
+#define HOPPER_N      256 /* columns of a product; rows are 64, K 32 */
+#define HOPPER_BYTES  (1024 + (64 + HOPPER_N) * TILE_ROW)
+#define HOPPER_OPS    (2.0 * 64 * HOPPER_N * 32 * (TILE_ROW / 32))
+#define HOPPER_GROUPS 2 /* warpgroups of a block */
+
+/* The same with wgmma; both warpgroups read the same tiles, of any numbers. */
+static __global__ void __launch_bounds__(HOPPER_GROUPS * 128, 1)
+    peak_hopper_kernel(int *sink, int rounds)
+{
+#if HAVE_HOPPER
+    DYNAMIC_SHARED(shared);
+    unsigned address = shared_address(shared), tile = (address + 1023) / 1024 * 1024;
+    unsigned *word = (unsigned *)(shared + (tile - address));
+    for (int i = threadIdx.x; i < (64 + HOPPER_N) * TILE_ROW / 4; i += HOPPER_GROUPS * 128)
+        word[i] = (unsigned)i * 2654435761u;
+    proxy_fence();
+    __syncthreads();
+    int acc[HOPPER_N / 2];
+    for (int round = 0; round < rounds; round++) {
+        wgmma_fence();
+#pragma unroll
+        for (int k = 0; k < TILE_ROW; k += 32)
+            wgmma_s8<HOPPER_N>(acc, wgmma_operand(tile, k), wgmma_operand(tile + 64 * TILE_ROW, k),
+                               round > 0 || k > 0);
+        wgmma_commit();
+        wgmma_wait<1>();
+    }
+    wgmma_wait<0>();
+    wgmma_result<HOPPER_N>(acc);
+    int any = 0;
+#pragma unroll
+    for (int i = 0; i < HOPPER_N / 2; i++)
+        any |= acc[i];
+    if (any == -1)
+        *sink = any;
+#else
+    (void)sink;
+    (void)rounds;
+#endif
+}
+
+/* Queues so many rounds; *work: their operations. */
+static gpuzip_status peak_launch(const ops_context *ctx, int *sink, int rounds, double *work)
+{
+    if (linear_hopper_built(ctx)) {
+        unsigned blocks = (unsigned)ctx->processors;
+        TRY(cuda_status(cudaFuncSetAttribute(
+            peak_hopper_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, HOPPER_BYTES)));
+        LAUNCH(peak_hopper_kernel, blocks, HOPPER_GROUPS * 128, HOPPER_BYTES, ctx->stream, sink,
+               rounds);
+        *work = HOPPER_OPS * HOPPER_GROUPS * blocks * rounds;
+    } else {
+        unsigned blocks = 4 * (unsigned)ctx->processors;
+        LAUNCH(peak_kernel, blocks, THREADS, 0, ctx->stream, sink, rounds);
+        *work = MMA_OPS * CHAINS * WARPS * blocks * rounds;
+    }
+    return cuda_launched();
+}
+
 gpuzip_status cuda_measure_peak(ops_context *ctx, double *ops_per_second)
 {
     gpuzip_status status = GPUZIP_OK;
     cudaEvent_t start = NULL, end = NULL;
     int *sink = NULL;
     float ms = 0.0f;
-    int rounds = 64;
-    unsigned blocks = 4 * (unsigned)ctx->processors;
+    double work = 0;
+    int rounds = 8;
     TRY_OUT(ops_cuda.alloc(ctx, (void **)&sink, sizeof *sink));
     TRY_OUT(cuda_status(cudaEventCreate(&start)));
     TRY_OUT(cuda_status(cudaEventCreate(&end)));
@@ -48,13 +107,12 @@ gpuzip_status cuda_measure_peak(ops_context *ctx, double *ops_per_second)
     while (ms < TIME_MIN_MS) {
         rounds *= 2;
         TRY_OUT(cuda_status(cudaEventRecord(start, ctx->stream)));
-        LAUNCH(peak_kernel, blocks, THREADS, 0, ctx->stream, sink, rounds);
-        TRY_OUT(cuda_launched());
+        TRY_OUT(peak_launch(ctx, sink, rounds, &work));
         TRY_OUT(cuda_status(cudaEventRecord(end, ctx->stream)));
         TRY_OUT(cuda_status(cudaEventSynchronize(end)));
         TRY_OUT(cuda_status(cudaEventElapsedTime(&ms, start, end)));
     }
-    *ops_per_second = MMA_OPS * CHAINS * WARPS * blocks * rounds / (ms * 1e-3);
+    *ops_per_second = work / (ms * 1e-3);
 
 out:
     if (end != NULL)

@@ -45,6 +45,8 @@ gpuzip_status linear_mma(const ops_context *ctx, const linear_args *p, int a_pla
 
 /* cuda_linear_hopper.cu: wgmma, for capability 9.0. */
 
+/* Whether this device and this build have the instructions. */
+bool linear_hopper_built(const ops_context *ctx);
 /* Fills in m->map and m->encode, where this device and this build have linear_hopper(). */
 void linear_hopper_prepare(ops_context *ctx, ops_matrix *m);
 /* Whether linear_hopper() takes so many rows of m; else they are linear_mma()'s. */

@@ -8,8 +8,8 @@
  * read them so; nothing else needs to know.
  *
  * Proxies. Copies and products go another way to memory ("async proxy") than loads and
- * stores do, and a fence is due where one reads what the other wrote. Here a tile is only
- * ever written by copies and read by products, so barriers alone order them.
+ * stores do, and a fence is due where one reads what the other wrote. In linear layers a tile
+ * is only ever written by copies and read by products, so barriers alone order them.
  */
 #ifndef GPUZIP_PTX_HOPPER_CUH
 #define GPUZIP_PTX_HOPPER_CUH
@@ -96,6 +96,13 @@ static __device__ __forceinline__ void mbarrier_init(uint64_t *barrier, unsigned
 static __device__ __forceinline__ void mbarrier_init_fence(void)
 {
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+/* Shows what this thread has stored in shared memory to products, after the barrier that other
+ * threads wait at. */
+static __device__ __forceinline__ void proxy_fence(void)
+{
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
