@@ -184,16 +184,18 @@ export gpuzip bench bin out GPUZIP_DATA
 
 # ---- kernels ------------------------------------------------------------------------------------
 
-through_cublas() {
-    [ "$cublas" ] || return 77
-    GPUZIP_CUBLAS=on "$bin/test_cuda_ops"
+# with_cublas off|on: by the kernels alone, or by cuBLAS wherever that can be.
+with_cublas() {
+    [ "$1" = off ] || [ "$cublas" ] || return 77
+    GPUZIP_CUBLAS=$1 "$bin/test_cuda_linear"
 }
-export -f through_cublas
+export -f with_cublas
 if wanted kernels; then
     for test in $gpu_tests; do
         step "$test" 90 "$bin/$test"
     done
-    step 'test_cuda_ops, by cuBLAS' 60 through_cublas
+    step 'test_cuda_linear, no cuBLAS' 60 with_cublas off
+    step 'test_cuda_linear, cuBLAS' 60 with_cublas on
 fi
 
 # ---- archives -----------------------------------------------------------------------------------
@@ -290,14 +292,19 @@ fi
 
 # ---- compute-sanitizer --------------------------------------------------------------------------
 
+# sanitize TOOL TEST
 sanitize() {
     command -v compute-sanitizer >/dev/null || return 77
-    compute-sanitizer --tool "$1" --error-exitcode 1 "$bin/test_cuda_ops"
+    compute-sanitizer --tool "$1" --error-exitcode 1 "$bin/$2"
 }
 export -f sanitize
 if wanted sanitizer; then
-    step 'compute-sanitizer memcheck' 60 sanitize memcheck
-    step 'compute-sanitizer racecheck' 60 sanitize racecheck
+    for tool in memcheck racecheck; do
+        for test in test_cuda_ops test_cuda_linear; do
+            step "$tool $test" 45 sanitize $tool $test
+        done
+    done
+    step 'memcheck test_engine_cuda' 45 sanitize memcheck test_engine_cuda
 fi
 
 # ---- speed --------------------------------------------------------------------------------------
