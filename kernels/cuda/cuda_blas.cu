@@ -6,10 +6,11 @@
  * measures when a shape first comes with enough rows; then it compares the two results, too,
  * and never again calls a library that gave other bits.
  *
- * The library is not linked: it is looked for when first needed and may be absent. The
- * environment's GPUZIP_CUBLAS says "off", "auto" (the default) or "on": wherever it can be,
- * and an error where there is none; for tests. A recording (a CUDA graph) never holds a call
- * to it, nor its scratch memory.
+ * The library is not linked: it is looked for when first needed and may be absent. Loading it
+ * takes longer than small files do, so a context thinks of it after WORK_MIN multiply-adds. The
+ * environment's GPUZIP_CUBLAS says "off"; "auto": measure from the first call on; or "on":
+ * wherever it can be, and an error where there is none. A recording (a CUDA graph) never holds
+ * a call to it, nor its scratch memory.
  */
 #include <dlfcn.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 
 #define THREADS       256
 #define ROWS_AUTO     1024                /* with fewer there is nothing to measure */
+#define WORK_MIN      (1LL << 50)         /* seconds of work, even for the fastest device */
 #define ROWS_ON       16                  /* the least that cuBLAS is called with */
 #define SCRATCH_BYTES ((size_t)128 << 20) /* about; products of as many rows at a time */
 #define SLICE_MIN     256                 /* rows at a time, whatever that takes */
@@ -53,8 +55,9 @@ typedef struct {
 
 struct linear_blas {
     enum { BLAS_OFF, BLAS_AUTO, BLAS_ON } mode;
-    bool tried;    /* to load the library */
-    void *library; /* and the rest: NULL unless that went well */
+    long long work; /* multiply-adds still to come before cuBLAS is thought of */
+    bool tried;     /* to load the library */
+    void *library;  /* and the rest: NULL unless that went well */
     cublas_handle handle;
     cublas_destroy destroy;
     cublas_gemm_ex gemm;
@@ -143,6 +146,7 @@ static gpuzip_status blas_of(ops_context *ctx, linear_blas **b)
             return FAIL(GPUZIP_ERR_MEMORY);
         const char *mode = getenv("GPUZIP_CUBLAS");
         made->mode = linear_blas::BLAS_AUTO;
+        made->work = mode == NULL ? WORK_MIN : 0;
         if (mode != NULL && strcmp(mode, "off") == 0)
             made->mode = linear_blas::BLAS_OFF;
         if (mode != NULL && strcmp(mode, "on") == 0)
@@ -301,6 +305,10 @@ gpuzip_status linear_blas_run(ops_context *ctx, const ops_matrix *m, const linea
     TRY(cuda_status(cudaStreamIsCapturing(ctx->stream, &capture)));
     if (capture != cudaStreamCaptureStatusNone)
         return GPUZIP_OK;
+    if (b->work > 0) {
+        b->work -= (long long)p->rows * p->n * p->pitch * (a_planes * w_planes);
+        return GPUZIP_OK;
+    }
     if (!b->tried)
         blas_load(ctx, b);
     if (b->library == NULL)
