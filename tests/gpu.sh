@@ -326,6 +326,8 @@ export -f measure torch
 if wanted bench; then
     rm -f "$out/bench.jsonl"
     step 'bench: GPT-2 124M, coding' 120 measure --coding --model gpt2-124m --seconds 30
+    step 'bench: GPT-2 124M, 8-bit cache' 90 measure --coding --model gpt2-124m --kv-bits 8 \
+        --streams 4096 --seconds 20
     step 'bench: built-in, coding' 60 measure --coding --streams 1024,4096 --seconds 12
     step 'bench: built-in, kernels' 30 measure --kernels
     step 'bench: GPT-2 124M, kernels' 40 measure --kernels --model gpt2-124m

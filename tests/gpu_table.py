@@ -30,21 +30,21 @@ def main():
         print(f"{what:<52} {aim:<16} {reached or 'not measured'}")
 
     def floor(row):
-        return row and f"{100 * row['floor_seconds'] / row['seconds']:.1f} % ({row['bound']})"
+        return f"{100 * row['floor_seconds'] / row['seconds']:.1f} % ({row['bound']})"
 
     def rate(row):
-        return row and f"{row['tokens'] / row['seconds']:.0f} token/s"
+        return f"{row['tokens'] / row['seconds']:.0f} token/s"
 
     def speed(row):
-        return row and row["bytes"] > 0 and f"{row['bytes'] / row['seconds'] / 1e6:.2f} MB/s"
+        return f"{row['bytes'] / row['seconds'] / 1e6:.2f} MB/s"
 
     def shares(row):
-        return row and ", ".join(f"{100 * row[key] / row['seconds']:.1f} %"
+        return ", ".join(f"{100 * row[key] / row['seconds']:.1f} %"
                                  for key in ("forward", "coder"))
 
     def mixing(row):
         """The share of the time that the mixing kernel, measured alone, takes."""
-        kernels = [r for r in rows if row and r.get("name") == f"mix, {row['name']}"
+        kernels = [r for r in rows if r.get("name") == f"mix, {row['name']}"
                    and r["model"] == row["model"]]
         if not kernels:
             return None
@@ -59,18 +59,21 @@ def main():
          f"{device['int8_library_per_second'] / 1e12:.4g}, "
          f"{device['int8_gemm_per_second'] / 1e12:.4g} TOP/s")
     line("copy", "", device and f"{device['copy_bytes_per_second'] / 1e9:.0f} GB/s")
+    kinds = sorted({(r["model"], r["bits"], r["name"], r["streams"]) for r in rows
+                    if r["type"] == "coding"})
     for model in ("gpt2-124m", "builtin"):
-        for name, part in (("encode", ">= 40 %"), ("decode", ">= 60 %")):
-            for streams in sorted({r["streams"] for r in rows if r.get("model") == model
-                                   and r.get("name") == name}) or [4096]:
-                row = last(type="coding", model=model, name=name, streams=streams)
-                what = f"{model}, {name}, {streams} streams"
-                line(f"{what}: of the floor", part if model != "builtin" else "", floor(row))
-                line(f"{what}: rate", "", rate(row))
-                if model == "builtin":
-                    line(f"{what}: text", ">= 5 MB/s" if name == "decode" else "", speed(row))
-                line(f"{what}: mixing, by its kernel", "<= 10 %", mixing(row))
-                line(f"{what}: waiting for the GPU, host's range coder", "", shares(row))
+        if not any(kind[0] == model for kind in kinds):
+            line(f"{model}, coding", "", None)
+    for model, bits, name, streams in kinds:
+        row = last(type="coding", model=model, bits=bits, name=name, streams=streams)
+        what = f"{model} {bits}, {name}, {streams} streams"
+        aim = "" if model == "builtin" else ">= 40 %" if name == "encode" else ">= 60 %"
+        line(f"{what}: of the floor", aim, floor(row))
+        line("    rate, context", "", f"{rate(row)}, {row['context']:.0f}")
+        if row["bytes"] > 0:
+            line("    text", ">= 5 MB/s" if name == "decode" else "", speed(row))
+        line("    mixing, by its kernel", "<= 10 %", mixing(row))
+        line("    waiting for the GPU, host's range coder", "", shares(row))
     best = max((r["tokens_per_second"] for r in torch), default=0)
     for result in torch:
         ours = result["gpuzip_tokens_per_second"]

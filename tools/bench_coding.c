@@ -312,10 +312,6 @@ static gpuzip_status bench_streams(bench *b, const model *m, lanes *l, const ben
         status = FAIL(GPUZIP_ERR_MEMORY);
         goto out;
     }
-    if (lanes_bytes(l, streams) > b->memory) {
-        bench_report_skip(b, "coding", shape, "needs more memory");
-        goto out;
-    }
     set_tokens(&run, 8, text, c->vocab);
     TRY_OUT(estimate_rate(&run, &rate));
     double affordable = rate * b->coding_seconds / streams;
@@ -332,6 +328,21 @@ out:
     free(run.token);
     free(run.done);
     return status;
+}
+
+/* As many of these streams as there is memory for, and a little for what the driver takes. */
+static gpuzip_status fit_streams(bench *b, const lanes *l, uint32_t *streams)
+{
+    uint64_t total, wanted = *streams;
+    char shape[64];
+    TRY(b->ops->memory(b->ctx, &b->memory, &total));
+    while (*streams > 1 && lanes_bytes(l, *streams) > b->memory - b->memory / 32)
+        *streams = *streams * 7 / 8;
+    if (*streams < wanted) {
+        snprintf(shape, sizeof shape, "%llu streams", (unsigned long long)wanted);
+        bench_report_skip(b, "coding", shape, "need more memory; as many as fit:");
+    }
+    return GPUZIP_OK;
 }
 
 gpuzip_status bench_whole(bench *b, const bench_model *bm, const bench_text *text)
@@ -354,7 +365,9 @@ gpuzip_status bench_whole(bench *b, const bench_model *bm, const bench_text *tex
     for (int i = 0; i < b->stream_counts; i++) {
         /* Anew each time: an engine keeps what its largest block needed. */
         TRY_OUT(lanes_open(&l, b->ops, b->ctx, &config, b->threads, 0));
-        TRY_OUT(bench_streams(b, m, l, text, &config, b->streams[i]));
+        uint32_t streams = b->streams[i];
+        TRY_OUT(fit_streams(b, l, &streams));
+        TRY_OUT(bench_streams(b, m, l, text, &config, streams));
         lanes_close(l);
         l = NULL;
     }

@@ -148,13 +148,22 @@ static void put_coding(const bench *b, const bench_coding_row *row)
 
 /* ---- JSON and CSV ------------------------------------------------------- */
 
+/* Bits of weights, activations and KV cache. */
+static const char *write_bits(char text[16], const bench_model *m)
+{
+    const weights_config *c = &m->weights->config;
+    snprintf(text, 16, "%d/%d/%d", c->weight_bits, c->activation_bits, c->kv_bits);
+    return text;
+}
+
 /* What every line of a model's begins with. */
 static json_t *json_line(const bench_report *r, const char *type)
 {
-    return json_pack("{ss so ss so ss}", "type", type, "device",
+    char bits[16];
+    return json_pack("{ss so ss so ss ss}", "type", type, "device",
                      report_json_string(r->b->about.name), "backend", r->b->ops->name, "model",
                      report_json_string(r->model->name), "weights",
-                     r->model->random ? "random" : "real");
+                     r->model->random ? "random" : "real", "bits", write_bits(bits, r->model));
 }
 
 /* Prints what both objects hold and releases them. */
@@ -218,14 +227,15 @@ static void put_csv_text(const char *text)
     putchar('"');
 }
 
-/* type, device, model and weights of a line. */
+/* type, device, model, weights and bits of a line. */
 static void csv_line(const bench_report *r, const char *type)
 {
+    char bits[16];
     printf("%s,", type);
     put_csv_text(r->b->about.name);
     putchar(',');
     put_csv_text(r->model->name);
-    printf(",%s", r->model->random ? "random" : "real");
+    printf(",%s,%s", r->model->random ? "random" : "real", write_bits(bits, r->model));
 }
 
 static void csv_row(const bench *b, const bench_row *row)
@@ -263,7 +273,8 @@ void bench_report_device(bench_report *r, const bench *b)
     else if (r->format == BENCH_JSON)
         json_device(stdout, b);
     else
-        printf("type,device,model,weights,name,shape,rows,steps,context,tokens,text_bytes,seconds,"
+        printf("type,device,model,weights,bits,name,shape,rows,steps,context,tokens,text_bytes,"
+               "seconds,"
                "spread,operations,bytes,floor_seconds,bound,forward,mix,coder\n");
     if (r->log)
         json_device(r->log, b);
