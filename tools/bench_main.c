@@ -153,6 +153,7 @@ static void run(const bench_args *a)
 {
     int threads = a->threads > 0 ? a->threads : usable_cores();
     device d = {0};
+    (void)setenv("GPUZIP_CUBLAS", "auto", 0); /* chosen before the samples, not between them */
     FILE *log = a->log ? fopen(a->log, "w") : NULL;
     if (a->log && !log) {
         message_error(a->log, "%s", strerror(errno));
