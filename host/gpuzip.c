@@ -205,8 +205,11 @@ static gpuzip_status place_on_gpus(gpuzip *gz, const weights_model *weights, con
 {
     int kept = 0;
     for (int i = 0; i < gz->gpus; i++) {
-        note_weights(gz, &gz->gpu[i], weights);
-        gpuzip_status status = device_place(&gz->gpu[i], gz->models, weights);
+        gpuzip_status status = GPUZIP_OK;
+        if (!gz->gpu[i].lost) {
+            note_weights(gz, &gz->gpu[i], weights);
+            status = device_place(&gz->gpu[i], gz->models, weights);
+        }
         if (status == GPUZIP_OK || !gz->automatic) {
             if (status != GPUZIP_OK)
                 return handle_fail_place(gz, status, &gz->gpu[i], name);

@@ -12,6 +12,7 @@ prints '--window-scope'
 run 0 "$gz" --long-help
 run 0 "$gz" -V
 prints '^gpuzip [0-9]'
+prints '^backends: cpu'
 run 0 "$gz" --version
 silent
 
@@ -32,6 +33,19 @@ done
 holds . '.results text '
 run 1 "$gz" -qq --bogus
 silent
+
+# Devices.
+run 0 "$gz" --list-devices
+prints '^cpu  *passed '
+run 0 "$gz" --json --list-devices
+prints '^{"device":"cpu",.*"self_test":"passed"'
+run 1 "$gz" --device cuda:99 text
+says '; there is: cpu'
+run 1 env GPUZIP_DEVICE=cuda:99 "$gz" text
+says '; there is: cpu'
+run 1 env GPUZIP_DEVICE=gpu "$gz" text
+says "^Try 'gpuzip -h'"
+run 0 env GPUZIP_DEVICE=gpu "$gz" -c --device cpu text
 
 # Forms of options.
 run 0 "$gz" -kvf5T1 text
