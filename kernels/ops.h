@@ -51,6 +51,16 @@
 #define OPS_CDF_BITS     30 /* frequencies of a distribution sum to 2^30 (RC_BITS) */
 #define OPS_MARKS        4  /* places in a queue that a context remembers */
 
+#define OPS_CANDIDATES  16   /* of a row, at most */
+#define OPS_FEATURES    7    /* of a candidate, from as many contexts */
+#define OPS_FEATURE_MAX 8191 /* Q8: 32 bits */
+#define OPS_SETS        105  /* of weights: OPS_FEATURES longest contexts * 5 * 3 */
+#define OPS_WEIGHTS     9    /* of a set: of the features, of the logit, and one alone */
+#define OPS_WEIGHT_MAX  ((int32_t)1 << 22)  /* Q16 */
+#define OPS_BIAS_MAX    ((int32_t)1 << 19)  /* Q16 */
+#define OPS_LEARNT_MAX  ((uint32_t)1 << 17) /* a learnt alpha, Q16 */
+#define OPS_LEARN_ROWS  ((uint32_t)1 << 25) /* that may be learnt from one reset to the next */
+
 /* Rounds a row pitch up so that SIMD loads and tensor-core tiles need no tail. */
 #define OPS_PITCH(dim) (((size_t)(dim) + 63) & ~(size_t)63)
 
@@ -58,6 +68,7 @@ typedef struct ops_context ops_context;     /* a device, its threads or streams,
 typedef struct ops_matrix ops_matrix;       /* a weight matrix in the backend's own layout */
 typedef struct ops_kv ops_kv;               /* a KV cache in the backend's own layout */
 typedef struct ops_recording ops_recording; /* operations to be replayed */
+typedef struct ops_adaptive ops_adaptive;   /* what mixing learns, and what it has not yet learnt */
 
 /* Quantised rows. Planes are [rows][OPS_PITCH(dim)], the pad zero; lo is NULL
  * for 8-bit rows. scale is [rows]. */
@@ -105,6 +116,15 @@ typedef struct {
     uint32_t alpha;        /* Q16, < 2^20 */
 } ops_expert;
 
+/* A symbol that contexts of the row have seen. feature[k] is what context k makes of it, the
+ * logit of a probability, log2(q / (1 - q)) in Q8, or 0 if it knows nothing. */
+typedef struct {
+    int32_t symbol;                /* [0, vocab); the candidates of a row are distinct */
+    int16_t feature[OPS_FEATURES]; /* |.| <= OPS_FEATURE_MAX */
+    uint8_t longest;               /* [0, OPS_FEATURES) the last context that holds it */
+    uint8_t known;                 /* [1, 3] how many contexts hold it; 3: or more */
+} ops_candidate;
+
 /* The experts' product, for a number of rows. */
 typedef struct {
     ops_expert expert[OPS_MAX_EXPERTS];
@@ -113,7 +133,26 @@ typedef struct {
     int escapes;        /* further symbols vocab .. vocab + escapes - 1 that none knows: 0 or 256 */
     const int32_t *row; /* [rows] the row of every expert's logits that mixed row r reads;
                            NULL: r itself */
+
+    ops_adaptive *adaptive; /* of this vocab and these experts, or NULL: nothing is learnt */
+    int part;               /* of the adaptive state, see ops_adaptive_config */
+    /* Of each mixed row, or both NULL; only with adaptive. A row of -1 candidates is mixed
+     * as if it had none, and nothing is learnt from it. */
+    const ops_candidate *candidate; /* [rows][OPS_CANDIDATES] */
+    const int32_t *candidates;      /* [rows] [-1, OPS_CANDIDATES] */
 } ops_mix;
+
+/* What mixing learns. Its weights (see mix_learn()) are learnt where there are candidates. */
+typedef struct {
+    int vocab, experts;
+    bool bias;                       /* a number a symbol */
+    bool alpha;                      /* the experts' alphas; else those of ops_expert hold */
+    uint32_t start[OPS_MAX_EXPERTS]; /* of the alphas, Q16, <= OPS_LEARNT_MAX */
+    const int32_t *weights;          /* host, [OPS_SETS][OPS_WEIGHTS], Q16, |.| <=
+                                        OPS_WEIGHT_MAX, to begin with; NULL: zeros */
+    int parts;                       /* >= 1: mixing that goes on at the same time, in several
+                                        contexts of a device, uses parts of its own */
+} ops_adaptive_config;
 
 typedef struct {
     uint32_t start, freq; /* of 2^OPS_CDF_BITS; freq >= 1 */
@@ -304,15 +343,78 @@ typedef struct ops {
      *     start[i] = ((C[i] >> h) * M) / (Z' >> h) + i        (u64, floor)
      *     freq[i]  = start[i+1] - start[i]                    (>= 1; total 2^30)
      *
+     * With adaptive, its alphas (if it learns them) stand for alpha_k, and its bias[i]
+     * joins the product: t[i] += bias[i] * 2^16. (|t| < 2^48.) Candidates change
+     * their symbols' weights. With u = d[x] and w = w[x] of a candidate's symbol x:
+     *     o     = its logit so far, Q8:
+     *             min(max((u + 30 * 2^16 - log2_q16(max(Z - w, 1))) >> 8, -7680), 7680)
+     *             (log2_q16(n) of a u64 is det_log2_q16(n >> s) + s * 2^16, s the
+     *             smallest shift with n >> s < 2^32)
+     *     level = 0, 1, 2, 3, 4 for o < -2048, < -1024, < -256, < 512, else
+     *     set   = (longest * 5 + level) * 3 + known - 1
+     *     F     = feature[0 .. 6], o, 256
+     *     delta = min(max((sum_j weights[set][j] * F[j]) >> 8, -24 * 2^16), 24 * 2^16)
+     *     w'    = rint(det_exp2f((float)max(u + delta, -40 * 2^16) * 2^-16) * 2^30)
+     * w' (u64, <= 2^54) takes the place of w[x] in C and Z: Z >= 64, for the greatest weight
+     * is 2^30 and falls by 24 bits at most, and the total is < 2^59.
+     *
      * mix_encode: the interval of symbol[r], for every row.
      * mix_decode: the symbol whose interval holds target[r] (< 2^30).
      * mix_cdf: start[r][0 .. vocab + escapes], the last one 2^30; for tests and
-     * library users. */
+     * library users; it learns nothing.
+     *
+     * Learning. mix_encode and mix_decode add to sums, in integers and thus in any order,
+     * what mix_learn() then learns. For one row with the symbol y (of either), w the
+     * weights as changed by candidates, Z' the total with escapes:
+     *     inv  = 2^20 / (float)Z'
+     *     p(i) = rint((float)w[i] * inv)    for i < vocab, Q20, <= 2^20
+     * Bias:  E[i] += p(i) for all i < vocab;  N[y] += 1 unless y is an escape
+     * Weights, for each candidate x, j = 0 .. 8, q = (p(x) + 8) >> 4 (Q16):
+     *     G[set][j] += ((x == y ? 2^16 : 0) - q) * F[j]
+     *     A[set][j] += ((q * (2^16 - q)) >> 16) * (F[j]^2 >> 8)
+     * Alphas, unless y is an escape, for each expert k with v[i] = l_k[i] >> 12 (Q4, floor),
+     * a[i] = w[i] >> 10 and sums over the i < vocab that are no candidates:
+     *     S0 = sum a[i],  S1 = sum a[i] v[i],  S2 = sum a[i] v[i]^2      (<= 2^62)
+     *     M1 = floor(S1 * 2^8 / S0),  M2 = floor(S2 / S0);  0 if S0 is
+     *     R  = max(2^20 - sum p(x), 0)                     sums over candidates
+     *     m1 = (R M1 + 2^8 sum p(x) v[x]) >> 20            (Q12)
+     *     m2 = (R M2 + sum p(x) v[x]^2) >> 20              (Q8)
+     *     g[k] += v[y] * 2^8 - m1
+     *     H[k] += max(m2 - (m1^2 >> 16), 0)
+     * Shifts are floors. For OPS_LEARN_ROWS rows and 16 candidates a row, |G| <= 2^58,
+     * A <= 2^61, E <= 2^45, |g| <= 2^47 and H <= 2^49: all are s64. */
     gpuzip_status (*mix_encode)(ops_context *ctx, const ops_mix *mix, int rows,
                                 const int32_t *symbol, ops_interval *out);
     gpuzip_status (*mix_decode)(ops_context *ctx, const ops_mix *mix, int rows,
                                 const uint32_t *target, ops_symbol *out);
     gpuzip_status (*mix_cdf)(ops_context *ctx, const ops_mix *mix, int rows, uint32_t *start);
+
+    /* Memory of the device for what mixing learns. Errors: MEMORY. adaptive_bytes() is the
+     * size. All of these are NULL where a device does not learn. */
+    gpuzip_status (*adaptive_create)(ops_context *ctx, ops_adaptive **a,
+                                     const ops_adaptive_config *config);
+    void (*adaptive_destroy)(ops_context *ctx, ops_adaptive *a); /* accepts NULL */
+    size_t (*adaptive_bytes)(const ops_adaptive_config *config);
+    /* Begins anew: alphas and weights as they began, all else 0. */
+    gpuzip_status (*adaptive_reset)(ops_context *ctx, ops_adaptive *a);
+    /* What has been learnt, to host memory, any of them NULL: bias [vocab] Q16, alpha
+     * [experts] Q16, weights [OPS_SETS][OPS_WEIGHTS] Q16. */
+    gpuzip_status (*adaptive_read)(ops_context *ctx, const ops_adaptive *a, int32_t *bias,
+                                   uint32_t *alpha, int32_t *weights);
+
+    /* Learns from the sums of all parts, Newton's steps on each number alone:
+     * Bias, if it is learnt, for every i < vocab; T[i] begins as 0:
+     *     T[i] = min(T[i] + E[i], 60 * 2^20)
+     *     step = ((float)(N[i] * 2^20 - E[i]) * 94548.4609375) / (float)(3 * 2^20 + T[i])
+     *     bias[i] += rint(min(max(step, -2^21), 2^21)), then within +-OPS_BIAS_MAX
+     * Weights, for every set and j; a sum A is never cleared but by a reset:
+     *     D = min(200 * 2^8 + (A >> 16), 4000 * 2^8)
+     *     weights += floor((4 G + D) / (2 D)), then within +-OPS_WEIGHT_MAX
+     * Alphas, if they are learnt, for each expert; nor is H:
+     *     D = 200 * 2^8 + ((123 * H) >> 8)
+     *     alpha += floor((2 * (g * 2^12) + D) / (2 D)), then within 0 .. OPS_LEARNT_MAX
+     * E, N, G and g are 0 afterwards. (float) is of s64 or u32. */
+    gpuzip_status (*mix_learn)(ops_context *ctx, ops_adaptive *a);
 
     /* What was found becomes what is read next: token[r] = found[r].symbol, or bos where
      * that is not below vocab; and pos[r] += 1, unless pos is NULL. */
