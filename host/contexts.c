@@ -1,0 +1,559 @@
+/* contexts.c: the tables, the match model and their states; contexts.h has the definitions. */
+#include "contexts.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "detmath.h"
+
+#define TABLES     6 /* of the contexts; the last context is the match */
+#define MATCH      TABLES
+#define PART_STATE (TABLES + 1)
+#define ENTRIES    7
+#define BATCH      16 /* rows whose memory is asked for before the first is read */
+
+#define HASH_BYTES   ((uint64_t)1 << 32)
+#define COUNT_MAX    250
+#define SEEN_MAX     255
+#define MATCH_TOKENS 6                      /* that must agree at least */
+#define MATCH_LOOK   32                     /* that are looked at */
+#define MATCH_LONG   16                     /* a match of this length may miss once */
+#define Q_MIN        ((uint64_t)2147484)    /* 0.0005, Q32 */
+#define Q_MAX        ((uint64_t)4294108303) /* 0.9998 */
+
+typedef struct {
+    uint32_t check;
+    uint32_t entry[ENTRIES]; /* symbol << 8 | count, the last seen first; 0: free */
+} table_slot;
+
+static_assert(sizeof(table_slot) == 32, "two in a cache line");
+
+typedef struct {
+    uint32_t stream, step; /* step 0: none */
+} place;
+
+typedef struct {
+    place at; /* whose token is expected at `next` */
+    uint32_t length;
+    bool missed;
+    size_t next; /* step */
+} match_state;
+
+/* The candidates that were predicted for a row. */
+typedef struct {
+    uint32_t stamp; /* step + 1, else nothing was predicted */
+    int32_t candidates;
+    uint32_t symbol[OPS_CANDIDATES];
+    uint8_t state[OPS_FEATURES][OPS_CANDIDATES];
+} prediction;
+
+/* A state of a context. */
+typedef struct {
+    uint32_t q;            /* Q32 */
+    uint32_t seen;         /* <= SEEN_MAX */
+    uint32_t shown, right; /* since the last update: candidates, and those that came */
+} state_stats;
+
+struct contexts {
+    contexts_config config;
+    size_t origin, learnt;     /* steps */
+    uint32_t mask;             /* slots - 1 */
+    table_slot *table[TABLES]; /* [mask + 1] */
+    place *places;             /* [mask + 1] */
+    match_state *match;        /* [streams] */
+    prediction *predicted;     /* [steps before an update][streams] */
+    state_stats stats[OPS_FEATURES][CONTEXTS_STATES];
+    int16_t feature[OPS_FEATURES][CONTEXTS_STATES]; /* Q8 */
+};
+
+/* ---- memory ------------------------------------------------------------- */
+
+static size_t longest(const contexts_config *config)
+{
+    size_t most = 0;
+    for (int s = 0; s < config->streams; s++)
+        most = config->length[s] > most ? config->length[s] : most;
+    return most;
+}
+
+static int table_bits(const contexts_config *config)
+{
+    if (config->table_bits)
+        return config->table_bits;
+    size_t tokens = 0;
+    for (int s = 0; s < config->streams; s++)
+        tokens += config->length[s] < config->scope ? config->length[s] : config->scope;
+    int bits = 1;
+    while (bits < CONTEXTS_MAX_BITS && (size_t)1 << bits < 2 * tokens)
+        bits++;
+    return bits;
+}
+
+static size_t predictions(const contexts_config *config)
+{
+    size_t steps = longest(config);
+    if ((size_t)config->update_interval < steps)
+        steps = (size_t)config->update_interval;
+    return steps * (size_t)config->streams;
+}
+
+size_t contexts_bytes(const contexts_config *config)
+{
+    size_t slots = (size_t)1 << table_bits(config);
+    return sizeof(contexts) + slots * (TABLES * sizeof(table_slot) + sizeof(place)) +
+           (size_t)config->streams * sizeof(match_state) + predictions(config) * sizeof(prediction);
+}
+
+gpuzip_status contexts_open(contexts **c, const contexts_config *config)
+{
+    assert(config->streams >= 1 && config->update_interval >= 1 && longest(config) <= UINT32_MAX &&
+           config->symbols >= config->vocab);
+    gpuzip_status status = GPUZIP_OK;
+    contexts *made = calloc(1, sizeof *made);
+    if (!made)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    made->config = *config;
+    made->mask = ((uint32_t)1 << table_bits(config)) - 1;
+    size_t slots = (size_t)made->mask + 1;
+    bool whole = true;
+    for (int k = 0; k < TABLES; k++) /* aligned so that no slot lies in two cache lines */
+        whole &= (made->table[k] = aligned_alloc(64, slots * sizeof(table_slot))) != NULL;
+    made->places = malloc(slots * sizeof *made->places);
+    made->match = malloc((size_t)config->streams * sizeof *made->match);
+    made->predicted = calloc(predictions(config) + 1, sizeof *made->predicted);
+    if (!whole || !made->places || !made->match || !made->predicted)
+        TRY_OUT(GPUZIP_ERR_MEMORY);
+    contexts_reset(made, 0);
+    *c = made;
+    made = NULL;
+
+out:
+    contexts_close(made);
+    return status;
+}
+
+void contexts_close(contexts *c)
+{
+    if (!c)
+        return;
+    for (int k = 0; k < TABLES; k++)
+        free(c->table[k]);
+    free(c->places);
+    free(c->match);
+    free(c->predicted);
+    free(c);
+}
+
+/* log2(q / (1 - q)), Q8. */
+static int16_t logit(uint32_t q)
+{
+    return (int16_t)((det_log2_q16(q) - det_log2_q16(0u - q) + 128) >> 8);
+}
+
+static void set_q(contexts *c, int k, int state, uint64_t q)
+{
+    q = q < Q_MIN ? Q_MIN : q > Q_MAX ? Q_MAX : q;
+    c->stats[k][state].q = (uint32_t)q;
+    c->feature[k][state] = logit((uint32_t)q);
+}
+
+void contexts_reset(contexts *c, size_t step)
+{
+    size_t slots = (size_t)c->mask + 1;
+    c->origin = c->learnt = step;
+    for (int k = 0; k < TABLES; k++)
+        memset(c->table[k], 0, slots * sizeof(table_slot));
+    memset(c->places, 0, slots * sizeof *c->places);
+    for (int s = 0; s < c->config.streams; s++)
+        c->match[s] = (match_state){.next = step};
+    for (size_t r = 0; r < predictions(&c->config); r++)
+        c->predicted[r].stamp = 0;
+    memset(c->stats, 0, sizeof c->stats);
+    for (int k = 0; k < OPS_FEATURES; k++)
+        for (int state = 1; state < CONTEXTS_STATES; state++)
+            set_q(c, k, state, (uint64_t)c->config.prior->q[k][state] << 16);
+}
+
+static prediction *predicted_row(const contexts *c, int stream, size_t step)
+{
+    return c->predicted + (step - c->learnt) * (size_t)c->config.streams + (size_t)stream;
+}
+
+/* ---- hashes ------------------------------------------------------------- */
+
+static uint64_t mix64(uint64_t x)
+{
+    x ^= x >> 31;
+    x *= 0x9E3779B97F4A7C15;
+    x ^= x >> 29;
+    x *= 0xBF58476D1CE4E5B9;
+    return x ^ x >> 32;
+}
+
+/* Of the n tokens before a step. */
+static uint64_t hash_tokens(const contexts *c, int stream, size_t step, int n)
+{
+    const uint32_t *token = c->config.token[stream] + step;
+    int there = step - c->origin < (size_t)n ? (int)(step - c->origin) : n;
+    uint64_t h = 0;
+    for (int i = 1; i <= there; i++)
+        h = mix64(h + token[-i] + 1);
+    for (int i = there; i < n; i++)
+        h = mix64(h);
+    return h;
+}
+
+static uint64_t hash_bytes(const contexts *c, int stream, size_t step)
+{
+    const uint32_t *token = c->config.token[stream] + step;
+    uint32_t bytes = 0, n = 0;
+    for (size_t i = 1; i <= 3 && i <= step - c->origin && n < 3; i++) {
+        uint32_t tail = c->config.tail[token[-(ptrdiff_t)i]];
+        bytes |= (tail & 0xffffff) << 8 * n;
+        n += tail >> 24;
+    }
+    n = n < 3 ? n : 3;
+    return mix64(HASH_BYTES | n << 24 | (bytes & 0xffffff));
+}
+
+/* Of what table k looks at, before a step. */
+static uint64_t hash_context(const contexts *c, int k, int stream, size_t step)
+{
+    static const int tokens[TABLES] = {0, 1, 2, 3, 4, 6};
+    return k == 0 ? hash_bytes(c, stream, step) : hash_tokens(c, stream, step, tokens[k]);
+}
+
+static table_slot *slot_of(const contexts *c, int k, uint64_t hash)
+{
+    return &c->table[k][hash & c->mask];
+}
+
+static place *place_of(const contexts *c, int stream, size_t step)
+{
+    return &c->places[hash_tokens(c, stream, step, MATCH_TOKENS) & c->mask];
+}
+
+/* ---- the match model ---------------------------------------------------- */
+
+/* Whether a place may be followed from a stream: its token is known to all. */
+static bool place_known(const contexts *c, place at, int stream)
+{
+    return at.stream == (uint32_t)stream || at.step < c->learnt;
+}
+
+/* How many tokens before a place and before a step of a stream agree, up to MATCH_LOOK. */
+static uint32_t agreement(const contexts *c, place at, int stream, size_t step)
+{
+    const uint32_t *there = c->config.token[at.stream] + at.step;
+    const uint32_t *here = c->config.token[stream] + step;
+    size_t most = (at.step < step ? at.step : step) - c->origin;
+    most = most < MATCH_LOOK ? most : MATCH_LOOK;
+    uint32_t n = 0;
+    while (n < most && there[-(ptrdiff_t)n - 1] == here[-(ptrdiff_t)n - 1])
+        n++;
+    return n;
+}
+
+static void match_drop(match_state *m)
+{
+    m->at.step = 0;
+    m->length = 0;
+    m->missed = false;
+}
+
+/* Follows a stream past its step m->next, to which all was known before. */
+static void match_step(const contexts *c, match_state *m, int stream)
+{
+    size_t step = m->next++;
+    if (m->at.step && !place_known(c, m->at, stream))
+        match_drop(m);
+    if (m->at.step) {
+        if (c->config.token[m->at.stream][m->at.step] == c->config.token[stream][step]) {
+            m->length++;
+            m->missed &= m->length < MATCH_LONG;
+            m->at.step++;
+        } else if (m->length >= MATCH_LONG && !m->missed) {
+            m->length = 0;
+            m->missed = true;
+            m->at.step++;
+        } else {
+            match_drop(m);
+        }
+        if (m->at.step && m->at.step == c->config.length[m->at.stream])
+            match_drop(m);
+    }
+    if (m->length >= MATCH_TOKENS || step + 1 - c->origin < MATCH_TOKENS)
+        return;
+    place found = *place_of(c, stream, step + 1);
+    if (!found.step || !place_known(c, found, stream))
+        return;
+    uint32_t length = agreement(c, found, stream, step + 1);
+    if (length >= MATCH_TOKENS && length > m->length) {
+        m->at = found;
+        m->length = length;
+        m->missed = false;
+    }
+}
+
+static void match_follow(contexts *c, int stream, size_t step)
+{
+    match_state *m = &c->match[stream];
+    while (m->next < step)
+        match_step(c, m, stream);
+}
+
+static uint8_t match_level(const match_state *m)
+{
+    uint32_t n = m->length;
+    if (m->missed)
+        return (uint8_t)(24 + (n < 8 ? n / 2 : 4));
+    return (uint8_t)(n < 16    ? n
+                     : n < 24  ? 16
+                     : n < 32  ? 17
+                     : n < 64  ? 18
+                     : n < 128 ? 19
+                     : n < 512 ? 20
+                               : 21);
+}
+
+/* ---- prediction --------------------------------------------------------- */
+
+#define FIND_BITS 6
+
+/* The candidates of a row, as they are gathered. */
+typedef struct {
+    prediction *p;
+    uint8_t longest[OPS_CANDIDATES], known[OPS_CANDIDATES];
+    uint8_t find[1 << FIND_BITS]; /* by a hash of the symbol: its index + 1 */
+} gathering;
+
+/* Notes that context k, no later one than before, holds a symbol in some state. */
+static void gather(gathering *g, int k, uint32_t symbol, uint8_t state)
+{
+    prediction *p = g->p;
+    uint32_t h = symbol * 0x9E3779B1u >> (32 - FIND_BITS);
+    while (g->find[h] && p->symbol[g->find[h] - 1] != symbol)
+        h = (h + 1) % (1 << FIND_BITS);
+    if (!g->find[h]) {
+        if (p->candidates == OPS_CANDIDATES)
+            return;
+        p->symbol[p->candidates] = symbol;
+        g->longest[p->candidates] = (uint8_t)k;
+        g->known[p->candidates] = 0;
+        g->find[h] = (uint8_t)++p->candidates;
+    }
+    int i = g->find[h] - 1;
+    p->state[k][i] = state;
+    g->known[i]++;
+}
+
+/* 0 .. 6. */
+static uint8_t count_level(uint32_t count)
+{
+    static const uint8_t small[4] = {0, 0, 1, 2};
+    return count < 4 ? small[count] : (uint8_t)(3 + (count > 5) + (count > 9) + (count > 20));
+}
+
+static void gather_slot(gathering *g, int k, const table_slot *slot, uint32_t check)
+{
+    if (slot->check != check || !slot->entry[0]) {
+        memset(g->p->state[k], 0, OPS_CANDIDATES);
+        return;
+    }
+    uint32_t total = 0;
+    for (int e = 0; e < ENTRIES; e++)
+        total += slot->entry[e] & 255;
+    memset(g->p->state[k], 57 + (total > 1) + (total > 4) + (total > 12), OPS_CANDIDATES);
+    for (int e = 0; e < ENTRIES && slot->entry[e]; e++) {
+        uint32_t count = slot->entry[e] & 255, others = total - count;
+        int level = (others > 0) + (others > 2) + (others > 6);
+        gather(g, k, slot->entry[e] >> 8,
+               (uint8_t)(1 + 8 * count_level(count) + 2 * level + (e == 0)));
+    }
+}
+
+static void gather_match(gathering *g, const contexts *c, int stream)
+{
+    const match_state *m = &c->match[stream];
+    memset(g->p->state[MATCH], 0, OPS_CANDIDATES);
+    if (!m->at.step || !place_known(c, m->at, stream))
+        return;
+    uint32_t symbol = c->config.token[m->at.stream][m->at.step];
+    if (symbol < (uint32_t)c->config.vocab)
+        gather(g, MATCH, symbol, match_level(m));
+}
+
+static int32_t predict_row(contexts *c, contexts_row row, const uint64_t hash[TABLES],
+                           ops_candidate *candidate)
+{
+    gathering g = {.p = predicted_row(c, row.stream, row.step)};
+    g.p->stamp = row.step + 1;
+    g.p->candidates = 0;
+    match_follow(c, row.stream, row.step);
+    gather_match(&g, c, row.stream);
+    for (int k = TABLES - 1; k >= 0; k--)
+        gather_slot(&g, k, slot_of(c, k, hash[k]), (uint32_t)(hash[k] >> 32));
+    for (int i = 0; i < g.p->candidates; i++) {
+        candidate[i].symbol = (int32_t)g.p->symbol[i];
+        for (int k = 0; k < OPS_FEATURES; k++)
+            candidate[i].feature[k] = c->feature[k][g.p->state[k][i]];
+        candidate[i].longest = g.longest[i];
+        candidate[i].known = g.known[i] < 3 ? g.known[i] : 3;
+    }
+    return g.p->candidates;
+}
+
+void contexts_predict(contexts *c, const contexts_row *row, int rows,
+                      ops_candidate (*candidate)[OPS_CANDIDATES], int32_t *candidates)
+{
+    uint64_t hash[BATCH][TABLES];
+    for (int first = 0; first < rows; first += BATCH) {
+        int n = rows - first < BATCH ? rows - first : BATCH;
+        for (int i = 0; i < n; i++) {
+            contexts_row r = row[first + i];
+            assert(r.step >= c->learnt && r.step - c->learnt < (size_t)c->config.update_interval);
+            for (int k = 0; k < TABLES; k++) {
+                hash[i][k] = hash_context(c, k, r.stream, r.step);
+                __builtin_prefetch(slot_of(c, k, hash[i][k]));
+            }
+            if (!c->match[r.stream].at.step)
+                __builtin_prefetch(place_of(c, r.stream, r.step));
+        }
+        for (int i = 0; i < n; i++)
+            candidates[first + i] = predict_row(c, row[first + i], hash[i], candidate[first + i]);
+    }
+}
+
+/* ---- learning ----------------------------------------------------------- */
+
+static void slot_learn(table_slot *slot, uint32_t check, uint32_t symbol)
+{
+    if (slot->check != check)
+        *slot = (table_slot){.check = check};
+    uint32_t *entry = slot->entry;
+    int at = 0;
+    while (at < ENTRIES && entry[at] && entry[at] >> 8 != symbol)
+        at++;
+    uint32_t count = 1;
+    if (at < ENTRIES && entry[at]) {
+        count = (entry[at] & 255) + 1;
+        if (count > COUNT_MAX) {
+            count = COUNT_MAX / 2;
+            for (int e = 0; e < ENTRIES; e++)
+                if ((entry[e] & 255) > 1)
+                    entry[e] -= (entry[e] & 255) - (entry[e] & 255) / 2;
+        }
+    } else {
+        if (at == ENTRIES) {
+            at = ENTRIES - 1;
+            for (int e = ENTRIES - 2; e >= 1; e--)
+                if ((entry[e] & 255) < (entry[at] & 255))
+                    at = e;
+        }
+        for (int e = 0; e < ENTRIES; e++)
+            if ((entry[e] & 255) > 2)
+                entry[e] -= (entry[e] & 255) / 4;
+    }
+    for (; at > 0; at--)
+        entry[at] = entry[at - 1];
+    entry[0] = symbol << 8 | count;
+}
+
+static void learn_table(contexts *c, int k, size_t end)
+{
+    struct {
+        uint64_t hash;
+        uint32_t symbol;
+    } batch[BATCH];
+    int n = 0;
+    for (size_t step = c->learnt; step < end; step++) {
+        for (int s = 0; s < c->config.streams; s++) {
+            if (step >= c->config.length[s] ||
+                c->config.token[s][step] >= (uint32_t)c->config.vocab)
+                continue;
+            uint64_t hash = hash_context(c, k, s, step);
+            __builtin_prefetch(slot_of(c, k, hash), 1);
+            batch[n].hash = hash;
+            batch[n++].symbol = c->config.token[s][step];
+            if (n < BATCH)
+                continue;
+            for (int i = 0; i < BATCH; i++)
+                slot_learn(slot_of(c, k, batch[i].hash), (uint32_t)(batch[i].hash >> 32),
+                           batch[i].symbol);
+            n = 0;
+        }
+    }
+    for (int i = 0; i < n; i++)
+        slot_learn(slot_of(c, k, batch[i].hash), (uint32_t)(batch[i].hash >> 32), batch[i].symbol);
+}
+
+static void learn_places(contexts *c, size_t end)
+{
+    /* Streams first look at what was known before, else each would find itself. */
+    for (int s = 0; s < c->config.streams; s++)
+        match_follow(c, s, end < c->config.length[s] ? end : c->config.length[s]);
+    for (size_t step = c->learnt + 1; step <= end; step++)
+        for (int s = 0; s < c->config.streams; s++)
+            if (step < c->config.length[s] && step - c->origin >= MATCH_TOKENS)
+                *place_of(c, s, step) = (place){(uint32_t)s, (uint32_t)step};
+}
+
+/* Counts the candidates of a row in their states. */
+static void count_states(contexts *c, const prediction *p, uint32_t coded)
+{
+    int right = 0;
+    while (right < p->candidates && p->symbol[right] != coded)
+        right++;
+    for (int k = 0; k < OPS_FEATURES; k++) {
+        for (int i = 0; i < p->candidates; i++)
+            c->stats[k][p->state[k][i]].shown++;
+        if (right < p->candidates)
+            c->stats[k][p->state[k][right]].right++;
+    }
+}
+
+static void learn_states(contexts *c, size_t end)
+{
+    for (size_t step = c->learnt; step < end; step++)
+        for (int s = 0; s < c->config.streams; s++)
+            if (step < c->config.length[s]) {
+                const prediction *p = predicted_row(c, s, step);
+                if (p->stamp == (uint32_t)step + 1)
+                    count_states(c, p, c->config.token[s][step]);
+            }
+    for (int k = 0; k < OPS_FEATURES; k++) {
+        for (int state = 1; state < CONTEXTS_STATES; state++) {
+            state_stats *t = &c->stats[k][state];
+            if (!t->shown)
+                continue;
+            uint64_t weight = t->seen + 5;
+            set_q(c, k, state, (weight * t->q + ((uint64_t)t->right << 32)) / (weight + t->shown));
+            t->seen = t->shown < SEEN_MAX - t->seen ? t->seen + t->shown : SEEN_MAX;
+            t->shown = t->right = 0;
+        }
+    }
+}
+
+void contexts_learn_part(contexts *c, int part, size_t end)
+{
+    assert(end > c->learnt && end - c->learnt <= (size_t)c->config.update_interval);
+    if (part < TABLES)
+        learn_table(c, part, end);
+    else if (part == MATCH)
+        learn_places(c, end);
+    else
+        learn_states(c, end);
+}
+
+void contexts_learn_end(contexts *c, size_t end)
+{
+    c->learnt = end;
+}
+
+void contexts_learn(contexts *c, size_t end)
+{
+    for (int part = 0; part < CONTEXTS_PARTS; part++)
+        contexts_learn_part(c, part, end);
+    contexts_learn_end(c, end);
+}

@@ -1,0 +1,131 @@
+/* contexts.h: what the tokens of a block say of those that follow, in integers alone.
+ *
+ * Six tables remember which symbols came after contexts of tokens, and a match model finds
+ * where the last tokens stood before; each proposes candidates for a row (a stream and a
+ * step) with a feature, which ops.h mixes. All streams of a block share what is learnt.
+ *
+ * A row depends on what was learnt at the last update, and on the tokens of its own stream
+ * before its step. So the rows of different streams may be asked for in any order, or by
+ * several threads, and many steps ahead where the tokens are known: the answers are the
+ * same. Updates are the caller's to call, at the steps that contexts_next_update() says.
+ *
+ * Contexts k = 0 .. 6: the last 3 bytes; the last 1, 2, 3, 4, 6 tokens; the match (of 6).
+ * Tokens before the origin (the stream's start, or the last reset) are not there.
+ *
+ * Tables. Slot hash & (2^table_bits - 1) belongs to the context with check = hash >> 32,
+ * the last that was learnt there. hash of n tokens, newest first: h = 0; h = mix64(h + token
+ * + 1), or mix64(h) where there is no token. Of 3 bytes, those of the last 3 tokens:
+ * mix64(2^32 + their contexts_tail()).
+ *     mix64(x): x ^= x >> 31; x *= 0x9E3779B97F4A7C15; x ^= x >> 29;
+ *               x *= 0xBF58476D1CE4E5B9; x ^= x >> 32
+ * A slot has 7 (symbol, count), the last seen first. To learn a symbol: it is there: its
+ * count + 1, which above 250 becomes 125 while all others halve (but not below 1). Else it
+ * takes a free entry or that of the smallest count but for the first entry (of several the
+ * last), its count is 1, and every other count c > 2 becomes c - floor(c / 4). It moves to
+ * the front. Symbols >= vocab are not learnt.
+ *
+ * Match. A place (stream, step) is remembered for the hash of the 6 tokens before it. Each
+ * stream follows one with a length. If the token there comes: length + 1, and a miss is
+ * forgiven at 16; if not: with a length >= 16 and no miss it is missed, its length 0; else
+ * it is dropped. What is followed moves on a step, and is dropped at the end of its stream.
+ * A length < 6 is then given up for the place remembered for the hash, if n >= 6 and more
+ * than the length of the tokens before both agree (n <= 32 are looked at). Places in other
+ * streams count only before the last update.
+ *
+ * States of a candidate in a context, and features. In a table that holds it, with count c
+ * and o that of the others: 1 + 8 C + 2 O + (it is first); C = 0 .. 6 for c = 1, 2, 3, ..5,
+ * ..9, ..20, more; O = 0 .. 3 for o = 0, ..2, ..6, more. In a slot without it, of the total
+ * t: 57 + (0 .. 3 for t = ..1, ..4, ..12, more). The symbol of a match: its length 1 .. 15;
+ * 16 for ..23, 17 ..31, 18 ..63, 19 ..127, 20 ..511, 21; if missed 24 + min(length / 2, 4).
+ * Else 0, with feature 0. Each state of each context has a probability q (Q32) that its
+ * candidates come, and the feature is log2(q / (1 - q)). At an update, of m candidates that
+ * were in the state and h that came, with n = those before (<= 255):
+ *     q = ((n + 5) q + 2^32 h) / (n + 5 + m), within 0.0005 .. 0.9998
+ *
+ * Candidates: of the match, then of contexts 5 .. 0, each slot's last seen first, the first
+ * OPS_CANDIDATES that differ.
+ */
+#ifndef GPUZIP_CONTEXTS_H
+#define GPUZIP_CONTEXTS_H
+
+#include "ops.h"
+#include "status.h"
+
+#define CONTEXTS_STATES   64 /* of a context, those of candidates; 0 is no state */
+#define CONTEXTS_PARTS    8  /* of learning */
+#define CONTEXTS_MAX_BITS 20
+#define CONTEXTS_EARLY    16 /* steps from the origin with an update after each */
+
+/* What is known before anything is learnt; belongs to a model. */
+typedef struct {
+    uint16_t q[OPS_FEATURES][CONTEXTS_STATES]; /* Q16 */
+    int32_t weights[OPS_SETS][OPS_WEIGHTS];    /* of ops_adaptive_config */
+} contexts_prior;
+
+/* Of the built-in model. weights/train/prior.py made it. */
+extern const contexts_prior contexts_prior_builtin;
+
+/* The last 3 bytes that a token stands for, newest lowest, and above them how many. */
+static inline uint32_t contexts_tail(const uint8_t *bytes, size_t size)
+{
+    uint32_t n = size < 3 ? (uint32_t)size : 3, tail = n << 24;
+    for (uint32_t i = 0; i < n; i++)
+        tail |= (uint32_t)bytes[size - 1 - i] << 8 * i;
+    return tail;
+}
+
+typedef struct {
+    int vocab;            /* symbols that may be candidates */
+    int symbols;          /* >= vocab: tokens are below */
+    const uint32_t *tail; /* [symbols] contexts_tail(), 0 where there are no bytes */
+    const contexts_prior *prior;
+
+    int streams;                  /* >= 1 */
+    const uint32_t *const *token; /* [streams][length]; those that are asked for are there */
+    const size_t *length;         /* [streams] < 2^32 */
+    size_t scope;                 /* the most steps from one reset to the next */
+    int update_interval;          /* U >= 1 */
+    int table_bits; /* 1 .. CONTEXTS_MAX_BITS; 0: by the tokens, twice as many slots */
+} contexts_config;
+
+typedef struct contexts contexts;
+
+/* All that config points to, the tokens' memory included, must outlive the contexts.
+ * contexts_close() accepts NULL. Errors: MEMORY. */
+gpuzip_status contexts_open(contexts **c, const contexts_config *config);
+void contexts_close(contexts *c);
+
+/* Bytes of memory that contexts_open() takes. */
+size_t contexts_bytes(const contexts_config *config);
+
+/* Forgets everything; `step` is the origin and the next step of every stream. */
+void contexts_reset(contexts *c, size_t step);
+
+/* The step > step before which the next update comes. */
+static inline size_t contexts_next_update(size_t step, size_t origin, int update_interval)
+{
+    size_t since = step - origin, u = (size_t)update_interval;
+    return since < CONTEXTS_EARLY ? step + 1 : origin + (since / u + 1) * u;
+}
+
+typedef struct {
+    int32_t stream;
+    uint32_t step;
+} contexts_row;
+
+/* For every row, candidate[r][0 .. candidates[r]). Rows lie after the last update and before
+ * the next, less than U steps away; those of a stream come with ascending steps, and each
+ * but once. At the same time only for other streams. */
+void contexts_predict(contexts *c, const contexts_row *row, int rows,
+                      ops_candidate (*candidate)[OPS_CANDIDATES], int32_t *candidates);
+
+/* Learns the tokens of the steps [last update, end) of all streams, and how the candidates
+ * that were predicted for them did. */
+void contexts_learn(contexts *c, size_t end);
+
+/* The same in pieces: part 0 .. CONTEXTS_PARTS - 1, in any order or at the same time, then
+ * contexts_learn_end(). */
+void contexts_learn_part(contexts *c, int part, size_t end);
+void contexts_learn_end(contexts *c, size_t end);
+
+#endif
