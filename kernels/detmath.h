@@ -199,4 +199,20 @@ DET_FN int32_t det_log2_q16(uint32_t n)
     return log;
 }
 
+/* det_log2_q16() of more bits, of which it takes the upper 32: floor(log2(n) * 2^16) or 1
+ * less; n >= 1. */
+DET_FN int32_t det_log2_u64_q16(uint64_t n)
+{
+    uint32_t high = (uint32_t)(n >> 32);
+    int shift = 0;
+    if (high) {
+#if defined(__CUDA_ARCH__)
+        shift = 32 - __clz((int)high);
+#else
+        shift = 32 - __builtin_clz(high);
+#endif
+    }
+    return det_log2_q16((uint32_t)(n >> shift)) + shift * 65536;
+}
+
 #endif

@@ -348,8 +348,7 @@ typedef struct ops {
      * their symbols' weights. With u = d[x] and w = w[x] of a candidate's symbol x:
      *     o     = its logit so far, Q8:
      *             min(max((u + 30 * 2^16 - log2_q16(max(Z - w, 1))) >> 8, -7680), 7680)
-     *             (log2_q16(n) of a u64 is det_log2_q16(n >> s) + s * 2^16, s the
-     *             smallest shift with n >> s < 2^32)
+     *             (log2_q16() is det_log2_u64_q16())
      *     level = 0, 1, 2, 3, 4 for o < -2048, < -1024, < -256, < 512, else
      *     set   = (longest * 5 + level) * 3 + known - 1
      *     F     = feature[0 .. 6], o, 256

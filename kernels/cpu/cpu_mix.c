@@ -7,7 +7,7 @@
 
 /* Turns cumulated weights to cumulated frequencies, see ops.h. */
 typedef struct {
-    uint64_t total;  /* Z' >> shift, in [2^30, 2^34) */
+    uint64_t total;  /* Z' >> shift, in [1, 2^34) */
     uint64_t spread; /* M */
     int shift;       /* h */
 } mix_scale;
@@ -15,6 +15,7 @@ typedef struct {
 typedef struct {
     const ops_mix *mix;
     const cpu_mix_table *isa;
+    const cpu_mix_learn_table *learn;
     const int32_t *symbol;  /* encode */
     const uint32_t *target; /* decode */
     ops_interval *interval; /* encode */
@@ -35,11 +36,62 @@ static void mix_check(const ops_mix *mix)
         assert(!mix->expert[k].logits != !mix->expert[k].counts);
         assert(mix->expert[k].alpha < 1u << 20);
     }
+    assert(!mix->candidate == !mix->candidates && (mix->adaptive || !mix->candidate));
+    if (mix->adaptive) {
+        assert(mix->adaptive->config.vocab == mix->vocab);
+        assert(mix->adaptive->config.experts == mix->experts);
+        assert(mix->part >= 0 && mix->part < mix->adaptive->config.parts);
+    }
     (void)mix;
 }
 
+static void check_candidates(const ops_mix *mix, const ops_candidate *c, int n)
+{
+    assert(n <= OPS_CANDIDATES);
+    for (int i = 0; i < n; i++) {
+        assert(c[i].symbol >= 0 && c[i].symbol < mix->vocab);
+        assert(c[i].longest < OPS_FEATURES && c[i].known >= 1 && c[i].known <= 3);
+    }
+    (void)mix;
+    (void)c;
+}
+
+/* Whether a row is learnt from. */
+static bool learns(const ops_mix *mix, int r)
+{
+    return mix->adaptive && (!mix->candidates || mix->candidates[r] >= 0);
+}
+
+static uint64_t sum_tiles(const cpu_mix_row *row)
+{
+    uint64_t z = 0;
+    for (int tile = 0; tile < row->tiles; tile++)
+        z += row->sum[tile];
+    return z;
+}
+
+/* What the adaptive state, if any, has to do with a row. */
+static void open_adaptive(cpu_mix_row *row, const ops_mix *mix, int thread)
+{
+    const ops_adaptive *a = mix->adaptive;
+    row->sums = NULL;
+    row->bias = NULL;
+    row->learns_alpha = false;
+    row->changes = 0;
+    for (int k = 0; k < mix->experts; k++)
+        row->alpha[k] = a && a->config.alpha ? a->alpha[k] : mix->expert[k].alpha;
+    if (!a)
+        return;
+    row->sums = &a->sums[mix->part * a->threads + thread];
+    row->bias = a->config.bias ? a->bias : NULL;
+    row->learns_alpha = a->config.alpha;
+    row->s0 = 0;
+    for (int k = 0; k < mix->experts; k++)
+        row->s1[k] = row->s2[k] = 0;
+}
+
 /* Fills `row` for mixed row r and returns Z. */
-static uint64_t mix_open(cpu_mix_row *row, const mix_job *job, int r)
+static uint64_t mix_open(cpu_mix_row *row, const mix_job *job, int r, int thread)
 {
     const ops_mix *mix = job->mix;
     size_t source = (size_t)(mix->row ? mix->row[r] : r);
@@ -48,11 +100,34 @@ static uint64_t mix_open(cpu_mix_row *row, const mix_job *job, int r)
         const ops_expert *expert = &mix->expert[k];
         row->logits[k] = expert->logits ? expert->logits + source * expert->stride : NULL;
     }
+    open_adaptive(row, mix, thread);
     job->isa->prepare(row);
-    uint64_t z = 0;
-    for (int tile = 0; tile < row->tiles; tile++)
-        z += row->sum[tile];
-    return z;
+    uint64_t z = sum_tiles(row);
+    if (!mix->candidates || mix->candidates[r] <= 0)
+        return z;
+    const ops_candidate *candidate = mix->candidate + (size_t)r * OPS_CANDIDATES;
+    check_candidates(mix, candidate, mix->candidates[r]);
+    job->learn->change(row, candidate, mix->candidates[r], z);
+    return sum_tiles(row);
+}
+
+/* The weights of symbols [first, first + n) of a tile. */
+static void tile_weights(const cpu_mix_row *row, const mix_job *job, int first, int n,
+                         uint64_t w[MIX_TILE])
+{
+    uint32_t narrow[MIX_TILE];
+    const uint32_t *from = narrow;
+    if (row->sums)
+        from = row->sums->w + first;
+    else
+        job->isa->weights(row, first, n, narrow);
+    for (int i = 0; i < n; i++)
+        w[i] = from[i];
+    for (int c = 0; c < row->changes; c++) {
+        int i = row->change[c].symbol - first;
+        if (i >= 0 && i < n)
+            w[i] = row->change[c].w;
+    }
 }
 
 static uint64_t escape_weight(uint64_t z)
@@ -60,9 +135,15 @@ static uint64_t escape_weight(uint64_t z)
     return z >> 20;
 }
 
+/* Z' of ops.h, with the escapes. */
+static uint64_t total_of(const ops_mix *mix, uint64_t z)
+{
+    return z + (uint64_t)mix->escapes * escape_weight(z);
+}
+
 static mix_scale scale_for(const ops_mix *mix, uint64_t z)
 {
-    uint64_t total = z + (uint64_t)mix->escapes * escape_weight(z);
+    uint64_t total = total_of(mix, z);
     int shift = 0;
     while (total >> shift >= (uint64_t)1 << 34)
         shift++;
@@ -97,44 +178,51 @@ static int tile_size(const ops_mix *mix, int first)
     return mix->vocab - first < MIX_TILE ? mix->vocab - first : MIX_TILE;
 }
 
+/* Learns from row r, whose symbol is now known. */
+static void learn_row(cpu_mix_row *row, const mix_job *job, int r, int symbol, uint64_t z)
+{
+    if (learns(job->mix, r))
+        job->learn->add(row, symbol, total_of(job->mix, z));
+}
+
 static void encode_row(const void *opaque, int r, int thread)
 {
-    (void)thread;
     const mix_job *job = opaque;
     const ops_mix *mix = job->mix;
     int symbol = job->symbol[r];
     assert(symbol >= 0 && symbol < mix_symbols(mix));
     cpu_mix_row row;
-    uint64_t z = mix_open(&row, job, r);
+    uint64_t z = mix_open(&row, job, r, thread);
     mix_scale s = scale_for(mix, z);
 
     if (symbol >= mix->vocab) {
         uint64_t w = escape_weight(z);
         uint64_t c = z + (uint64_t)(symbol - mix->vocab) * w;
         job->interval[r] = interval_of(&s, c, w, symbol);
+        learn_row(&row, job, r, symbol, z);
         return;
     }
     int tile = symbol / MIX_TILE, first = tile * MIX_TILE;
     uint64_t c = 0;
     for (int before = 0; before < tile; before++)
         c += row.sum[before];
-    uint32_t w[MIX_TILE];
+    uint64_t w[MIX_TILE];
     int last = symbol - first;
-    job->isa->weights(&row, first, last + 1, w);
+    tile_weights(&row, job, first, last + 1, w);
     for (int i = 0; i < last; i++)
         c += w[i];
     job->interval[r] = interval_of(&s, c, w[last], symbol);
+    learn_row(&row, job, r, symbol, z);
 }
 
 static void decode_row(const void *opaque, int r, int thread)
 {
-    (void)thread;
     const mix_job *job = opaque;
     const ops_mix *mix = job->mix;
     uint32_t target = job->target[r];
     assert(target < 1u << OPS_CDF_BITS);
     cpu_mix_row row;
-    uint64_t z = mix_open(&row, job, r);
+    uint64_t z = mix_open(&row, job, r, thread);
     mix_scale s = scale_for(mix, z);
 
     uint64_t c = 0, w = escape_weight(z);
@@ -152,9 +240,9 @@ static void decode_row(const void *opaque, int r, int thread)
             symbol++;
         }
     } else {
-        uint32_t tile_w[MIX_TILE];
+        uint64_t tile_w[MIX_TILE];
         int last = tile_size(mix, symbol) - 1, i = 0;
-        job->isa->weights(&row, symbol, last + 1, tile_w);
+        tile_weights(&row, job, symbol, last + 1, tile_w);
         while (i < last && starts_by(&s, c + tile_w[i], symbol + i + 1, target))
             c += tile_w[i++];
         symbol += i;
@@ -162,23 +250,23 @@ static void decode_row(const void *opaque, int r, int thread)
     }
     ops_interval found = interval_of(&s, c, w, symbol);
     job->decoded[r] = (ops_symbol){symbol, found.start, found.freq};
+    learn_row(&row, job, r, symbol, z);
 }
 
 static void cdf_row(const void *opaque, int r, int thread)
 {
-    (void)thread;
     const mix_job *job = opaque;
     const ops_mix *mix = job->mix;
     cpu_mix_row row;
-    uint64_t z = mix_open(&row, job, r);
+    uint64_t z = mix_open(&row, job, r, thread);
     mix_scale s = scale_for(mix, z);
 
     uint32_t *start = job->start + (size_t)r * ((size_t)mix_symbols(mix) + 1);
     uint64_t c = 0;
     for (int first = 0; first < mix->vocab; first += MIX_TILE) {
-        uint32_t w[MIX_TILE];
+        uint64_t w[MIX_TILE];
         int n = tile_size(mix, first);
-        job->isa->weights(&row, first, n, w);
+        tile_weights(&row, job, first, n, w);
         for (int i = 0; i < n; i++) {
             start[first + i] = start_of(&s, c, first + i);
             c += w[i];
@@ -201,20 +289,23 @@ static gpuzip_status mix_run(ops_context *ctx, const mix_job *job, int rows, cpu
 gpuzip_status cpu_mix_encode(ops_context *ctx, const ops_mix *mix, int rows, const int32_t *symbol,
                              ops_interval *out)
 {
-    mix_job job = {mix, CPU_ISA_PICK(ctx, cpu_mix), .symbol = symbol, .interval = out};
+    mix_job job = {mix, CPU_ISA_PICK(ctx, cpu_mix), CPU_ISA_PICK(ctx, cpu_mix_learn),
+                   .symbol = symbol, .interval = out};
     return mix_run(ctx, &job, rows, encode_row);
 }
 
 gpuzip_status cpu_mix_decode(ops_context *ctx, const ops_mix *mix, int rows, const uint32_t *target,
                              ops_symbol *out)
 {
-    mix_job job = {mix, CPU_ISA_PICK(ctx, cpu_mix), .target = target, .decoded = out};
+    mix_job job = {mix, CPU_ISA_PICK(ctx, cpu_mix), CPU_ISA_PICK(ctx, cpu_mix_learn),
+                   .target = target, .decoded = out};
     return mix_run(ctx, &job, rows, decode_row);
 }
 
 gpuzip_status cpu_mix_cdf(ops_context *ctx, const ops_mix *mix, int rows, uint32_t *start)
 {
-    mix_job job = {mix, CPU_ISA_PICK(ctx, cpu_mix), .start = start};
+    mix_job job = {mix, CPU_ISA_PICK(ctx, cpu_mix), CPU_ISA_PICK(ctx, cpu_mix_learn),
+                   .start = start};
     return mix_run(ctx, &job, rows, cdf_row);
 }
 

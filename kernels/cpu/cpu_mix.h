@@ -1,6 +1,7 @@
-/* cpu_mix.h: what cpu_mix.c asks of cpu_mix_isa.c: the weights w[i] of ops.h, tile
- * by tile. They are formed twice, once for the sums of all tiles and once more
- * for the one tile that matters, so that no row needs room for its vocabulary. */
+/* cpu_mix.h: what cpu_mix.c and cpu_adaptive.c ask of cpu_mix_isa.c, the weights w[i] of
+ * ops.h, tile by tile, and of cpu_mix_learn_isa.c, candidates and learning. Where nothing is
+ * learnt, weights are formed twice, once for the sums of all tiles and once more for the one
+ * tile that matters, so that no row needs room for its vocabulary; else they are kept. */
 #ifndef GPUZIP_CPU_MIX_H
 #define GPUZIP_CPU_MIX_H
 
@@ -9,23 +10,82 @@
 #define MIX_TILE      512 /* symbols; a tile's scratch stays in the first cache */
 #define MIX_TILES_MAX (OPS_MAX_VOCAB / MIX_TILE)
 
+/* What one thread adds to, and has to work with. */
+typedef struct {
+    int64_t *expected; /* [vocab] E of ops.h, but for what is in recent */
+    uint32_t *recent;  /* [vocab] E of the last rows */
+    uint32_t *seen;    /* [vocab] N */
+    int recent_rows;   /* of recent: p(i) <= 2^20, so that it holds MIX_RECENT_MAX */
+    bool used;         /* some row was added since mix_learn() */
+    int64_t g[OPS_MAX_EXPERTS], h[OPS_MAX_EXPERTS];
+    int64_t gradient[OPS_SETS][OPS_WEIGHTS], curvature[OPS_SETS][OPS_WEIGHTS]; /* G, A */
+
+    uint32_t *w;                   /* [vocab] a row's weights, 0 for candidates */
+    double *t;                     /* [vocab] */
+    int32_t *log[OPS_MAX_EXPERTS]; /* [vocab] l of logits; NULL if alphas are not learnt */
+} cpu_mix_sums;
+
+#define MIX_RECENT_MAX 4095
+
+struct ops_adaptive {
+    ops_adaptive_config config;
+    int threads;                   /* of a part */
+    cpu_mix_sums *sums;            /* [parts * threads] */
+    int32_t *bias;                 /* [vocab] */
+    uint32_t *trust;               /* [vocab] T of ops.h */
+    int32_t (*first)[OPS_WEIGHTS]; /* [OPS_SETS] the weights to begin with */
+    int32_t weights[OPS_SETS][OPS_WEIGHTS];
+    int64_t curvature[OPS_SETS][OPS_WEIGHTS]; /* A since the last reset */
+    uint32_t alpha[OPS_MAX_EXPERTS];
+    int64_t h[OPS_MAX_EXPERTS]; /* H since the last reset */
+};
+
+/* A candidate whose weight was changed. */
+typedef struct {
+    int32_t symbol;
+    int set;
+    uint64_t w;                   /* w' */
+    int32_t log[OPS_MAX_EXPERTS]; /* l_k, if alphas are learnt */
+    int32_t feature[OPS_WEIGHTS]; /* F */
+} cpu_mix_change;
+
 /* One row of a mix. */
 typedef struct {
     const ops_mix *mix;
     const float *logits[OPS_MAX_EXPERTS]; /* [vocab], or NULL for counts */
-    float max[OPS_MAX_EXPERTS];           /* of the logits */
-    double max_t;                         /* of t[i], an integer, Q32 */
-    uint64_t sum[MIX_TILES_MAX];          /* of the weights of each tile */
+    uint32_t alpha[OPS_MAX_EXPERTS];
+    float max[OPS_MAX_EXPERTS];  /* of the logits */
+    double max_t;                /* of t[i], an integer, Q32 */
+    uint64_t sum[MIX_TILES_MAX]; /* of the weights of each tile */
     int tiles;
+
+    /* With adaptive: */
+    cpu_mix_sums *sums;  /* the thread's; NULL: without */
+    const int32_t *bias; /* [vocab], or NULL */
+    bool learns_alpha;
+    int64_t s0, s1[OPS_MAX_EXPERTS], s2[OPS_MAX_EXPERTS]; /* S0 .. S2 of ops.h */
+    cpu_mix_change change[OPS_CANDIDATES];
+    int changes;
 } cpu_mix_row;
 
 typedef struct {
-    /* Fills row->max, max_t and sum from the rest. */
+    /* Fills row->max, max_t and sum from the rest. With sums, also sums->w, and s0 to s2 if
+     * alphas are learnt, all as if there were no candidates. */
     void (*prepare)(cpu_mix_row *row);
-    /* Writes the weights of symbols first .. first + n - 1, n <= MIX_TILE. */
+    /* Writes the weights of symbols first .. first + n - 1, n <= MIX_TILE. Without sums. */
     void (*weights)(const cpu_mix_row *row, int first, int n, uint32_t *w);
 } cpu_mix_table;
 
+typedef struct {
+    /* Takes n candidates into a prepared row, whose weights sum to z. */
+    void (*change)(cpu_mix_row *row, const ops_candidate *candidate, int n, uint64_t z);
+    /* Adds a row with the symbol `coded` to its sums; total is Z' of ops.h. */
+    void (*add)(cpu_mix_row *row, int coded, uint64_t total);
+    /* Takes the step of every bias; clears expected and seen. */
+    void (*step_bias)(int32_t *bias, uint32_t *trust, int64_t *expected, uint32_t *seen, int vocab);
+} cpu_mix_learn_table;
+
+CPU_ISA_DECLARE(cpu_mix_learn_table, cpu_mix_learn);
 CPU_ISA_DECLARE(cpu_mix_table, cpu_mix);
 
 #endif

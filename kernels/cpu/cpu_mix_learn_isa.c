@@ -1,0 +1,198 @@
+/* cpu_mix_learn_isa.c: candidates, and what rows add to the sums that are learnt; compiled
+ * once a level of instruction set. ops.h has the formulas and the bounds. */
+#include <math.h>
+#include <string.h>
+
+#include "cpu_mix.h"
+#include "detmath.h"
+
+#define LOG2E_Q16      94548.4609375f /* log2(e) * 2^16 */
+#define WEIGHT_MIN_LOG (-40 * (1 << 16))
+#define LOGIT_MAX      7680             /* Q8: 30 bits */
+#define DELTA_MAX      (24 * (1 << 16)) /* Q16 */
+#define P_ONE          (1 << 20)        /* of p(i) */
+
+static inline int64_t clamp(int64_t x, int64_t low, int64_t high)
+{
+    return x < low ? low : x > high ? high : x;
+}
+
+/* floor(a / b), b > 0. */
+static inline int64_t floor_div(int64_t a, int64_t b)
+{
+    return a / b - (a % b < 0);
+}
+
+/* ---- candidates ----------------------------------------------------------- */
+
+/* d[i] of ops.h, of a row that is kept. */
+static int32_t log_weight(const cpu_mix_row *row, int i)
+{
+    double d = floor((row->sums->t[i] - row->max_t) * 0x1p-16); /* integers below 2^53 */
+    return d > WEIGHT_MIN_LOG ? (int32_t)d : WEIGHT_MIN_LOG;
+}
+
+static int level_of(int32_t logit)
+{
+    return (logit >= -2048) + (logit >= -1024) + (logit >= -256) + (logit >= 512);
+}
+
+/* The logit of a symbol of weight w = w(d), of weights that sum to z. */
+static int32_t logit_of(int32_t d, uint64_t w, uint64_t z)
+{
+    uint64_t others = z > w ? z - w : 1;
+    int32_t logit = (d + 30 * 65536 - det_log2_u64_q16(others)) >> 8;
+    return (int32_t)clamp(logit, -LOGIT_MAX, LOGIT_MAX);
+}
+
+static void change_one(const cpu_mix_row *row, cpu_mix_change *change, const ops_candidate *c,
+                       uint64_t z)
+{
+    const ops_mix *mix = row->mix;
+    int x = c->symbol;
+    int32_t d = log_weight(row, x), logit = logit_of(d, row->sums->w[x], z);
+    change->symbol = x;
+    change->set = (c->longest * 5 + level_of(logit)) * 3 + c->known - 1;
+    for (int j = 0; j < OPS_FEATURES; j++)
+        change->feature[j] = c->feature[j];
+    change->feature[OPS_FEATURES] = logit;
+    change->feature[OPS_FEATURES + 1] = 256;
+    for (int k = 0; row->learns_alpha && k < mix->experts; k++)
+        change->log[k] = row->logits[k] ? row->sums->log[k][x] : mix->expert[k].counts[x];
+
+    const int32_t *weight = mix->adaptive->weights[change->set];
+    int64_t delta = 0;
+    for (int j = 0; j < OPS_WEIGHTS; j++)
+        delta += (int64_t)weight[j] * change->feature[j];
+    int64_t changed = d + clamp(delta >> 8, -DELTA_MAX, DELTA_MAX);
+    float log = (float)(changed > WEIGHT_MIN_LOG ? changed : WEIGHT_MIN_LOG);
+    change->w = (uint64_t)rintf(det_exp2f(log * 0x1p-16f) * 0x1p30f);
+}
+
+static void learn_change(cpu_mix_row *row, const ops_candidate *candidate, int n, uint64_t z)
+{
+    for (int c = 0; c < n; c++)
+        change_one(row, &row->change[c], &candidate[c], z);
+    row->changes = n;
+    for (int c = 0; c < n; c++) { /* all have seen the weights as they were */
+        const cpu_mix_change *change = &row->change[c];
+        uint32_t *w = &row->sums->w[change->symbol];
+        int64_t a = *w >> 10;
+        row->sum[change->symbol / MIX_TILE] += change->w - *w;
+        *w = 0;
+        row->s0 -= a;
+        for (int k = 0; row->learns_alpha && k < row->mix->experts; k++) {
+            int64_t v = change->log[k] >> 12;
+            row->s1[k] -= a * v;
+            row->s2[k] -= a * v * v;
+        }
+    }
+}
+
+/* ---- sums ----------------------------------------------------------------- */
+
+/* p(i) of ops.h of all weights but the candidates'. */
+static void add_expected(uint32_t *recent, const uint32_t *w, int vocab, float inv)
+{
+#pragma omp simd
+    for (int i = 0; i < vocab; i++)
+        recent[i] += (uint32_t)det_rint_s32((float)(int32_t)w[i] * inv);
+}
+
+static void flush_expected(cpu_mix_sums *sums, int vocab)
+{
+#pragma omp simd
+    for (int i = 0; i < vocab; i++)
+        sums->expected[i] += sums->recent[i];
+    memset(sums->recent, 0, (size_t)vocab * sizeof *sums->recent);
+    sums->recent_rows = 0;
+}
+
+static void add_bias(cpu_mix_row *row, int coded, const int32_t *p, float inv)
+{
+    cpu_mix_sums *sums = row->sums;
+    int vocab = row->mix->vocab;
+    if (sums->recent_rows == MIX_RECENT_MAX)
+        flush_expected(sums, vocab);
+    sums->recent_rows++;
+    add_expected(sums->recent, sums->w, vocab, inv);
+    for (int c = 0; c < row->changes; c++)
+        sums->recent[row->change[c].symbol] += (uint32_t)p[c];
+    if (coded < vocab)
+        sums->seen[coded]++;
+}
+
+static void add_weights(const cpu_mix_row *row, int coded, const int32_t *p)
+{
+    for (int c = 0; c < row->changes; c++) {
+        const cpu_mix_change *change = &row->change[c];
+        int64_t *gradient = row->sums->gradient[change->set];
+        int64_t *curvature = row->sums->curvature[change->set];
+        int64_t q = (p[c] + 8) >> 4, error = (change->symbol == coded ? 65536 : 0) - q;
+        int64_t variance = (q * (65536 - q)) >> 16;
+        for (int j = 0; j < OPS_WEIGHTS; j++) {
+            int64_t f = change->feature[j];
+            gradient[j] += error * f;
+            curvature[j] += variance * (f * f >> 8);
+        }
+    }
+}
+
+static void add_alpha(cpu_mix_row *row, int k, int coded, const int32_t *p)
+{
+    int64_t mean1 = row->s0 ? floor_div(row->s1[k] * 256, row->s0) : 0;
+    int64_t mean2 = row->s0 ? floor_div(row->s2[k], row->s0) : 0;
+    int64_t rest = P_ONE, sum1 = 0, sum2 = 0;
+    for (int c = 0; c < row->changes; c++) {
+        int64_t v = row->change[c].log[k] >> 12;
+        rest -= p[c];
+        sum1 += p[c] * v;
+        sum2 += p[c] * v * v;
+    }
+    rest = rest > 0 ? rest : 0;
+    int64_t m1 = (rest * mean1 + sum1 * 256) >> 20;
+    int64_t m2 = (rest * mean2 + sum2) >> 20;
+    int64_t variance = m2 - (m1 * m1 >> 16);
+    const int32_t *log = row->logits[k] ? row->sums->log[k] : row->mix->expert[k].counts;
+    row->sums->g[k] += (int64_t)(log[coded] >> 12) * 256 - m1;
+    row->sums->h[k] += variance > 0 ? variance : 0;
+}
+
+static void learn_add(cpu_mix_row *row, int coded, uint64_t total)
+{
+    int32_t p[OPS_CANDIDATES];
+    float inv = 0x1p20f / (float)total;
+    row->sums->used = true;
+    for (int c = 0; c < row->changes; c++)
+        p[c] = det_rint_s32((float)row->change[c].w * inv);
+    if (row->bias)
+        add_bias(row, coded, p, inv);
+    add_weights(row, coded, p);
+    for (int k = 0; row->learns_alpha && coded < row->mix->vocab && k < row->mix->experts; k++)
+        add_alpha(row, k, coded, p);
+}
+
+/* ---- learning ------------------------------------------------------------- */
+
+static void learn_step_bias(int32_t *bias, uint32_t *trust, int64_t *expected, uint32_t *seen,
+                            int vocab)
+{
+    const int64_t trust_max = (int64_t)60 << 20;
+#pragma omp simd
+    for (int i = 0; i < vocab; i++) {
+        int64_t sum = trust[i] + expected[i];
+        uint32_t t = (uint32_t)(sum < trust_max ? sum : trust_max);
+        float error = (float)((int64_t)seen[i] * P_ONE - expected[i]);
+        float step = error * LOG2E_Q16 / (float)(int32_t)(t + (3u << 20));
+        step = step < -0x1p21f ? -0x1p21f : step;
+        step = step > 0x1p21f ? 0x1p21f : step;
+        int32_t b = bias[i] + det_rint_s32(step);
+        b = b < -OPS_BIAS_MAX ? -OPS_BIAS_MAX : b;
+        bias[i] = b > OPS_BIAS_MAX ? OPS_BIAS_MAX : b;
+        trust[i] = t;
+        expected[i] = 0;
+        seen[i] = 0;
+    }
+}
+
+const cpu_mix_learn_table CPU_ISA(cpu_mix_learn) = {learn_change, learn_add, learn_step_bias};

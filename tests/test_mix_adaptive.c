@@ -1,0 +1,709 @@
+/* test_mix_adaptive.c: candidates, biases and learnt alphas: against ops.h's formulas in
+ * integers of 128 bits, those against real numbers, every instruction set and number of
+ * threads against plain C, and against the mix without them. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <string.h>
+
+#include "detmath.h"
+#include "test_kernels.h"
+
+#define TOTAL (1u << OPS_CDF_BITS)
+#define ROWS  12
+#define ONE   65536
+
+typedef __int128 wide;
+
+/* -- data -------------------------------------------------------------------------------- */
+
+/* Rows of a mix, its experts the logits of some models and counts last. */
+typedef struct {
+    int vocab, escapes, models, counted, rows;
+    bool hostile;
+    float *logits[2];     /* [rows][vocab] */
+    int32_t *counts;      /* [vocab] */
+    int32_t symbol[ROWS]; /* coded */
+    int32_t candidates[ROWS];
+    ops_candidate candidate[ROWS][OPS_CANDIDATES];
+} sample;
+
+static const struct {
+    int vocab, escapes, models, counted;
+    bool bias, alpha, hostile;
+} cases[] = {
+    {4096, 256, 1, 0, true, true, false}, {700, 0, 2, 1, true, true, false},
+    {513, 256, 1, 1, false, true, false}, {300, 0, 1, 0, true, false, false},
+    {1000, 256, 1, 0, true, true, true},  {1, 256, 1, 0, true, true, true},
+    {20, 0, 1, 1, true, true, true},      {256, 0, 1, 0, false, false, true},
+};
+#define CASES ((int)(sizeof cases / sizeof *cases))
+
+static sample sample_new(int c, bool hostile)
+{
+    sample s = {cases[c].vocab, cases[c].escapes, cases[c].models, cases[c].counted, ROWS, hostile};
+    for (int k = 0; k < s.models; k++)
+        s.logits[k] = test_array((size_t)ROWS * (size_t)s.vocab, sizeof(float));
+    s.counts = test_array((size_t)s.vocab, sizeof *s.counts);
+    return s;
+}
+
+static void sample_free(sample *s)
+{
+    free(s->logits[0]);
+    free(s->logits[1]);
+    free(s->counts);
+}
+
+static void draw_candidates(sample *s, test_random *random, int r)
+{
+    int most = s->vocab < OPS_CANDIDATES ? s->vocab : OPS_CANDIDATES;
+    int n = s->hostile ? most : (int)random_below(random, (uint32_t)most + 1);
+    int32_t first = (int32_t)random_below(random, (uint32_t)(s->vocab - n) + 1);
+    s->candidates[r] = r == 5 ? -1 : n;
+    for (int c = 0; c < n; c++) {
+        ops_candidate *x = &s->candidate[r][c];
+        x->symbol = first + (c + r) % n; /* in no order */
+        x->longest = (uint8_t)random_below(random, OPS_FEATURES);
+        x->known = (uint8_t)(1 + random_below(random, 3));
+        for (int k = 0; k < OPS_FEATURES; k++) {
+            int16_t f = (int16_t)(random_normal(random) * 1000);
+            if (s->hostile)
+                f = random_below(random, 2) ? OPS_FEATURE_MAX : -OPS_FEATURE_MAX;
+            x->feature[k] = f;
+        }
+    }
+}
+
+/* Logits, candidates and symbols anew. */
+static void draw(sample *s, test_random *random)
+{
+    for (int k = 0; k < s->models; k++)
+        for (int i = 0; i < ROWS * s->vocab; i++) {
+            float rank = 1 + (float)random_below(random, (uint32_t)s->vocab);
+            s->logits[k][i] = -logf(rank) * (float)(1 + i % 3) + random_normal(random);
+            if (s->hostile && random_below(random, 8) == 0)
+                s->logits[k][i] = random_below(random, 2) ? 1e30f : -1e30f;
+        }
+    for (int i = 0; i < s->vocab; i++)
+        s->counts[i] = s->hostile ? 32 * ONE - 1 : det_log2_q16(1 + random_bits(random) % 5000);
+    for (int r = 0; r < ROWS; r++) {
+        draw_candidates(s, random, r);
+        s->symbol[r] = (int32_t)random_below(random, (uint32_t)(s->vocab + s->escapes));
+        if (r % 2 && s->candidates[r] > 0)
+            s->symbol[r] = s->candidate[r][0].symbol;
+    }
+}
+
+static void draw_weights(test_random *random, bool hostile, int32_t *w)
+{
+    for (int i = 0; i < OPS_SETS * OPS_WEIGHTS; i++) {
+        w[i] = (int32_t)(random_normal(random) * 10000);
+        if (hostile)
+            w[i] = random_below(random, 2) ? OPS_WEIGHT_MAX : -OPS_WEIGHT_MAX;
+    }
+}
+
+static ops_adaptive_config config_of(int c, const int32_t *weights, int parts)
+{
+    ops_adaptive_config config = {.vocab = cases[c].vocab,
+                                  .experts = cases[c].models + cases[c].counted,
+                                  .bias = cases[c].bias,
+                                  .alpha = cases[c].alpha,
+                                  .weights = weights,
+                                  .parts = parts};
+    for (int k = 0; k < config.experts; k++)
+        config.start[k] = k == 0 ? ONE : 20000;
+    return config;
+}
+
+static ops_mix mix_of(const sample *s, ops_adaptive *adaptive)
+{
+    ops_mix mix = {.experts = s->models + s->counted, .vocab = s->vocab, .escapes = s->escapes};
+    for (int k = 0; k < mix.experts; k++) {
+        mix.expert[k].alpha = k == 0 ? ONE : 20000;
+        if (k < s->models) {
+            mix.expert[k].logits = s->logits[k];
+            mix.expert[k].stride = (size_t)s->vocab;
+        } else {
+            mix.expert[k].counts = s->counts;
+        }
+    }
+    mix.adaptive = adaptive;
+    mix.candidate = s->candidate[0];
+    mix.candidates = s->candidates;
+    return mix;
+}
+
+/* -- ops.h's formulas, written down plainly ---------------------------------------------- */
+
+typedef struct {
+    ops_adaptive_config config;
+    int32_t *bias;
+    wide *trust, *expected, *seen; /* [vocab] T, E, N */
+    wide alpha[OPS_MAX_EXPERTS], g[OPS_MAX_EXPERTS], h[OPS_MAX_EXPERTS];
+    int32_t weights[OPS_SETS][OPS_WEIGHTS];
+    wide gradient[OPS_SETS][OPS_WEIGHTS], curvature[OPS_SETS][OPS_WEIGHTS];
+} naive;
+
+/* One row's numbers. */
+typedef struct {
+    wide *w;                  /* [vocab] as changed */
+    wide *l[OPS_MAX_EXPERTS]; /* [vocab] */
+    wide *d;                  /* [vocab] */
+    wide z, total;
+    int set[OPS_CANDIDATES];
+    wide delta[OPS_CANDIDATES], feature[OPS_CANDIDATES][OPS_WEIGHTS];
+} naive_row;
+
+static naive naive_new(const ops_adaptive_config *config)
+{
+    naive n = {.config = *config};
+    size_t vocab = (size_t)config->vocab;
+    n.bias = test_array(vocab, sizeof *n.bias);
+    n.trust = test_array(vocab, sizeof *n.trust);
+    n.expected = test_array(vocab, sizeof *n.expected);
+    n.seen = test_array(vocab, sizeof *n.seen);
+    for (int k = 0; k < config->experts; k++)
+        n.alpha[k] = config->start[k];
+    memcpy(n.weights, config->weights, sizeof n.weights);
+    return n;
+}
+
+static void naive_free(naive *n)
+{
+    free(n->bias);
+    free(n->trust);
+    free(n->expected);
+    free(n->seen);
+}
+
+static wide bound(wide x, wide low, wide high)
+{
+    return x < low ? low : x > high ? high : x;
+}
+
+static wide divide(wide a, wide b) /* floor, b > 0 */
+{
+    return a >= 0 ? a / b : -((-a + b - 1) / b);
+}
+
+static wide weight_of(wide d)
+{
+    return (wide)rintf(det_exp2f((float)(int64_t)d * 0x1p-16f) * 0x1p30f);
+}
+
+static wide log2_of(wide n)
+{
+    int shift = 0;
+    while (n >> shift >= (wide)1 << 32)
+        shift++;
+    return det_log2_q16((uint32_t)(n >> shift)) + shift * 65536;
+}
+
+static int candidates_of(const ops_mix *mix, int r)
+{
+    return mix->candidates && mix->candidates[r] > 0 ? mix->candidates[r] : 0;
+}
+
+static naive_row naive_open(const naive *n, const ops_mix *mix, int r)
+{
+    naive_row row = {0};
+    size_t vocab = (size_t)mix->vocab;
+    wide max_t = 0, *t = test_array(vocab, sizeof *t);
+    row.w = test_array(vocab, sizeof *row.w);
+    row.d = test_array(vocab, sizeof *row.d);
+    for (int k = 0; k < mix->experts; k++) {
+        const ops_expert *expert = &mix->expert[k];
+        const float *x = expert->logits ? expert->logits + (size_t)r * expert->stride : NULL;
+        float max = -INFINITY;
+        row.l[k] = test_array(vocab, sizeof *row.l[k]);
+        for (size_t i = 0; x && i < vocab; i++)
+            max = fmaxf(max, x[i]);
+        for (size_t i = 0; i < vocab; i++) {
+            row.l[k][i] = x ? (int64_t)rintf(fmaxf((x[i] - max) * 94548.4609375f, -0x1p24f))
+                            : expert->counts[i];
+            t[i] += (n->config.alpha ? n->alpha[k] : expert->alpha) * row.l[k][i];
+        }
+    }
+    for (size_t i = 0; i < vocab; i++) {
+        t[i] += (wide)(n->config.bias ? n->bias[i] : 0) * 65536;
+        max_t = i == 0 || t[i] > max_t ? t[i] : max_t;
+    }
+    for (size_t i = 0; i < vocab; i++) {
+        row.d[i] = bound((t[i] - max_t) >> 16, -40 * 65536, 0);
+        row.w[i] = weight_of(row.d[i]);
+        row.z += row.w[i];
+    }
+    wide z = row.z;
+    for (int c = 0; c < candidates_of(mix, r); c++) {
+        const ops_candidate *x = &mix->candidate[(size_t)r * OPS_CANDIDATES + (size_t)c];
+        wide u = row.d[x->symbol], w = row.w[x->symbol], sum = 0;
+        wide o = bound((u + 30 * 65536 - log2_of(z - w > 1 ? z - w : 1)) >> 8, -7680, 7680);
+        int level = o < -2048 ? 0 : o < -1024 ? 1 : o < -256 ? 2 : o < 512 ? 3 : 4;
+        row.set[c] = (x->longest * 5 + level) * 3 + x->known - 1;
+        for (int j = 0; j < OPS_WEIGHTS; j++) {
+            row.feature[c][j] = j < 7 ? x->feature[j] : j == 7 ? o : 256;
+            sum += n->weights[row.set[c]][j] * row.feature[c][j];
+        }
+        row.delta[c] = bound(sum >> 8, -24 * 65536, 24 * 65536);
+        row.w[x->symbol] = weight_of(bound(u + row.delta[c], -40 * 65536, 24 * 65536));
+        row.z += row.w[x->symbol] - w;
+    }
+    row.total = row.z + mix->escapes * (row.z >> 20);
+    free(t);
+    return row;
+}
+
+static void naive_close(naive_row *row)
+{
+    for (int k = 0; k < OPS_MAX_EXPERTS; k++)
+        free(row->l[k]);
+    free(row->w);
+    free(row->d);
+}
+
+static void naive_cdf(const naive_row *row, const ops_mix *mix, uint32_t *start)
+{
+    int symbols = mix->vocab + mix->escapes, h = 0;
+    wide c = 0;
+    while (row->total >> h >= (wide)1 << 34)
+        h++;
+    for (int i = 0; i <= symbols; i++) {
+        start[i] =
+            (uint32_t)((c >> h) * (TOTAL - (uint32_t)symbols) / (row->total >> h)) + (uint32_t)i;
+        c += i < mix->vocab ? row->w[i] : row->z >> 20;
+    }
+}
+
+static wide probability(const naive_row *row, int i)
+{
+    float inv = 0x1p20f / (float)(uint64_t)row->total;
+    return (wide)rintf((float)(uint64_t)row->w[i] * inv);
+}
+
+static void naive_add_alpha(naive *n, const naive_row *row, const ops_mix *mix, int r, int k, int y)
+{
+    wide s0 = 0, s1 = 0, s2 = 0, rest = 1 << 20, p1 = 0, p2 = 0;
+    for (int i = 0; i < mix->vocab; i++) {
+        wide v = row->l[k][i] >> 12, a = row->w[i] >> 10, p = probability(row, i);
+        bool candidate = false;
+        for (int c = 0; c < candidates_of(mix, r); c++)
+            candidate |= mix->candidate[(size_t)r * OPS_CANDIDATES + (size_t)c].symbol == i;
+        if (candidate) {
+            rest -= p;
+            p1 += p * v;
+            p2 += p * v * v;
+        } else {
+            s0 += a;
+            s1 += a * v;
+            s2 += a * v * v;
+        }
+    }
+    assert_true(s2 <= (wide)1 << 62);
+    rest = rest > 0 ? rest : 0;
+    wide m1 = (rest * (s0 ? divide(s1 * 256, s0) : 0) + 256 * p1) >> 20;
+    wide m2 = (rest * (s0 ? divide(s2, s0) : 0) + p2) >> 20;
+    wide variance = m2 - (m1 * m1 >> 16);
+    n->g[k] += (row->l[k][y] >> 12) * 256 - m1;
+    n->h[k] += variance > 0 ? variance : 0;
+}
+
+static void naive_add(naive *n, const naive_row *row, const ops_mix *mix, int r, int y)
+{
+    for (int i = 0; i < mix->vocab; i++)
+        n->expected[i] += probability(row, i);
+    if (y < mix->vocab)
+        n->seen[y]++;
+    for (int c = 0; c < candidates_of(mix, r); c++) {
+        int x = mix->candidate[(size_t)r * OPS_CANDIDATES + (size_t)c].symbol;
+        wide q = (probability(row, x) + 8) >> 4;
+        for (int j = 0; j < OPS_WEIGHTS; j++) {
+            wide f = row->feature[c][j];
+            n->gradient[row->set[c]][j] += ((x == y ? 65536 : 0) - q) * f;
+            n->curvature[row->set[c]][j] += (q * (65536 - q) >> 16) * (f * f >> 8);
+        }
+    }
+    for (int k = 0; y < mix->vocab && k < mix->experts; k++)
+        naive_add_alpha(n, row, mix, r, k, y);
+}
+
+static void naive_learn(naive *n)
+{
+    for (int i = 0; i < n->config.vocab; i++) {
+        n->trust[i] = bound(n->trust[i] + n->expected[i], 0, 60 << 20);
+        float error = (float)(int64_t)(n->seen[i] * (1 << 20) - n->expected[i]);
+        float step = error * 94548.4609375f / (float)(int32_t)(n->trust[i] + (3 << 20));
+        wide b = n->bias[i] + (wide)rintf(fminf(fmaxf(step, -0x1p21f), 0x1p21f));
+        n->bias[i] = (int32_t)bound(b, -OPS_BIAS_MAX, OPS_BIAS_MAX);
+        n->expected[i] = n->seen[i] = 0;
+    }
+    for (int s = 0; s < OPS_SETS; s++)
+        for (int j = 0; j < OPS_WEIGHTS; j++) {
+            wide d = bound((200 << 8) + (n->curvature[s][j] >> 16), 0, 4000 << 8);
+            wide w = n->weights[s][j] + divide(4 * n->gradient[s][j] + d, 2 * d);
+            n->weights[s][j] = (int32_t)bound(w, -OPS_WEIGHT_MAX, OPS_WEIGHT_MAX);
+            n->gradient[s][j] = 0;
+        }
+    for (int k = 0; k < n->config.experts; k++) {
+        wide d = (200 << 8) + (123 * n->h[k] >> 8);
+        n->alpha[k] = bound(n->alpha[k] + divide(2 * (n->g[k] << 12) + d, 2 * d), 0, 1 << 17);
+        n->g[k] = 0;
+    }
+}
+
+/* -- against them ------------------------------------------------------------------------ */
+
+/* Everything that has been learnt. */
+typedef struct {
+    int32_t *bias;
+    uint32_t alpha[OPS_MAX_EXPERTS];
+    int32_t weights[OPS_SETS][OPS_WEIGHTS];
+} learnt;
+
+static learnt learnt_of(ops_context *ctx, const ops_adaptive *a, int vocab)
+{
+    learnt l = {.bias = test_array((size_t)vocab, sizeof *l.bias)};
+    assert_int_equal(ops_cpu.adaptive_read(ctx, a, l.bias, l.alpha, l.weights[0]), GPUZIP_OK);
+    return l;
+}
+
+static void check_learnt(ops_context *ctx, const ops_adaptive *a, const naive *n)
+{
+    learnt l = learnt_of(ctx, a, n->config.vocab);
+    if (n->config.bias)
+        assert_memory_equal(l.bias, n->bias, (size_t)n->config.vocab * sizeof *l.bias);
+    for (int k = 0; n->config.alpha && k < n->config.experts; k++)
+        assert_int_equal(l.alpha[k], n->alpha[k]);
+    assert_memory_equal(l.weights, n->weights, sizeof l.weights);
+    free(l.bias);
+}
+
+/* Codes all rows both ways, each with a state of its own, and adds them to n. */
+static void check_rows(ops_context *ctx, const ops_mix *mix, ops_adaptive *decoding, naive *n,
+                       const int32_t *symbol)
+{
+    size_t entries = (size_t)(mix->vocab + mix->escapes) + 1;
+    uint32_t *start = test_array(ROWS * entries, sizeof *start), target[ROWS];
+    uint32_t *want = test_array(entries, sizeof *want);
+    ops_interval interval[ROWS];
+    ops_symbol found[ROWS];
+    assert_int_equal(ops_cpu.mix_cdf(ctx, mix, ROWS, start), GPUZIP_OK);
+    assert_int_equal(ops_cpu.mix_encode(ctx, mix, ROWS, symbol, interval), GPUZIP_OK);
+    for (int r = 0; r < ROWS; r++) {
+        int y = symbol[r];
+        naive_row row = naive_open(n, mix, r);
+        naive_cdf(&row, mix, want);
+        assert_memory_equal(start + (size_t)r * entries, want, entries * sizeof *want);
+        assert_int_equal(want[entries - 1], TOTAL);
+        for (size_t i = 0; i + 1 < entries; i++)
+            assert_true(want[i] < want[i + 1]);
+        assert_int_equal(interval[r].start, want[y]);
+        assert_int_equal(interval[r].freq, want[y + 1] - want[y]);
+        target[r] = r % 2 ? want[y] : want[y + 1] - 1;
+        naive_close(&row);
+    }
+    for (int r = 0; r < ROWS; r++) { /* all rows were coded with the same state */
+        naive_row row = naive_open(n, mix, r);
+        if (mix->candidates[r] >= 0)
+            naive_add(n, &row, mix, r, symbol[r]);
+        naive_close(&row);
+    }
+    ops_mix other = *mix;
+    other.adaptive = decoding;
+    assert_int_equal(ops_cpu.mix_decode(ctx, &other, ROWS, target, found), GPUZIP_OK);
+    for (int r = 0; r < ROWS; r++) {
+        assert_int_equal(found[r].symbol, symbol[r]);
+        assert_int_equal(found[r].start, interval[r].start);
+        assert_int_equal(found[r].freq, interval[r].freq);
+    }
+    free(want);
+    free(start);
+}
+
+static void adaptive_formulas(void **state)
+{
+    ops_context *ctx = *state;
+    for (int c = 0; c < CASES; c++) {
+        test_random random = {100 + (uint64_t)c};
+        int32_t weights[OPS_SETS * OPS_WEIGHTS];
+        draw_weights(&random, cases[c].hostile, weights);
+        ops_adaptive_config config = config_of(c, weights, 1);
+        ops_adaptive *encoding, *decoding;
+        assert_int_equal(ops_cpu.adaptive_create(ctx, &encoding, &config), GPUZIP_OK);
+        assert_int_equal(ops_cpu.adaptive_create(ctx, &decoding, &config), GPUZIP_OK);
+        naive n = naive_new(&config);
+        sample s = sample_new(c, cases[c].hostile);
+        for (int update = 0; update < 6; update++) {
+            draw(&s, &random);
+            ops_mix mix = mix_of(&s, encoding);
+            check_rows(ctx, &mix, decoding, &n, s.symbol);
+            assert_int_equal(ops_cpu.mix_learn(ctx, encoding), GPUZIP_OK);
+            assert_int_equal(ops_cpu.mix_learn(ctx, decoding), GPUZIP_OK);
+            naive_learn(&n);
+            check_learnt(ctx, encoding, &n);
+            check_learnt(ctx, decoding, &n);
+        }
+        /* A reset forgets it all, and what was not yet learnt. */
+        ops_mix mix = mix_of(&s, encoding);
+        ops_interval interval[ROWS];
+        assert_int_equal(ops_cpu.mix_encode(ctx, &mix, ROWS, s.symbol, interval), GPUZIP_OK);
+        assert_int_equal(ops_cpu.adaptive_reset(ctx, encoding), GPUZIP_OK);
+        naive fresh = naive_new(&config);
+        assert_int_equal(ops_cpu.mix_learn(ctx, encoding), GPUZIP_OK);
+        check_learnt(ctx, encoding, &fresh);
+        naive_free(&fresh);
+        naive_free(&n);
+        sample_free(&s);
+        ops_cpu.adaptive_destroy(ctx, encoding);
+        ops_cpu.adaptive_destroy(ctx, decoding);
+    }
+}
+
+/* -- against real numbers ---------------------------------------------------------------- */
+
+/* log2 of pi(y) with the deltas as they are, exact but for long double; `change` is added to
+ * alpha of expert 0, the bias of symbol `which` and the weight j of `set`, by kind. */
+static long double log_pi(const naive *n, const naive_row *row, const ops_mix *mix, int r, int y,
+                          int kind, int which, int j, long double change)
+{
+    long double z = 0, log_y = 0, max = -INFINITY;
+    long double *t = test_array((size_t)mix->vocab, sizeof *t);
+    for (int i = 0; i < mix->vocab; i++) {
+        for (int k = 0; k < mix->experts; k++)
+            t[i] += ((long double)n->alpha[k] / ONE + (kind == 0 && k == 0 ? change : 0)) *
+                    (long double)row->l[k][i] / ONE;
+        t[i] += (long double)n->bias[i] / ONE + (kind == 1 && i == which ? change : 0);
+    }
+    for (int c = 0; c < candidates_of(mix, r); c++) {
+        int x = mix->candidate[(size_t)r * OPS_CANDIDATES + (size_t)c].symbol;
+        t[x] += (long double)row->delta[c] / ONE;
+        if (kind == 2 && row->set[c] == which)
+            t[x] += change * (long double)row->feature[c][j] / 256;
+    }
+    for (int i = 0; i < mix->vocab; i++)
+        max = fmaxl(max, t[i]);
+    for (int i = 0; i < mix->vocab; i++)
+        z += exp2l(t[i] - max);
+    log_y = t[y] - max - log2l(z);
+    free(t);
+    return log_y;
+}
+
+static void near(double got, double want, double error)
+{
+    if (fabs(got - want) > error)
+        print_error("%.9g instead of %.9g\n", got, want);
+    assert_true(fabs(got - want) <= error);
+}
+
+/* What is added for one row against differences of the logarithm of the coded symbol's
+ * probability; and the probability itself. */
+static void check_gradients(const naive *n, const ops_mix *mix, int r, int y)
+{
+    const long double step = 1e-4L;
+    naive_row row = naive_open(n, mix, r);
+    naive sums = *n;
+    size_t vocab = (size_t)mix->vocab;
+    sums.expected = test_array(vocab, sizeof *sums.expected);
+    sums.seen = test_array(vocab, sizeof *sums.seen);
+    memset(sums.gradient, 0, sizeof sums.gradient);
+    memset(sums.g, 0, sizeof sums.g);
+    naive_add(&sums, &row, mix, r, y);
+    double log_y = (double)log_pi(n, &row, mix, r, y, 0, 0, 0, 0);
+    near(log2((double)row.w[y] / (double)row.total), log_y, 0.0005 + 1 / (double)row.w[y]);
+
+#define SLOPE(kind, which, j)                                                                      \
+    (double)((log_pi(n, &row, mix, r, y, kind, which, j, step) -                                   \
+              log_pi(n, &row, mix, r, y, kind, which, j, -step)) /                                 \
+             (2 * step))
+    near((double)sums.g[0] / 4096, SLOPE(0, 0, 0), 0.1); /* v has steps of 1/16 */
+    for (int i = 0; i < mix->vocab; i += 1 + mix->vocab / 40)
+        near((double)(sums.seen[i] * (1 << 20) - sums.expected[i]) / (1 << 20), SLOPE(1, i, 0),
+             0.0001);
+    for (int c = 0; c < candidates_of(mix, r); c++)
+        for (int j = 0; j < OPS_WEIGHTS; j++)
+            near((double)sums.gradient[row.set[c]][j] / (1 << 24), SLOPE(2, row.set[c], j), 0.003);
+#undef SLOPE
+    free(sums.expected);
+    free(sums.seen);
+    naive_close(&row);
+}
+
+static void gradients_oracle(void **state)
+{
+    ops_context *ctx = *state;
+    (void)ctx;
+    test_random random = {200};
+    int32_t weights[OPS_SETS * OPS_WEIGHTS];
+    draw_weights(&random, false, weights);
+    for (int i = 0; i < OPS_SETS * OPS_WEIGHTS; i++)
+        weights[i] /= 4; /* probabilities that are not all 0 or 1 */
+    ops_adaptive_config config = config_of(1, weights, 1);
+    naive n = naive_new(&config);
+    sample s = sample_new(1, false);
+    for (int round = 0; round < 2; round++) {
+        draw(&s, &random);
+        ops_mix mix = mix_of(&s, NULL);
+        for (int r = 0; r < 6; r++) {
+            check_gradients(&n, &mix, r, s.symbol[r]);
+            naive_row row = naive_open(&n, &mix, r);
+            naive_add(&n, &row, &mix, r, s.symbol[r]);
+            naive_close(&row);
+        }
+        naive_learn(&n);
+    }
+    naive_free(&n);
+    sample_free(&s);
+}
+
+/* -- the same bits ----------------------------------------------------------------------- */
+
+/* Some updates of a case; the intervals of the last and all that was learnt. Rows are spread
+ * over `parts`, the last first. */
+static void run(ops_context *ctx, int c, int parts, ops_interval *interval, learnt *l)
+{
+    test_random random = {300 + (uint64_t)c};
+    int32_t weights[OPS_SETS * OPS_WEIGHTS];
+    draw_weights(&random, cases[c].hostile, weights);
+    ops_adaptive_config config = config_of(c, weights, parts);
+    ops_adaptive *a;
+    assert_int_equal(ops_cpu.adaptive_create(ctx, &a, &config), GPUZIP_OK);
+    sample s = sample_new(c, cases[c].hostile);
+    for (int update = 0; update < 4; update++) {
+        draw(&s, &random);
+        for (int part = parts - 1; part >= 0; part--) {
+            int first = ROWS * part / parts, rows = ROWS * (part + 1) / parts - first;
+            int32_t row[ROWS];
+            ops_mix mix = mix_of(&s, a);
+            mix.part = part;
+            mix.row = row;
+            mix.candidate += first * OPS_CANDIDATES;
+            mix.candidates += first;
+            for (int r = 0; r < rows; r++)
+                row[r] = first + r;
+            assert_int_equal(
+                ops_cpu.mix_encode(ctx, &mix, rows, s.symbol + first, interval + first), GPUZIP_OK);
+        }
+        assert_int_equal(ops_cpu.mix_learn(ctx, a), GPUZIP_OK);
+    }
+    *l = learnt_of(ctx, a, config.vocab);
+    sample_free(&s);
+    ops_cpu.adaptive_destroy(ctx, a);
+}
+
+static void adaptive_isa(void **state)
+{
+    (void)state;
+    test_levels levels = levels_open();
+    for (int c = 0; c < CASES; c++) {
+        ops_interval want[ROWS], got[ROWS];
+        learnt first, l;
+        run(levels.context[0], c, 1, want, &first);
+        for (int level = 0; level < levels.count; level++)
+            for (int parts = 1; parts <= 3; parts += 2) {
+                run(levels.context[level], c, parts, got, &l);
+                assert_memory_equal(got, want, sizeof got);
+                assert_memory_equal(l.bias, first.bias, (size_t)cases[c].vocab * sizeof *l.bias);
+                assert_memory_equal(l.alpha, first.alpha, sizeof l.alpha);
+                assert_memory_equal(l.weights, first.weights, sizeof l.weights);
+                free(l.bias);
+            }
+        free(first.bias);
+    }
+    levels_close(&levels);
+}
+
+/* More rows at once than `recent` of cpu_mix.h holds. */
+static void adaptive_many_rows(void **state)
+{
+    ops_context *ctx = *state;
+    enum { MANY = 5000, VOCAB = 40 };
+    float *logits = test_array(VOCAB, sizeof *logits);
+    int32_t *row = test_array(MANY, sizeof *row), *symbol = test_array(MANY, sizeof *symbol);
+    ops_interval *interval = test_array(MANY, sizeof *interval);
+    int32_t weights[OPS_SETS * OPS_WEIGHTS] = {0};
+    ops_adaptive_config config = {VOCAB, 1, true, false, {ONE}, weights, 1};
+    ops_adaptive *a;
+    logits[3] = 30; /* p = 1 */
+    for (int i = 0; i < MANY; i++)
+        symbol[i] = i % 2 ? 3 : 5;
+    assert_int_equal(ops_cpu.adaptive_create(ctx, &a, &config), GPUZIP_OK);
+    ops_mix mix = {.experts = 1, .vocab = VOCAB, .row = row, .adaptive = a};
+    mix.expert[0] = (ops_expert){.logits = logits, .stride = VOCAB, .alpha = ONE};
+    assert_int_equal(ops_cpu.mix_encode(ctx, &mix, MANY, symbol, interval), GPUZIP_OK);
+    assert_int_equal(ops_cpu.mix_learn(ctx, a), GPUZIP_OK);
+    naive n = naive_new(&config);
+    for (int i = 0; i < 2; i++) {
+        naive_row one = naive_open(&n, &mix, 0);
+        for (int j = 0; j < MANY / 2; j++)
+            naive_add(&n, &one, &mix, 0, symbol[i]);
+        naive_close(&one);
+    }
+    naive_learn(&n);
+    check_learnt(ctx, a, &n);
+    naive_free(&n);
+    ops_cpu.adaptive_destroy(ctx, a);
+    free(interval);
+    free(symbol);
+    free(row);
+    free(logits);
+}
+
+/* -- where nothing has been learnt ------------------------------------------------------- */
+
+static void adaptive_neutral(void **state)
+{
+    ops_context *ctx = *state;
+    for (int c = 0; c < CASES; c++) {
+        test_random random = {400 + (uint64_t)c};
+        int32_t weights[OPS_SETS * OPS_WEIGHTS] = {0};
+        ops_adaptive_config config = config_of(c, weights, 1);
+        ops_adaptive *a;
+        assert_int_equal(ops_cpu.adaptive_create(ctx, &a, &config), GPUZIP_OK);
+        sample s = sample_new(c, cases[c].hostile);
+        draw(&s, &random);
+        size_t size = ROWS * ((size_t)(s.vocab + s.escapes) + 1);
+        uint32_t *want = test_array(size, sizeof *want), *got = test_array(size, sizeof *got);
+        ops_mix mix = mix_of(&s, a), plain = mix_of(&s, NULL);
+        plain.candidate = NULL;
+        plain.candidates = NULL;
+        assert_int_equal(ops_cpu.mix_cdf(ctx, &plain, ROWS, want), GPUZIP_OK);
+        assert_int_equal(ops_cpu.mix_cdf(ctx, &mix, ROWS, got), GPUZIP_OK); /* weights of 0 */
+        assert_memory_equal(got, want, size * sizeof *want);
+        mix.candidate = NULL;
+        mix.candidates = NULL;
+        assert_int_equal(ops_cpu.mix_cdf(ctx, &mix, ROWS, got), GPUZIP_OK);
+        assert_memory_equal(got, want, size * sizeof *want);
+        free(got);
+        free(want);
+        sample_free(&s);
+        ops_cpu.adaptive_destroy(ctx, a);
+    }
+}
+
+static int open_default(void **state)
+{
+    ops_context *ctx = NULL;
+    gpuzip_status status = ops_cpu.open(&ctx, 0, 2, NULL);
+    *state = ctx;
+    return status == GPUZIP_OK ? 0 : -1;
+}
+
+static int close_default(void **state)
+{
+    ops_cpu.close(*state);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(adaptive_formulas), cmocka_unit_test(gradients_oracle),
+        cmocka_unit_test(adaptive_isa),      cmocka_unit_test(adaptive_many_rows),
+        cmocka_unit_test(adaptive_neutral),
+    };
+    return cmocka_run_group_tests(tests, open_default, close_default);
+}
