@@ -432,14 +432,14 @@ static void devices_work_at_once(void **state)
 
 /* ---- set-up -------------------------------------------------------------- */
 
-/* Tokens as text has them: few of many, with repeats; now and then an escape. */
+/* Tokens as text has them: few of many, with repeats; many escapes. */
 static void make_text(void)
 {
     uint64_t random = 3;
     for (size_t i = 0; i < TOKENS_MAX; i++) {
         random = random * 6364136223846793005u + 1442695040888963407u;
         uint32_t r = (uint32_t)(random >> 33);
-        text[i] = r % 20 == 0 ? TINY_VOCAB + r % 256 : i > 40 && r % 3 ? text[i - 40] : 3 + r % 200;
+        text[i] = r % 7 == 0 ? TINY_VOCAB + r % 256 : i > 40 && r % 3 ? text[i - 40] : 3 + r % 200;
     }
 }
 

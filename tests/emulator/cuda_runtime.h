@@ -295,6 +295,7 @@ typedef struct emulator_graph *cudaGraph_t;
 typedef struct emulator_graph_exec *cudaGraphExec_t;
 
 #define cudaStreamNonBlocking  1
+#define cudaEventBlockingSync  1
 #define cudaEventDisableTiming 2
 #define cudaHostAllocDefault   0
 
