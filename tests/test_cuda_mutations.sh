@@ -14,7 +14,7 @@ shift 5
 mutations=(
     # a missing barrier
     'cuda_linear.cu|linear_cuda|/This step.s copies are there/{n;d}'
-    'cuda_linear.cu|linear_cuda|/the stages are free/d'
+    'cuda_linear.cu|linear_tiles|/the stages are free/d'
     'linear.cuh cuda_linear.cu|linear_cuda|/^    __syncwarp();$/d'
     'cuda_linear.cu|linear_r*|/partial\[warp\]/{n;s/__syncthreads();//}'
     'cuda_attention.cu|attention_c*|/weigh_chunk<QUERIES>/{n;s/__syncthreads();//}'
