@@ -33,9 +33,8 @@ mutations=(
     # streams and their blocks
     'engine.c|code_is*|s/return x->length > y->length ? -1 : 1;/return x->length > y->length ? 1 : -1;/'
     'engine.c|damage*|s/job.stream.s..block->status = FAIL/job.stream[0].block->status = FAIL/'
-    # what is made is not released; what is queued uses what is
+    # what is made is not released
     'engine_decode.c|steps_are*|s/ops->recording_destroy(job->e->ctx, d.mix.recording);//'
-    'engine.c|cancelled*|s/(void)job->e->ops->sync(job->e->ctx);//'
 )
 
 # compile FOLDER FILE OBJECT
