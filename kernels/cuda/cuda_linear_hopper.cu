@@ -177,6 +177,8 @@ static __global__ void __launch_bounds__(THREADS, 1)
 #if HAVE_HOPPER
     typedef shape<A_PLANES, W_PLANES, N> shape;
     __shared__ uint64_t full[shape::stages], empty[shape::stages];
+    SHARED_BEGINS(full);
+    SHARED_BEGINS(empty);
     DYNAMIC_SHARED(shared);
     unsigned address = shared_address(shared);
     unsigned ring = (address + TILE_ALIGN - 1) / TILE_ALIGN * TILE_ALIGN;
