@@ -312,7 +312,7 @@ static gpuzip_status begin_job(engine_job *job, engine_block *block, int blocks,
 static void end_job(engine_job *job, gpuzip_status status)
 {
     if (status != GPUZIP_OK)
-        (void)job->e->ops->sync(job->e->ctx);
+        (void)job->e->ops->sync(job->e->ctx); /* stages may be in use without their marks */
     for (int s = 0; s < job->streams; s++)
         job->costs->model_bits += job->stream[s].bits;
     free(job->encoder);

@@ -37,6 +37,18 @@ GPUZIP_CUBLAS=${cublas};GPUZIP_EMULATOR_CUBLAS=${sums}")
             "GPUZIP_EMULATOR_SEED=${seed};GPUZIP_EMULATOR_CAPABILITY=${capability}")
     endforeach()
 
+    # The whole program over the emulated backend.
+    gpuzip_add_host(gpuzip_host_emulated gpuzip_cuda_emulated emulated)
+    gpuzip_add_program(gpuzip_emulated gpuzip_host_emulated)
+    target_compile_options(gpuzip_host_emulated PRIVATE -fsanitize=address,undefined
+                           -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+    target_compile_options(gpuzip_emulated PRIVATE -fsanitize=address,undefined
+                           -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+    add_test(NAME cli_emulated
+             COMMAND sh ${CMAKE_CURRENT_LIST_DIR}/cli/emulated.sh $<TARGET_FILE:gpuzip_emulated>
+                     $<TARGET_FILE:tiny_checkpoint> $<TARGET_FILE:gpuzip>)
+    set_tests_properties(cli_emulated PROPERTIES LABELS cuda TIMEOUT 1800)
+
     add_test(NAME test_cuda_mutations
              COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/test_cuda_mutations.sh ${CMAKE_CXX_COMPILER}
                      ${PROJECT_SOURCE_DIR} ${CMAKE_CURRENT_BINARY_DIR}/mutations

@@ -26,6 +26,18 @@ if(TARGET gpuzip_cuda_emulated)
         set_tests_properties(${name} PROPERTIES LABELS cuda TIMEOUT 900 ENVIRONMENT
             "GPUZIP_EMULATOR_SEED=${seed};GPUZIP_EMULATOR_CAPABILITY=${capability}")
     endforeach()
+
+    add_test(NAME test_engine_mutations
+             COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/test_engine_mutations.sh ${CMAKE_C_COMPILER}
+                     ${CMAKE_CXX_COMPILER} ${PROJECT_SOURCE_DIR}
+                     ${CMAKE_CURRENT_BINARY_DIR}/engine_mutations -DGPUZIP_EMULATED -D_GNU_SOURCE
+                     -I${CMAKE_CURRENT_SOURCE_DIR}/emulator -I${PROJECT_SOURCE_DIR}/kernels
+                     -I${PROJECT_SOURCE_DIR}/coder -I${PROJECT_SOURCE_DIR}/weights -std=gnu17 -g
+                     -ffp-contract=off -fsanitize=address,undefined -fno-sanitize-recover=all --
+                     $<TARGET_FILE:gpuzip_cuda_emulated> $<TARGET_FILE:gpuzip_kernels>
+                     $<TARGET_FILE:gpuzip_coder> $<TARGET_FILE:gpuzip_weights>
+                     -lcmocka -lxxhash -ljansson -lcrypto -lgomp -lpthread -lm)
+    set_tests_properties(test_engine_mutations PROPERTIES LABELS cuda TIMEOUT 1800)
 endif()
 
 if(TARGET gpuzip_cuda)

@@ -69,7 +69,7 @@ if [ "$make_pack" ]; then
     compile
     mkdir -p "$make_pack/lib" "$make_pack/data"
     for program in $programs; do
-        cp "$build/$program" "$make_pack/"
+        strip -o "$make_pack/$program" "$build/$program"
         # All but the C library's own, which belong to the system.
         ldd "$build/$program" | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' |
             grep -vE '/(libc|libm|libdl|librt|libpthread|libgcc_s)\.so' |

@@ -136,7 +136,7 @@ static void linear_tiles(void **state)
 {
     (void)state;
     static const int shape[][3] = {
-        {260, 390, 700}, {257, 128, 500}, {140, 60, 1300}, {65, 1, 64}, {64, 200, 128}};
+        {260, 390, 700}, {257, 128, 440}, {140, 60, 1300}, {65, 1, 64}, {64, 200, 128}};
     for (int i = 0; i < 5; i++)
         for (int planes = 0; planes < 4; planes++)
             linear_case(shape[i][0], shape[i][1], shape[i][2], planes & 1 ? 15 : 8,

@@ -14,8 +14,8 @@ shift 5
 mutations=(
     # a missing barrier
     'cuda_linear.cu|linear_cuda|/This step.s copies are there/{n;d}'
-    'cuda_linear.cu|linear_cuda|/the stages are free/d'
-    'cuda_linear.cu|linear_cuda|/^    __syncwarp();$/d'
+    'cuda_linear.cu|linear_tiles|/the stages are free/d'
+    'linear.cuh cuda_linear.cu|linear_cuda|/^    __syncwarp();$/d'
     'cuda_linear.cu|linear_r*|/partial\[warp\]/{n;s/__syncthreads();//}'
     'cuda_attention.cu|attention_c*|/weigh_chunk<QUERIES>/{n;s/__syncthreads();//}'
     'cuda_attention.cu|attention_long|/score_chunk<QUERIES>/{n;s/__syncthreads();//}'
@@ -31,7 +31,7 @@ mutations=(
     'cuda_attention_tile.cu|attention_c*|s/if (next < chunks)/if (next + 1 < chunks)/'
     # a wrong lane mapping
     'cuda_linear.cu|linear_cuda|s/(matrix \& 1) \* 8 + i/(matrix >> 1) * 8 + i/'
-    'cuda_linear.cu|linear_cuda|s/at = (nf \* 8 + t \* 2/at = (nf * 8 + t/'
+    'linear.cuh cuda_linear.cu|linear_cuda|s/(i >> 2) \* 8 + t \* 2/(i >> 2) * 8 + t/'
     'cuda_linear.cu|linear_r*|s/low.x, high.x, low.y, high.y/low.x, low.y, high.x, high.y/'
     'cuda_attention.cu|attention_c*|/dot += __shfl_xor_sync(WARP_ALL, dot, 2)/d'
     'cuda_attention_tile.cu|attention_c*|s/c + (matrix >> 1)) \* TILE_QUERIES/c + (matrix \& 1)) * TILE_QUERIES/'

@@ -382,6 +382,7 @@ static void mix_cuda(void **state)
     mix_case(2, 511, 0, 1, 1, false);
     mix_case(2, 512, 256, 1, 0, false);
     mix_case(2, 513, 0, 2, 2, false);
+    mix_case(33, 1100, 0, 1, 0, false); /* answers in several tiles */
 }
 
 static void mix_vocab(void **state)

@@ -71,10 +71,14 @@ static void tiny_write_token(FILE *f, const char *text, float score)
     fwrite(text, 1, (size_t)size, f);
 }
 
-static void tiny_write_tokenizer(const char *path)
+/* Pieces that texts have, and pieces that make a text of them much smaller. */
+static const char *const tiny_pieces[10] = {"th", "aa", "e ", "ab", "ck", "a", "b", "e", "t", " "};
+static const char *const tiny_long_pieces[10] = {"aa",   "ab",       "bb",       "aaaa", "abab",
+                                                 "bbbb", "aaaaaaaa", "abababab", "a",    "b"};
+
+static void tiny_write_tokenizer(const char *path, const char *const pieces[10])
 {
-    static const char *const pieces[10] = {"th", "aa", "e ", "ab", "ck", "a", "b", "e", "t", " "};
-    int32_t longest = 6;
+    int32_t longest = 8;
     FILE *f = fopen(path, "wb");
     if (!f)
         abort();
@@ -101,7 +105,7 @@ static void tiny_open(tiny_checkpoint *tiny)
     snprintf(tiny->model, sizeof tiny->model, "%s/tiny.bin", tiny->folder);
     snprintf(tiny->tokenizer, sizeof tiny->tokenizer, "%s/tokenizer.bin", tiny->folder);
     tiny_write_model(tiny->model);
-    tiny_write_tokenizer(tiny->tokenizer);
+    tiny_write_tokenizer(tiny->tokenizer, tiny_pieces);
 }
 
 static void tiny_close(const tiny_checkpoint *tiny)

@@ -161,6 +161,7 @@ static __global__ void __launch_bounds__(THREADS, 2) linear_small_kernel(linear_
 {
     const int sets = A_PLANES + W_PLANES - 1;
     __shared__ int partial[WARPS][sets][2][4][32];
+    SHARED_BEGINS(partial);
     int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
     int first_column = blockIdx.x * SMALL_MAX;
     int acc[sets][2][4];

@@ -128,6 +128,7 @@ static __device__ __forceinline__ void consume(const hopper_args *p, unsigned ri
         for (int k = 0; k < p->linear.pitch; k += TILE_ROW) {
             unsigned stage = ring + at.stage * shape::stage_bytes;
             mbarrier_wait(&full[at.stage], at.parity);
+            __syncwarp(); /* what follows wants the warp together */
             wgmma_fence();
             multiply_stage<A_PLANES, W_PLANES, N>(acc, stage + group * 64 * TILE_ROW,
                                                   stage + A_PLANES * shape::a_bytes, k == 0);
@@ -176,6 +177,8 @@ static __global__ void __launch_bounds__(THREADS, 1)
 #if HAVE_HOPPER
     typedef shape<A_PLANES, W_PLANES, N> shape;
     __shared__ uint64_t full[shape::stages], empty[shape::stages];
+    SHARED_BEGINS(full);
+    SHARED_BEGINS(empty);
     DYNAMIC_SHARED(shared);
     unsigned address = shared_address(shared);
     unsigned ring = (address + TILE_ALIGN - 1) / TILE_ALIGN * TILE_ALIGN;

@@ -154,6 +154,7 @@ template <bool SINGLE>
 static __global__ void __launch_bounds__(THREADS) mix_encode_kernel(mix_args p)
 {
     __shared__ mix_row row;
+    SHARED_BEGINS(row);
     const ops_mix *mix = &p.mix;
     size_t r = source_row(mix);
     int symbol = p.symbol[blockIdx.x];
@@ -229,6 +230,9 @@ static __global__ void __launch_bounds__(THREADS) mix_decode_kernel(mix_args p)
     __shared__ mix_row row;
     __shared__ unsigned long long before[TILES_MAX + 1];
     __shared__ int found_tile;
+    SHARED_BEGINS(row);
+    SHARED_BEGINS(before);
+    SHARED_BEGINS(found_tile);
     const ops_mix *mix = &p.mix;
     size_t r = source_row(mix);
     unsigned target = p.target[blockIdx.x];

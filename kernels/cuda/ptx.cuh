@@ -23,6 +23,10 @@
     extern __shared__ __align__(128) unsigned char dynamic_shared_[];                              \
     unsigned char *name = dynamic_shared_
 
+/* Follows the static shared variables of a kernel template, for the emulator's sake: says that
+ * this one holds nothing yet. */
+#define SHARED_BEGINS(name) ((void)0)
+
 /* Whether this code is compiled for, and so runs on, tensor cores with K = 32 and
  * asynchronous copies. */
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800

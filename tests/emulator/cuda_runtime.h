@@ -45,7 +45,8 @@
 #define __constant__
 #define __grid_constant__
 #define __launch_bounds__(...)
-/* All static shared variables stand in one section, which is refilled with noise. */
+/* Static shared variables stand in one section, which is refilled with noise; but gcc does not
+ * put those of templates there, and SHARED_BEGINS() tells of them. */
 #define __shared__ static __attribute__((section("emulator_shared")))
 
 struct dim3 {
@@ -239,6 +240,9 @@ static inline void emulator_launch(dim3 grid, dim3 block, size_t shared, cudaStr
 /* The block's dynamic shared memory, 128-byte aligned. */
 void *emulator_shared(void);
 
+/* Fills a static shared variable with noise when the first thread of a block comes by. */
+void emulator_shared_begins(void *variable, size_t bytes);
+
 /* -- the runtime API --------------------------------------------------------- */
 
 enum cudaError_t {
@@ -295,6 +299,7 @@ typedef struct emulator_graph *cudaGraph_t;
 typedef struct emulator_graph_exec *cudaGraphExec_t;
 
 #define cudaStreamNonBlocking  1
+#define cudaEventBlockingSync  1
 #define cudaEventDisableTiming 2
 #define cudaHostAllocDefault   0
 

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#include <unordered_map>
 #include <vector>
 
 #include "runtime.h"
@@ -118,6 +119,8 @@ struct {
     const std::function<void()> *body; /* of a thread */
     void *shared;
     size_t shared_bytes;
+    uint64_t block;                                    /* blocks run so far */
+    std::unordered_map<void *, uint64_t> shared_block; /* static variable: its last noise's block */
 } emulator;
 
 /* xorshift64*; the stream of decisions of a run. */
@@ -371,6 +374,14 @@ void *emulator_shared(void)
     return emulator.shared;
 }
 
+void emulator_shared_begins(void *variable, size_t bytes)
+{
+    uint64_t &block = emulator.shared_block[variable];
+    if (block != emulator.block)
+        emulator_noise(variable, bytes);
+    block = emulator.block;
+}
+
 unsigned emulator_thread(void)
 {
     return emulator.current;
@@ -490,6 +501,7 @@ void emulator_run(dim3 grid, dim3 block, size_t shared, const std::function<void
             emulator_fail("no memory for shared memory");
         emulator_noise(emulator.shared, shared);
         emulator.shared_bytes = shared;
+        emulator.block++;
         if (__start_emulator_shared != NULL)
             emulator_noise(__start_emulator_shared,
                            (size_t)(__stop_emulator_shared - __start_emulator_shared));

@@ -120,6 +120,7 @@ struct tile_copy {
 };
 
 std::vector<tile_copy> copies;                 /* under way */
+std::vector<uint64_t *> initialised;           /* barriers of this block */
 std::vector<std::vector<uint64_t *>> unfenced; /* [threads] barriers initialised */
 
 void tile_copy_perform(const tile_copy *c)
@@ -330,6 +331,10 @@ void hopper_block_end(void)
 {
     if (!copies.empty())
         emulator_fail("a block ends with copies of tiles under way");
+    /* The next block has to make its own. */
+    for (uint64_t *barrier : initialised)
+        *barrier = 0;
+    initialised.clear();
     for (const std::vector<size_t> &warps : warp_issues)
         for (int w = 1; w < 4; w++)
             if (warps[w] != warps[0])
@@ -363,6 +368,7 @@ unsigned shared_address(const void *p)
 
 void mbarrier_init(uint64_t *barrier, unsigned count)
 {
+    initialised.push_back(barrier);
     mbarrier b = {count, count, 0, 0, 0, MAGIC};
     if (count == 0 || count >= 1u << 15)
         emulator_fail("an mbarrier's count is out of range");

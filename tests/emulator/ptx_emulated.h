@@ -11,6 +11,8 @@
 
 #define DYNAMIC_SHARED(name) unsigned char *name = (unsigned char *)emulator_shared()
 
+#define SHARED_BEGINS(name) emulator_shared_begins(&(name), sizeof(name))
+
 #define HAVE_AMPERE (emulator_capability() >= 80)
 
 static inline int opaque(int x)

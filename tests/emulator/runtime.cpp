@@ -1,7 +1,8 @@
 /* runtime.cpp: devices, memory, streams, events and graphs of the emulator.
  *
  * What is put into a stream becomes a closure in its queue. Waiting runs the queue as far
- * as it must; each time something is added, the seed may let it run on as well.
+ * as it must; from one time to the next it is lazy, or runs on now and then as more is
+ * added, as the seed decides.
  */
 #include "runtime.h"
 
@@ -36,6 +37,7 @@ struct queue {
     int device;
     std::deque<work> waiting;
     uint64_t added, done; /* works, since the stream was made */
+    bool lazy;            /* nothing runs before somebody waits */
     recording *record;    /* being recorded into, or NULL */
     bool record_broken;
 };
@@ -106,6 +108,7 @@ void run_queue(queue *q, uint64_t number)
             next();
         q->done++;
     }
+    q->lazy = emulator_draw() % 2 == 0;
 }
 
 void run_device(int device)
@@ -207,7 +210,7 @@ cudaError_t add(cudaStream_t stream, work w)
     }
     q->waiting.push_back(std::move(w));
     q->added++;
-    if (emulator_draw() % 4 == 0)
+    if (!q->lazy && emulator_draw() % 4 == 0)
         run_queue(q, q->done + 1 + emulator_draw() % q->waiting.size());
     return cudaSuccess;
 }
