@@ -273,7 +273,7 @@ static void match_step(const contexts *c, match_state *m, int stream)
             m->length++;
             m->missed &= m->length < MATCH_LONG;
             m->at.step++;
-        } else if (m->length >= MATCH_LONG && !m->missed) {
+        } else if (m->length >= MATCH_LONG) { /* not missed, then */
             m->length = 0;
             m->missed = true;
             m->at.step++;
@@ -289,7 +289,7 @@ static void match_step(const contexts *c, match_state *m, int stream)
     if (!found.step || !place_known(c, found, stream))
         return;
     uint32_t length = agreement(c, found, stream, step + 1);
-    if (length >= MATCH_TOKENS && length > m->length) {
+    if (length >= MATCH_TOKENS) {
         m->at = found;
         m->length = length;
         m->missed = false;

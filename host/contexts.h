@@ -26,11 +26,11 @@
  *
  * Match. A place (stream, step) is remembered for the hash of the 6 tokens before it. Each
  * stream follows one with a length. If the token there comes: length + 1, and a miss is
- * forgiven at 16; if not: with a length >= 16 and no miss it is missed, its length 0; else
- * it is dropped. What is followed moves on a step, and is dropped at the end of its stream.
- * A length < 6 is then given up for the place remembered for the hash, if n >= 6 and more
- * than the length of the tokens before both agree (n <= 32 are looked at). Places in other
- * streams count only before the last update.
+ * forgiven at 16; if not: with a length >= 16 it is missed, its length 0; else it is dropped.
+ * What is followed moves on a step, and is dropped at the end of its stream. One of a length
+ * < 6, or none, is then given up for the place remembered for the hash, if there at least 6
+ * tokens before both agree: as many (of 32 that are looked at) are its length. Places in
+ * other streams count only before the last update.
  *
  * States of a candidate in a context, and features. In a table that holds it, with count c
  * and o that of the others: 1 + 8 C + 2 O + (it is first); C = 0 .. 6 for c = 1, 2, 3, ..5,
@@ -38,9 +38,12 @@
  * t: 57 + (0 .. 3 for t = ..1, ..4, ..12, more). The symbol of a match: its length 1 .. 15;
  * 16 for ..23, 17 ..31, 18 ..63, 19 ..127, 20 ..511, 21; if missed 24 + min(length / 2, 4).
  * Else 0, with feature 0. Each state of each context has a probability q (Q32) that its
- * candidates come, and the feature is log2(q / (1 - q)). At an update, of m candidates that
- * were in the state and h that came, with n = those before (<= 255):
+ * candidates come, first the prior's; the feature is log2(q / (1 - q)) in Q8,
+ *     (det_log2_q16(q) - det_log2_q16(2^32 - q) + 128) >> 8
+ * At an update, of m candidates that were in the state and h of them that came, with n those
+ * before (no more than 255 count):
  *     q = ((n + 5) q + 2^32 h) / (n + 5 + m), within 0.0005 .. 0.9998
+ * (which is q += (hit - q) / (n + 6) for one after another, but in any order).
  *
  * Candidates: of the match, then of contexts 5 .. 0, each slot's last seen first, the first
  * OPS_CANDIDATES that differ.

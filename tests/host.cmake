@@ -1,5 +1,7 @@
 # The engine and the library, with a tiny model made on the spot.
 gpuzip_test(test_engine gpuzip_engine)
+gpuzip_test(test_contexts gpuzip_engine Threads::Threads m)
+gpuzip_fuzz(fuzz_contexts gpuzip_engine)
 gpuzip_test(test_logits gpuzip_engine m)
 gpuzip_test(test_gpuzip gpuzip_host)
 gpuzip_fuzz(fuzz_gpuzip gpuzip_host)

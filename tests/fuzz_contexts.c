@@ -1,0 +1,113 @@
+/* fuzz_contexts.c: whatever the tokens, what context experts propose is the same step by step as
+ * it was ahead, keeps its promises, and nothing is read that is not there.
+ *
+ * Bytes: streams, update interval, slots, then tokens for one stream after another. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "contexts.h"
+
+enum { VOCAB = 12, SYMBOLS = 20, MAX_STREAMS = 4, MAX_TOKENS = 4096 };
+
+static void require(bool holds)
+{
+    if (!holds)
+        abort();
+}
+
+typedef struct {
+    int32_t candidates;
+    ops_candidate candidate[OPS_CANDIDATES];
+} answer;
+
+/* Asks for a row and keeps the answer, or compares it with what was kept. */
+static void ask(contexts *c, int stream, size_t step, answer *kept, bool compare)
+{
+    contexts_row row = {stream, (uint32_t)step};
+    answer a;
+    memset(&a, 0, sizeof a);
+    contexts_predict(c, &row, 1, &a.candidate, &a.candidates);
+    require(a.candidates >= 0 && a.candidates <= OPS_CANDIDATES);
+    for (int i = 0; i < a.candidates; i++) {
+        const ops_candidate *x = &a.candidate[i];
+        require(x->symbol >= 0 && x->symbol < VOCAB && x->longest < OPS_FEATURES);
+        require(x->known >= 1 && x->known <= 3);
+        for (int k = 0; k < OPS_FEATURES; k++)
+            require(abs(x->feature[k]) <= OPS_FEATURE_MAX);
+        for (int j = 0; j < i; j++)
+            require(a.candidate[j].symbol != x->symbol);
+    }
+    if (compare)
+        require(memcmp(&a, kept, sizeof a) == 0);
+    else
+        *kept = a;
+}
+
+static void run(contexts *c, const contexts_config *config, answer *kept[], bool by_step)
+{
+    size_t steps = 0;
+    for (int s = 0; s < config->streams; s++)
+        steps = config->length[s] > steps ? config->length[s] : steps;
+    for (size_t first = 0; first < steps;) {
+        size_t end = contexts_next_update(first, 0, config->update_interval);
+        if (by_step) {
+            for (size_t step = first; step < end; step++)
+                for (int s = 0; s < config->streams; s++)
+                    if (step < config->length[s])
+                        ask(c, s, step, &kept[s][step], true);
+        } else {
+            for (int s = config->streams - 1; s >= 0; s--)
+                for (size_t step = first; step < end && step < config->length[s]; step++)
+                    ask(c, s, step, &kept[s][step], false);
+        }
+        contexts_learn(c, end);
+        first = end;
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const char text[] = "abcabdaab abc abd";
+    uint32_t tail[SYMBOLS], *memory[MAX_STREAMS] = {0};
+    const uint32_t *token[MAX_STREAMS];
+    size_t length[MAX_STREAMS];
+    answer *kept[MAX_STREAMS] = {0};
+    contexts *c;
+    if (size < 4 || size > MAX_TOKENS)
+        return 0;
+    int streams = 1 + data[0] % MAX_STREAMS;
+    for (int i = 0; i < SYMBOLS; i++)
+        tail[i] = contexts_tail((const uint8_t *)text, (size_t)i % sizeof text);
+    contexts_config config = {.vocab = VOCAB,
+                              .symbols = SYMBOLS,
+                              .tail = tail,
+                              .prior = &contexts_prior_builtin,
+                              .streams = streams,
+                              .token = token,
+                              .length = length,
+                              .scope = SIZE_MAX,
+                              .update_interval = 1 + data[1] % 40,
+                              .table_bits = data[2] % 8};
+    data += 3;
+    size -= 3;
+    for (int s = 0; s < streams; s++) { /* the last is shorter, and each of its exact size */
+        size_t each = (size + (size_t)streams - 1) / (size_t)streams, from = (size_t)s * each;
+        length[s] = from >= size ? 0 : size - from < each ? size - from : each;
+        memory[s] = malloc(length[s] * sizeof **memory);
+        kept[s] = malloc(length[s] * sizeof **kept);
+        require((memory[s] && kept[s]) || !length[s]);
+        for (size_t i = 0; i < length[s]; i++)
+            memory[s][i] = data[from + i] % SYMBOLS;
+        token[s] = memory[s];
+    }
+    require(contexts_open(&c, &config) == GPUZIP_OK);
+    run(c, &config, kept, false);
+    contexts_reset(c, 0);
+    run(c, &config, kept, true);
+    contexts_close(c);
+    for (int s = 0; s < streams; s++) {
+        free(memory[s]);
+        free(kept[s]);
+    }
+    return 0;
+}
