@@ -1,0 +1,490 @@
+/* contexts_reference.h: blocks of tokens for tests of context experts, and a plain reading of
+ * contexts.h, which does with lists and searches what that does with bits. */
+#ifndef GPUZIP_CONTEXTS_REFERENCE_H
+#define GPUZIP_CONTEXTS_REFERENCE_H
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "contexts.h"
+#include "detmath.h"
+
+enum {
+    MAX_STREAMS = 6,
+    MAX_STEPS = 1500,
+    MAX_ROWS = MAX_STREAMS * MAX_STEPS,
+    MAX_SLOTS = 1 << 12, /* of the reference */
+    MAX_PENDING = 16 * MAX_STREAMS * 16 * 7,
+    CONTEXTS = 7
+};
+
+/* ---- the data of a case ------------------------------------------------- */
+
+typedef struct {
+    contexts_config config;
+    uint32_t *tail;
+    uint32_t memory[MAX_STREAMS][MAX_STEPS];
+    const uint32_t *token[MAX_STREAMS];
+    size_t length[MAX_STREAMS];
+    uint32_t unasked; /* one row in so many is not asked for; 0: none */
+} test_case;
+
+static bool asked(const test_case *t, int s, size_t step)
+{
+    return !t->unasked || ((size_t)s * 5 + step) * 7 % 31 % t->unasked != 0;
+}
+
+static uint32_t random_state;
+
+static uint32_t random_below(uint32_t n)
+{
+    random_state = random_state * 1664525u + 1013904223u;
+    return (uint32_t)((uint64_t)(random_state >> 4) * n >> 28);
+}
+
+/* Bytes of a symbol, so that different ones may end alike: 0 to 4 of them. */
+static size_t bytes_of(uint32_t symbol, uint8_t bytes[4])
+{
+    size_t n = symbol % 11 == 10 ? 0 : 1 + symbol % 4;
+    for (size_t i = 0; i < n; i++)
+        bytes[i] = (uint8_t)('a' + (symbol >> i) % 3);
+    return n;
+}
+
+/* Tokens of which many copy what some stream had before, now and then with a flaw. `fresh`:
+ * symbols to draw from; repeat: copies begun in 3,000 steps; strange: one in so many that are no
+ * copies is any symbol, escapes too; 0: none. */
+static void fill(test_case *t, uint32_t fresh, uint32_t repeat, uint32_t strange, uint32_t seed)
+{
+    random_state = seed;
+    size_t left[MAX_STREAMS] = {0}, at[MAX_STREAMS] = {0};
+    int from[MAX_STREAMS] = {0};
+    for (size_t step = 0; step < MAX_STEPS; step++)
+        for (int s = 0; s < t->config.streams; s++) {
+            uint32_t x = random_below(fresh);
+            if (!left[s] && step > 1 && random_below(3000) < repeat) {
+                from[s] = (int)random_below((uint32_t)t->config.streams);
+                at[s] = random_below((uint32_t)step - 1);
+                left[s] = 100;
+            }
+            if (left[s]) {
+                left[s]--;
+                if (random_below(50))
+                    x = t->memory[from[s]][at[s]];
+                if (++at[s] == step)
+                    left[s] = 0;
+            } else if (strange && random_below(strange) == 0) {
+                x = random_below((uint32_t)t->config.symbols);
+            }
+            t->memory[s][step] = x;
+        }
+}
+
+static test_case *make_case(int streams, const size_t *length, int vocab, int update_interval,
+                            int table_bits)
+{
+    test_case *t = calloc(1, sizeof *t);
+    assert_non_null(t);
+    t->tail = calloc((size_t)vocab + 256, sizeof *t->tail);
+    assert_non_null(t->tail);
+    for (int i = 0; i < vocab + 256; i++) {
+        uint8_t bytes[4];
+        t->tail[i] = contexts_tail(bytes, bytes_of((uint32_t)i, bytes));
+    }
+    for (int s = 0; s < streams; s++) {
+        t->token[s] = t->memory[s];
+        t->length[s] = length[s];
+    }
+    t->config = (contexts_config){.vocab = vocab,
+                                  .symbols = vocab + 256,
+                                  .tail = t->tail,
+                                  .prior = &contexts_prior_builtin,
+                                  .streams = streams,
+                                  .token = t->token,
+                                  .length = t->length,
+                                  .scope = MAX_STEPS,
+                                  .update_interval = update_interval,
+                                  .table_bits = table_bits};
+    return t;
+}
+
+static void free_case(test_case *t)
+{
+    free(t->tail);
+    free(t);
+}
+
+/* ---- the reference ------------------------------------------------------ */
+
+/* What a context was, whole: that of exact slots. */
+typedef struct {
+    int64_t part[6];
+} ref_key;
+
+typedef struct {
+    ref_key key;
+    uint32_t check;
+    int n;
+    uint32_t symbol[7];
+    int count[7];
+} ref_slot;
+
+typedef struct {
+    bool runs, missed;
+    int stream;
+    size_t step, length;
+} ref_match;
+
+typedef struct {
+    int n;
+    uint32_t symbol[16];
+    int state[16][CONTEXTS]; /* 0: none */
+    int longest[16], known[16];
+} ref_row;
+
+typedef struct {
+    const test_case *t;
+    bool exact; /* no hashes: every context has a slot */
+    uint64_t mask;
+    ref_slot *slot[6];
+    int slots[6]; /* exact */
+    struct {
+        bool there;
+        int stream;
+        size_t step;
+    } * place;
+    ref_match match[MAX_STREAMS];
+    size_t learnt;
+    uint64_t q[CONTEXTS][64];
+    int n[CONTEXTS][64];
+    int64_t m[CONTEXTS][64], h[CONTEXTS][64];
+    int abroad, forgiven, full, aged, halved; /* how often, to see that the case has them */
+} reference;
+
+static uint64_t ref_mix(uint64_t x)
+{
+    x = x ^ (x >> 31);
+    x = x * UINT64_C(0x9E3779B97F4A7C15);
+    x = x ^ (x >> 29);
+    x = x * UINT64_C(0xBF58476D1CE4E5B9);
+    return x ^ (x >> 32);
+}
+
+static int64_t token_before(const reference *r, int s, size_t step, size_t back)
+{
+    return step >= back ? (int64_t)r->t->memory[s][step - back] : -1;
+}
+
+static ref_key key_of(const reference *r, int k, int s, size_t step)
+{
+    static const int order[6] = {0, 1, 2, 3, 4, 6};
+    ref_key key = {{-2, -2, -2, -2, -2, -2}};
+    if (k > 0) {
+        for (int i = 0; i < order[k]; i++)
+            key.part[i] = token_before(r, s, step, (size_t)i + 1);
+        return key;
+    }
+    uint8_t text[12];
+    int n = 0;
+    for (size_t back = 3; back >= 1; back--) {
+        uint8_t bytes[4];
+        size_t size = 0;
+        if (token_before(r, s, step, back) >= 0)
+            size = bytes_of((uint32_t)token_before(r, s, step, back), bytes);
+        for (size_t i = 0; i < size; i++)
+            text[n++] = bytes[i];
+    }
+    for (int i = 0; i < 3 && i < n; i++)
+        key.part[i] = text[n - 1 - i];
+    return key;
+}
+
+static uint64_t ref_hash(int k, ref_key key)
+{
+    static const int order[6] = {0, 1, 2, 3, 4, 6};
+    uint64_t h = 0;
+    if (k > 0) {
+        for (int i = 0; i < order[k]; i++)
+            h = ref_mix(key.part[i] < 0 ? h : h + (uint64_t)key.part[i] + 1);
+        return h;
+    }
+    int n = 0;
+    for (; n < 3 && key.part[n] >= 0; n++)
+        h += (uint64_t)key.part[n] << (8 * n);
+    return ref_mix(h + ((uint64_t)n << 24) + (UINT64_C(1) << 32));
+}
+
+/* The slot of a context, or NULL; made if `make`. */
+static ref_slot *ref_find(reference *r, int k, int s, size_t step, bool make)
+{
+    ref_key key = key_of(r, k, s, step);
+    if (r->exact) {
+        for (int i = 0; i < r->slots[k]; i++)
+            if (memcmp(&r->slot[k][i].key, &key, sizeof key) == 0)
+                return &r->slot[k][i];
+        if (!make)
+            return NULL;
+        assert_true(r->slots[k] < MAX_SLOTS);
+        r->slot[k][r->slots[k]].key = key;
+        return &r->slot[k][r->slots[k]++];
+    }
+    uint64_t h = ref_hash(k, key);
+    ref_slot *slot = &r->slot[k][h & r->mask];
+    if (slot->n && slot->check != h >> 32) {
+        if (!make)
+            return NULL;
+        slot->n = 0;
+    }
+    slot->check = (uint32_t)(h >> 32);
+    return slot->n || make ? slot : NULL;
+}
+
+static void ref_learn(reference *r, ref_slot *slot, uint32_t x)
+{
+    int at = -1, count = 1;
+    for (int i = 0; i < slot->n; i++)
+        if (slot->symbol[i] == x)
+            at = i;
+    if (at >= 0) {
+        count = slot->count[at] + 1;
+        if (count == 251) {
+            count = 125;
+            for (int i = 0; i < slot->n; i++)
+                if (i != at && slot->count[i] > 1) {
+                    slot->count[i] /= 2;
+                    r->halved++;
+                }
+        }
+    } else {
+        if (slot->n < 7) {
+            at = slot->n++;
+        } else {
+            r->full++;
+            at = 1;
+            for (int i = 2; i < 7; i++)
+                if (slot->count[i] <= slot->count[at])
+                    at = i;
+        }
+        for (int i = 0; i < slot->n; i++)
+            if (i != at && slot->count[i] > 2) {
+                r->aged += slot->count[i] > 3;
+                slot->count[i] -= slot->count[i] / 4;
+            }
+    }
+    memmove(slot->symbol + 1, slot->symbol, (size_t)at * sizeof *slot->symbol);
+    memmove(slot->count + 1, slot->count, (size_t)at * sizeof *slot->count);
+    slot->symbol[0] = x;
+    slot->count[0] = count;
+}
+
+static uint64_t ref_place(const reference *r, int s, size_t step)
+{
+    return ref_hash(5, key_of(r, 5, s, step)) & r->mask;
+}
+
+/* The last place that was remembered for the 6 tokens before a step. */
+static bool ref_look(const reference *r, int s, size_t step, int *stream, size_t *at)
+{
+    if (!r->exact) {
+        uint64_t i = ref_place(r, s, step);
+        *stream = r->place[i].stream;
+        *at = r->place[i].step;
+        return r->place[i].there;
+    }
+    for (size_t u = r->learnt; u >= 6; u--)
+        for (int v = r->t->config.streams - 1; v >= 0; v--)
+            if (u < r->t->length[v] &&
+                memcmp(r->t->memory[v] + u - 6, r->t->memory[s] + step - 6, 24) == 0) {
+                *stream = v;
+                *at = u;
+                return true;
+            }
+    return false;
+}
+
+/* Moves a stream's match over its token at `step`. */
+static void ref_follow(reference *r, int s, size_t step)
+{
+    ref_match *m = &r->match[s];
+    if (m->runs && m->stream != s && m->step >= r->learnt)
+        *m = (ref_match){0};
+    if (m->runs) {
+        bool comes = r->t->memory[m->stream][m->step] == r->t->memory[s][step];
+        r->abroad += comes && m->stream != s;
+        if (comes && ++m->length == 16 && m->missed) {
+            m->missed = false;
+            r->forgiven++;
+        }
+        if (!comes && (m->length < 16 || m->missed)) {
+            *m = (ref_match){0};
+        } else {
+            if (!comes) {
+                m->missed = true;
+                m->length = 0;
+            }
+            if (++m->step >= r->t->length[m->stream])
+                *m = (ref_match){0};
+        }
+    }
+    int stream;
+    size_t at, n = 0;
+    if (m->length >= 6 || step + 1 < 6 || !ref_look(r, s, step + 1, &stream, &at) ||
+        (stream != s && at >= r->learnt))
+        return;
+    while (n < 32 && n < at && n < step + 1 &&
+           r->t->memory[stream][at - 1 - n] == r->t->memory[s][step - n])
+        n++;
+    if (n >= 6 && n > m->length)
+        *m = (ref_match){true, false, stream, at, n};
+}
+
+static void ref_candidate(ref_row *row, int k, uint32_t symbol, int state)
+{
+    int i = 0;
+    while (i < row->n && row->symbol[i] != symbol)
+        i++;
+    if (i == 16)
+        return;
+    if (i == row->n) {
+        row->n++;
+        row->symbol[i] = symbol;
+        row->longest[i] = k;
+    }
+    row->state[i][k] = state;
+    row->known[i]++;
+}
+
+static int bucket(int value, const int *most, int n)
+{
+    int b = 0;
+    while (b < n && value > most[b])
+        b++;
+    return b;
+}
+
+static void ref_predict(reference *r, int s, size_t step, ref_row *row)
+{
+    const ref_match *m = &r->match[s];
+    memset(row, 0, sizeof *row);
+    if (m->runs && (m->stream == s || m->step < r->learnt)) {
+        static const int length[6] = {15, 23, 31, 63, 127, 511};
+        int b = bucket((int)m->length, length, 6);
+        int state = m->missed ? 24 + (m->length / 2 > 4 ? 4 : (int)m->length / 2)
+                    : b       ? 15 + b
+                              : (int)m->length;
+        uint32_t x = r->t->memory[m->stream][m->step];
+        if (x < (uint32_t)r->t->config.vocab)
+            ref_candidate(row, 6, x, state);
+    }
+    for (int k = 5; k >= 0; k--) {
+        static const int count[6] = {1, 2, 3, 5, 9, 20}, other[3] = {0, 2, 6};
+        const ref_slot *slot = ref_find(r, k, s, step, false);
+        int total = 0;
+        for (int i = 0; slot && i < slot->n; i++)
+            total += slot->count[i];
+        for (int i = 0; slot && i < slot->n; i++)
+            ref_candidate(row, k, slot->symbol[i],
+                          1 + 8 * bucket(slot->count[i], count, 6) +
+                              2 * bucket(total - slot->count[i], other, 3) + (i == 0));
+    }
+    for (int k = 5; k >= 0; k--) {
+        static const int most[3] = {1, 4, 12};
+        const ref_slot *slot = ref_find(r, k, s, step, false);
+        int total = 0;
+        for (int i = 0; slot && i < slot->n; i++)
+            total += slot->count[i];
+        for (int i = 0; i < row->n; i++)
+            if (slot && !row->state[i][k])
+                row->state[i][k] = 57 + bucket(total, most, 3);
+    }
+    for (int i = 0; i < row->n && asked(r->t, s, step); i++)
+        for (int k = 0; k < CONTEXTS; k++)
+            if (row->state[i][k]) {
+                r->m[k][row->state[i][k]]++;
+                r->h[k][row->state[i][k]] += row->symbol[i] == r->t->memory[s][step];
+            }
+}
+
+static void ref_update(reference *r, size_t end)
+{
+    const test_case *t = r->t;
+    for (size_t step = r->learnt; step < end; step++)
+        for (int s = 0; s < t->config.streams; s++) {
+            if (step >= t->length[s])
+                continue;
+            for (int k = 0; k < 6; k++)
+                if (t->memory[s][step] < (uint32_t)t->config.vocab)
+                    ref_learn(r, ref_find(r, k, s, step, true), t->memory[s][step]);
+            if (!r->exact && step + 1 < t->length[s] && step + 1 >= 6) {
+                uint64_t i = ref_place(r, s, step + 1);
+                r->place[i].there = true;
+                r->place[i].stream = s;
+                r->place[i].step = step + 1;
+            }
+        }
+    for (int k = 0; k < CONTEXTS; k++)
+        for (int i = 1; i < 64; i++) {
+            uint64_t m = (uint64_t)r->m[k][i], h = (uint64_t)r->h[k][i], n = (uint64_t)r->n[k][i];
+            if (!m)
+                continue;
+            uint64_t q = ((n + 5) * r->q[k][i] + h * (UINT64_C(1) << 32)) / (n + 5 + m);
+            r->q[k][i] = q < 2147484 ? 2147484 : q > 4294108303 ? 4294108303 : q;
+            r->n[k][i] = n + m > 255 ? 255 : (int)(n + m);
+            r->m[k][i] = r->h[k][i] = 0;
+        }
+    r->learnt = end;
+}
+
+static int ref_feature(const reference *r, int k, int state)
+{
+    if (!state)
+        return 0;
+    uint64_t q = r->q[k][state];
+    int f =
+        (det_log2_q16((uint32_t)q) - det_log2_q16((uint32_t)((UINT64_C(1) << 32) - q)) + 128) >> 8;
+    double p = (double)q / 4294967296.0;
+    assert_true(fabs(log2(p / (1 - p)) * 256 - f) < 0.6);
+    return f;
+}
+
+static reference *ref_open(const test_case *t, bool exact)
+{
+    reference *r = calloc(1, sizeof *r);
+    assert_non_null(r);
+    r->t = t;
+    r->exact = exact;
+    size_t slots = MAX_SLOTS, tokens = 0;
+    for (int s = 0; s < t->config.streams; s++)
+        tokens += t->length[s];
+    if (!exact) {
+        slots = (size_t)1 << t->config.table_bits;
+        for (slots = t->config.table_bits ? slots : 2; !t->config.table_bits && slots < 2 * tokens;)
+            slots *= 2;
+    }
+    r->mask = slots - 1;
+    for (int k = 0; k < 6; k++)
+        assert_non_null(r->slot[k] = calloc(slots, sizeof *r->slot[k]));
+    assert_non_null(r->place = calloc(slots, sizeof *r->place));
+    for (int k = 0; k < CONTEXTS; k++)
+        for (int i = 0; i < 64; i++) {
+            uint64_t q = (uint64_t)t->config.prior->q[k][i] << 16;
+            r->q[k][i] = q < 2147484 ? 2147484 : q > 4294108303 ? 4294108303 : q;
+        }
+    return r;
+}
+
+static void ref_close(reference *r)
+{
+    for (int k = 0; k < 6; k++)
+        free(r->slot[k]);
+    free(r->place);
+    free(r);
+}
+
+#endif
