@@ -13,7 +13,10 @@ enum {
     CHECK_BYTES = 4,
     HASH_BYTES = 8,
     FEATURE_WINDOW_SCOPE = 1,
-    FEATURES_KNOWN = FEATURE_WINDOW_SCOPE,
+    FEATURE_CONTEXTS = 2,
+    FEATURE_BIASES = 4,
+    FEATURE_LEARNS_ALPHAS = 8,
+    FEATURES_KNOWN = 15,
     CODED_BODY_MIN = 1 + 1 + 2 * CHECK_BYTES /* tokens, streams, checks */
 };
 
@@ -141,9 +144,11 @@ static bool frame_is_valid(const container_frame *frame)
                  frame->hop <= frame->window && frame->update_interval >= 1 &&
                  frame->update_interval <= CONTAINER_STEPS_MAX && frame->experts >= 1 &&
                  frame->experts <= CONTAINER_EXPERTS_MAX &&
-                 (!frame->window_scope || frame->hop == frame->window);
+                 (!frame->window_scope || frame->hop == frame->window) &&
+                 frame->prior <= (frame->contexts ? CONTAINER_PRIOR_MAX : 0);
+    uint32_t most = frame->learns_alphas ? CONTAINER_LEARNT_MAX : CONTAINER_ALPHA_MAX;
     for (int k = 0; valid && k < frame->experts; k++)
-        valid = frame->expert[k].alpha <= CONTAINER_ALPHA_MAX &&
+        valid = frame->expert[k].alpha <= most &&
                 (frame->expert[k].kind == CONTAINER_EXPERT_MODEL ||
                  frame->expert[k].kind == CONTAINER_EXPERT_NAIVE_BAYES);
     return valid;
@@ -163,12 +168,24 @@ static uint32_t alpha_from_code(uint32_t code)
     return code & 1 ? CONTAINER_ALPHA_ONE - (code + 1) / 2 : CONTAINER_ALPHA_ONE + code / 2;
 }
 
+static uint64_t features_of(const container_frame *frame)
+{
+    uint64_t features = 0;
+    features |= frame->window_scope ? FEATURE_WINDOW_SCOPE : 0;
+    features |= frame->contexts ? FEATURE_CONTEXTS : 0;
+    features |= frame->biases ? FEATURE_BIASES : 0;
+    features |= frame->learns_alphas ? FEATURE_LEARNS_ALPHAS : 0;
+    return features;
+}
+
 static void put_frame_body(writer *w, const container_frame *frame)
 {
-    put_varint(w, frame->window_scope ? FEATURE_WINDOW_SCOPE : 0);
+    put_varint(w, features_of(frame));
     put_varint(w, frame->window);
     put_varint(w, frame->window - frame->hop);
     put_varint(w, frame->update_interval);
+    if (frame->contexts)
+        put_varint(w, frame->prior);
     put_varint(w, (uint64_t)frame->experts);
     for (int k = 0; k < frame->experts; k++) {
         const container_expert *expert = &frame->expert[k];
@@ -248,10 +265,17 @@ gpuzip_status container_read_frame(container_frame *frame, const uint8_t *src, s
     uint64_t features = take_varint(&r, 0, CONTAINER_SIZE_MAX);
     if (features & ~(uint64_t)FEATURES_KNOWN)
         return FAIL(GPUZIP_ERR_UNSUPPORTED);
-    container_frame parsed = {.window_scope = features & FEATURE_WINDOW_SCOPE};
+    container_frame parsed = {.window_scope = features & FEATURE_WINDOW_SCOPE,
+                              .contexts = features & FEATURE_CONTEXTS,
+                              .biases = features & FEATURE_BIASES,
+                              .learns_alphas = features & FEATURE_LEARNS_ALPHAS};
     parsed.window = (uint32_t)take_varint(&r, 2, CONTAINER_STEPS_MAX);
     parsed.hop = parsed.window - (uint32_t)take_varint(&r, 0, parsed.window - 1);
     parsed.update_interval = (uint32_t)take_varint(&r, 1, CONTAINER_STEPS_MAX);
+    if (parsed.contexts)
+        parsed.prior = (uint32_t)take_varint(&r, 0, UINT32_MAX);
+    if (parsed.prior > CONTAINER_PRIOR_MAX)
+        return FAIL(GPUZIP_ERR_UNSUPPORTED);
     TRY(take_experts(&r, &parsed));
 
     /* Optional records: none is known yet, so each is skipped. */

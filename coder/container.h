@@ -34,6 +34,8 @@
 #define CONTAINER_EXPERTS_MAX 8
 #define CONTAINER_ALPHA_MAX   (((uint32_t)1 << 20) - 1)
 #define CONTAINER_ALPHA_ONE   ((uint32_t)1 << 16)
+#define CONTAINER_LEARNT_MAX  ((uint32_t)1 << 17) /* of an alpha that is learnt */
+#define CONTAINER_PRIOR_MAX   0u
 #define CONTAINER_MODEL_BYTES 8
 
 #define CONTAINER_FRAME_PREFIX 7    /* bytes that tell the size of a frame header */
@@ -60,7 +62,11 @@ typedef struct {
     uint32_t window;          /* tokens, 2 .. CONTAINER_STEPS_MAX */
     uint32_t hop;             /* tokens, 1 .. window */
     uint32_t update_interval; /* steps, 1 .. CONTAINER_STEPS_MAX */
-    bool window_scope;        /* adaptive experts forget at every window; needs hop == window */
+    bool window_scope;        /* what adapts forgets at every window; needs hop == window */
+    bool contexts;            /* contexts propose candidates */
+    bool biases;              /* the mixing learns a bias a symbol */
+    bool learns_alphas;       /* and the experts' alphas, each <= CONTAINER_LEARNT_MAX */
+    uint32_t prior;           /* with contexts: what they begin with, 0 .. CONTAINER_PRIOR_MAX */
     int experts;              /* 1 .. CONTAINER_EXPERTS_MAX */
     container_expert expert[CONTAINER_EXPERTS_MAX];
 } container_frame;

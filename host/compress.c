@@ -25,6 +25,9 @@ static const level_settings levels[GPUZIP_LEVEL_MAX + 1] = {
     [9] = {1024, 128, 0, (size_t)16 << 20},
 };
 
+#define UPDATE_INTERVAL                                                                            \
+    16 /* of mixing that learns: as good as 1 on text, and encodes in parallel */
+
 typedef struct {
     gpuzip *gz;
     const gpuzip_io *io;
@@ -53,6 +56,8 @@ static gpuzip_status frame_experts(gpuzip *gz, const gpuzip_options *o, containe
         if (!(expert[k].alpha >= 0 && expert[k].alpha <= 15.99))
             return handle_fail(gz, GPUZIP_ERR_ARGUMENT, "alpha must be from 0 to 15.99");
         dst->alpha = alpha_q16(expert[k].alpha);
+        if (o->learn_alphas && dst->alpha > CONTAINER_LEARNT_MAX)
+            return handle_fail(gz, GPUZIP_ERR_ARGUMENT, "alphas that are learnt are at most 2");
         if (expert[k].kind == GPUZIP_EXPERT_NAIVE_BAYES) {
             dst->kind = CONTAINER_EXPERT_NAIVE_BAYES;
             continue;
@@ -110,8 +115,14 @@ static gpuzip_status frame_settings(gpuzip *gz, const gpuzip_options *o, contain
         settings->block_size = o->block_size;
     frame->window = (uint32_t)window;
     frame->hop = (uint32_t)hop;
-    frame->update_interval = o->update_interval ? (uint32_t)o->update_interval : 1;
+    bool mixing_learns = o->contexts || o->biases || o->learn_alphas;
+    frame->update_interval = o->update_interval ? (uint32_t)o->update_interval
+                             : mixing_learns    ? UPDATE_INTERVAL
+                                                : 1;
     frame->window_scope = o->window_scope;
+    frame->contexts = o->contexts;
+    frame->biases = o->biases;
+    frame->learns_alphas = o->learn_alphas;
     return GPUZIP_OK;
 }
 

@@ -38,6 +38,12 @@ static size_t lay_out_pass(const engine *e, pass_rows *p, void *memory)
     p->slot = cut(memory, &used, rows, sizeof *p->slot);
     p->pos = cut(memory, &used, rows, sizeof *p->pos);
     p->row = cut(memory, &used, rows, sizeof *p->row);
+    p->candidate = NULL;
+    p->candidates = NULL;
+    if (e->config.prior) {
+        p->candidate = cut(memory, &used, rows, sizeof *p->candidate);
+        p->candidates = cut(memory, &used, rows, sizeof *p->candidates);
+    }
     return used;
 }
 
@@ -78,6 +84,10 @@ size_t engine_bytes(const engine *e, int streams)
     for (int k = 0; k < e->config.experts; k++)
         if (!is_model(e, k))
             bytes += 2 * (size_t)e->config.vocab * sizeof(uint32_t);
+    if (e->learner) {
+        ops_adaptive_config config = learner_config(e);
+        bytes += e->ops->adaptive_bytes(&config);
+    }
     bytes += pending_rows(e, streams) * sizeof(int32_t);
     return bytes + lay_out_pass(e, &pass, NULL) + lay_out_step(e, &step, streams, NULL);
 }
@@ -119,7 +129,8 @@ static gpuzip_status open_stage(engine *e, engine_stage *g)
 {
     size_t rows = (size_t)e->pass_rows, used = lay_out_pass(e, &g->rows, NULL);
     g->stream = calloc(rows, sizeof *g->stream);
-    if (!g->stream)
+    g->asked = calloc(rows, sizeof *g->asked);
+    if (!g->stream || !g->asked)
         return FAIL(GPUZIP_ERR_MEMORY);
     TRY(e->ops->host_alloc(e->ctx, &g->memory, used + rows * sizeof *g->symbol));
     (void)lay_out_pass(e, &g->rows, g->memory);
@@ -150,10 +161,13 @@ gpuzip_status engine_open(engine **out, const ops *ops, ops_context *ctx,
     e->ops = ops;
     e->ctx = ctx;
     e->config = *config;
+    e->mix_learns = config->bias || config->learn_alpha || config->prior;
+    e->adaptive = e->mix_learns;
     for (int k = 0; k < config->experts; k++)
         e->adaptive |= !is_model(e, k);
     TRY_OUT(choose_rows(e));
     TRY_OUT(open_counts(e));
+    TRY_OUT(open_learner(e));
     for (int i = 0; i < STAGES; i++)
         TRY_OUT(open_stage(e, &e->stage[i]));
     TRY_OUT(ops->alloc(ctx, &e->pass_memory, lay_out_pass(e, &measured, NULL)));
@@ -190,10 +204,13 @@ void engine_close(engine *e)
         e->ops->release(e->ctx, e->count_log[k]);
     }
     e->ops->host_release(e->ctx, e->zeros);
+    if (e->learner)
+        e->ops->adaptive_destroy(e->ctx, e->learner);
     e->ops->release(e->ctx, e->pass_memory);
     for (int i = 0; i < STAGES; i++) {
         e->ops->host_release(e->ctx, e->stage[i].memory);
         free(e->stage[i].stream);
+        free(e->stage[i].asked);
     }
     free(e);
 }
@@ -303,9 +320,10 @@ static gpuzip_status begin_job(engine_job *job, engine_block *block, int blocks,
     assert(!e->adaptive || (blocks == 1 && end - first == block->streams));
     TRY(gather_streams(job, block, blocks, first, end));
     TRY(reserve_states(e, job->streams));
+    TRY(open_contexts(job));
     for (int i = 0; i < STAGES; i++)
         e->stage[i].mixed = 0;
-    return forget(e);
+    return forget(job, 0);
 }
 
 /* Ends it, well or not: nothing of it is queued any more. */
@@ -315,6 +333,9 @@ static void end_job(engine_job *job, gpuzip_status status)
         (void)job->e->ops->sync(job->e->ctx); /* stages may be in use without their marks */
     for (int s = 0; s < job->streams; s++)
         job->costs->model_bits += job->stream[s].bits;
+    contexts_close(job->contexts);
+    free(job->token);
+    free(job->length);
     free(job->encoder);
     free(job->decoder);
     free(job->stream);

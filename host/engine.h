@@ -9,13 +9,14 @@
  * holds token k H + p - 1 and predicts token k H + p. Window 0 codes all its
  * steps; each later one codes its last H, and reads the W - H before them again.
  *
- * Adaptive experts are shared by the streams of a block. They learn the tokens
- * of all streams every U steps: what is coded at step t knows the steps before
- * floor(t / U) U. With window_scope they forget at the start of each window.
+ * What adapts, Naive Bayes, contexts and the mixing's biases and alphas, is shared
+ * by the streams of a block. It learns the tokens of all streams at updates:
+ * after each of the first CONTEXTS_EARLY steps, then every U steps (see
+ * contexts_next_update()). With window_scope it forgets at the start of each window.
  *
  * Several blocks are coded at once as if their streams were one block's, for the
  * context of a token knows nothing of its block; that keeps a large device full.
- * Adaptive experts learn from one block alone, so with them a call takes one.
+ * What adapts learns from one block alone, so with it a call takes one.
  *
  * The encoder runs many steps a pass, the decoder one; both through the same
  * code, and by the law of ops.h with the same numbers.
@@ -24,6 +25,7 @@
 #define GPUZIP_ENGINE_H
 
 #include "container.h"
+#include "contexts.h"
 #include "model.h"
 
 typedef struct {
@@ -42,12 +44,16 @@ typedef struct {
     int pass_rows;       /* the most rows of a pass; 0: as many as suit the device */
     int experts;         /* >= 1, at least one a model */
     engine_expert expert[GPUZIP_MAX_EXPERTS];
+    bool bias, learn_alpha;      /* of the mixing; then alphas are <= OPS_LEARNT_MAX */
+    const contexts_prior *prior; /* contexts propose candidates; NULL: no contexts */
+    const uint32_t *tail;        /* [vocab + escapes] with contexts, see contexts_config */
 } engine_config;
 
 /* What a block's work cost, added up. Where the device works beside the host, forward is
  * the time that the host waits for it. */
 typedef struct {
     double seconds_forward, seconds_mix, seconds_coder;
+    double seconds_contexts;
     double forward_ops; /* as in gpuzip_stats */
     double model_bits;  /* sum of -log2(freq / 2^30) */
 } engine_costs;
@@ -65,7 +71,7 @@ typedef struct engine engine;
 
 /* ops, ctx and the models must outlive the engine; ctx runs its work. Engines with
  * contexts of their own may be used at the same time. engine_close() accepts NULL.
- * Errors: MEMORY, DEVICE. */
+ * Errors: MEMORY, DEVICE, UNSUPPORTED (the device's mixing does not learn). */
 gpuzip_status engine_open(engine **e, const ops *ops, ops_context *ctx,
                           const engine_config *config);
 void engine_close(engine *e);

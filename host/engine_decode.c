@@ -54,6 +54,10 @@ static gpuzip_status run_mix(engine_job *job, const step_group *g)
         ops_mix mix;
         int left = g->padded - done, n = left < e->logits_rows ? left : e->logits_rows;
         TRY(begin_mix(job, &mix, done, n));
+        if (job->contexts) {
+            mix.candidate = e->pass.candidate[done];
+            mix.candidates = e->pass.candidates + done;
+        }
         double start = engine_seconds();
         TRY(e->ops->mix_decode(e->ctx, &mix, n, e->step.target + g->first + done,
                                e->step.found + g->first + done));
@@ -135,7 +139,7 @@ static gpuzip_status queue_layers(decoder *d, const step_group *g)
     engine *e = job->e;
     if (g->restart && g->first == 0) {
         if (e->config.window_scope)
-            TRY(forget(e));
+            TRY(forget(job, g->base));
         TRY(read_again(job, g->base, g->t));
     }
     if (g->restart)
@@ -155,6 +159,23 @@ static gpuzip_status queue_layers(decoder *d, const step_group *g)
     return status;
 }
 
+/* Queues what the contexts say of a group's rows, whose tokens before the step are there. */
+static gpuzip_status queue_candidates(decoder *d, const step_group *g)
+{
+    engine_job *job = d->job;
+    int index;
+    if (!job->contexts)
+        return GPUZIP_OK;
+    if (g->first == 0 && job->updated == g->t)
+        learn_contexts(job, g->t);
+    TRY(take_stage(job, &index));
+    engine_stage *stage = &job->e->stage[index];
+    for (int r = 0; r < g->rows; r++)
+        stage->asked[r] = (contexts_row){g->first + r, (uint32_t)g->t};
+    TRY(find_candidates(job, stage, 0, g->rows));
+    return job->e->ops->mark(job->e->ctx, index);
+}
+
 /* Queues the rest of a step, to the copy of what was found. */
 static gpuzip_status queue_mix(decoder *d, const step_group *g)
 {
@@ -168,6 +189,7 @@ static gpuzip_status queue_mix(decoder *d, const step_group *g)
     job->costs->seconds_coder += engine_seconds() - start;
     TRY(ops->upload(e->ctx, e->step.target + g->first, e->host_target + g->first,
                     rows * sizeof *e->host_target));
+    TRY(queue_candidates(d, g));
     ops->range_push("mix");
     gpuzip_status status = run_part(d, &d->mix, g);
     ops->range_pop();
@@ -182,6 +204,7 @@ static gpuzip_status queue_mix(decoder *d, const step_group *g)
     e->pending_end += rows;
     if (steps_to_update(e, g->t) > 1 || g->first + g->rows < job_active(job, g->t))
         return GPUZIP_OK;
+    job->updated = g->t + 1;
     return learn(e, e->pending_end);
 }
 

@@ -106,6 +106,7 @@ gpuzip_status begin_mix(engine_job *job, ops_mix *mix, int first, int rows)
         TRY(model_logits(e->state[k], first, rows, &expert->logits));
         expert->stride = model_logits_stride(e->config.expert[k].m);
     }
+    mix->adaptive = e->learner;
     job->costs->seconds_forward += engine_seconds() - start;
     return GPUZIP_OK;
 }
@@ -185,7 +186,7 @@ static gpuzip_status mix_pass(engine_job *job, engine_stage *g, int s0, int s1, 
     return GPUZIP_OK;
 }
 
-/* With experts that learn, rows are mixed step by step, up to each update. */
+/* Where something learns, rows are mixed step by step, up to each update. */
 static gpuzip_status mix_learning(engine_job *job, engine_stage *g, int s0, int s1, size_t t,
                                   int steps)
 {
@@ -200,6 +201,7 @@ static gpuzip_status mix_learning(engine_job *job, engine_stage *g, int s0, int 
             if (i < n) {
                 g->rows.row[rows] = row;
                 g->stream[rows] = s;
+                g->asked[rows] = (contexts_row){s, (uint32_t)(t + (size_t)i)};
                 g->symbol[rows++] = (int32_t)job->stream[s].token[t + (size_t)i];
             }
             row += n;
@@ -217,13 +219,20 @@ static gpuzip_status mix_learning(engine_job *job, engine_stage *g, int s0, int 
         for (int j = i; j < i + group; j++)
             n += smaller(s1, job_active(job, t + (size_t)j)) - s0;
         mix.row = e->pass.row + mixed;
+        TRY(find_candidates(job, g, mixed, n));
+        if (job->contexts) {
+            mix.candidate = e->pass.candidate[mixed];
+            mix.candidates = e->pass.candidates + mixed;
+        }
         TRY(mix_rows(job, &mix, mixed, n, at));
         mixed += n;
         at += (size_t)n;
         i += group;
         /* with several groups of streams a step ends with the last of them */
-        if (group == to_update && s1 == job_active(job, t))
+        if (group == to_update && s1 == job_active(job, t)) {
             TRY(learn(e, at - e->pending_first));
+            learn_contexts(job, t + (size_t)i);
+        }
     }
     return GPUZIP_OK;
 }
@@ -253,8 +262,8 @@ static gpuzip_status encode_window(engine_job *job, size_t base, size_t t, size_
         int active = job_active(job, t), steps = pass_steps(e, active, end - t);
         int group = e->pass_rows / steps;
         /* Up to an update, if it gets so far: then none is behind what is pending. */
-        if (e->adaptive && steps > steps_to_update(e, t))
-            steps -= (int)((t + (size_t)steps) % (size_t)e->config.update_interval);
+        if (e->adaptive)
+            steps = steps_to_last_update(e, t, steps);
         for (int s = 0; s < active; s += group)
             TRY(encode_pass(job, s, smaller(s + group, active), base, t, steps));
         t += (size_t)steps;
@@ -271,7 +280,7 @@ gpuzip_status encode_job(engine_job *job)
     for (size_t base = 0; t < job->steps; base += hop) {
         size_t end = base + window < job->steps ? base + window : job->steps;
         if (e->config.window_scope)
-            TRY(forget(e));
+            TRY(forget(job, base));
         TRY(read_again(job, base, t));
         e->ops->range_push("encode");
         gpuzip_status status = encode_window(job, base, t, end);

@@ -21,19 +21,22 @@
 
 /* The rows of a pass, on the host or on the device. */
 typedef struct {
-    ops_interval *interval;             /* [pass_rows] of the mixed rows */
-    int32_t *token[GPUZIP_MAX_EXPERTS]; /* [pass_rows] for each model, NULL for others */
-    int32_t *slot, *pos;                /* [pass_rows] */
-    int32_t *row;                       /* [pass_rows] as in ops_mix */
+    ops_interval *interval;                     /* [pass_rows] of the mixed rows */
+    int32_t *token[GPUZIP_MAX_EXPERTS];         /* [pass_rows] for each model, NULL for others */
+    int32_t *slot, *pos;                        /* [pass_rows] */
+    int32_t *row;                               /* [pass_rows] as in ops_mix */
+    ops_candidate (*candidate)[OPS_CANDIDATES]; /* [pass_rows], as in ops_mix; NULL without */
+    int32_t *candidates;                        /* [pass_rows] contexts */
 } pass_rows;
 
 /* A pass under way. */
 typedef struct {
-    void *memory;    /* page-locked, of all that follows but `stream` */
-    pass_rows rows;  /* uploaded; but the intervals are fetched */
-    int32_t *symbol; /* [pass_rows] of the mixed rows, uploaded */
-    int32_t *stream; /* [pass_rows] whose the mixed rows are */
-    int mixed;       /* rows whose intervals are to be coded; 0: none */
+    void *memory;        /* page-locked, of all that follows but `stream` */
+    pass_rows rows;      /* uploaded; but the intervals are fetched */
+    int32_t *symbol;     /* [pass_rows] of the mixed rows, uploaded */
+    int32_t *stream;     /* [pass_rows] whose the mixed rows are */
+    contexts_row *asked; /* [pass_rows] the mixed rows, with contexts */
+    int mixed;           /* rows whose intervals are to be coded; 0: none */
 } engine_stage;
 
 /* The state of all streams at one step. */
@@ -66,7 +69,10 @@ struct engine {
     int32_t *pending;
     size_t pending_first, pending_end;
 
-    bool adaptive;                          /* some expert learns */
+    bool adaptive;                          /* something learns */
+    bool mix_learns;                        /* the mixing: biases, alphas or weights */
+    ops_adaptive *learner;                  /* device, or NULL */
+    size_t origin;                          /* the step at which all was forgotten */
     uint32_t *count[GPUZIP_MAX_EXPERTS];    /* device, Naive Bayes: [vocab] */
     int32_t *count_log[GPUZIP_MAX_EXPERTS]; /* device, [vocab] log2(count + 1), Q16 */
     void *zeros;                            /* page-locked, [vocab] */
@@ -88,9 +94,14 @@ typedef struct {
     engine *e;
     job_stream *stream; /* [streams] */
     int streams;
-    size_t steps;        /* of the longest */
-    rc_encoder *encoder; /* [streams], or NULL */
-    rc_decoder *decoder; /* [streams], or NULL */
+    size_t steps;           /* of the longest */
+    rc_encoder *encoder;    /* [streams], or NULL */
+    rc_decoder *decoder;    /* [streams], or NULL */
+    contexts *contexts;     /* or NULL */
+    const uint32_t **token; /* [streams] what the contexts read */
+    size_t *length;         /* [streams] */
+    size_t learnt;          /* the contexts know the steps before */
+    size_t updated;         /* decoding: and are to know those before this one */
     engine_costs *costs;
     const engine_progress *progress; /* or NULL */
 } engine_job;
@@ -141,18 +152,35 @@ gpuzip_status read_again(engine_job *job, size_t base, size_t t);
 /* Queues the logits of rows [first, first + rows) of the last pass; *mix mixes them. */
 gpuzip_status begin_mix(engine_job *job, ops_mix *mix, int first, int rows);
 
-/* engine_learn.c: adaptive experts. All of it is queued. */
+/* engine_learn.c: what adapts. All of it is queued, but for the contexts, which are the
+ * host's. */
 
 /* Symbols that `pending` has room for, with so many streams. */
 size_t pending_rows(const engine *e, int streams);
 
-/* Forgets all that was learned and what is pending. */
-gpuzip_status forget(engine *e);
+/* Opens and closes what the mixing learns. Errors: MEMORY, UNSUPPORTED. */
+gpuzip_status open_learner(engine *e);
+ops_adaptive_config learner_config(const engine *e);
 
-/* Learns the first n of the pending symbols. */
+/* Opens a job's contexts, if it has any. Errors: MEMORY. */
+gpuzip_status open_contexts(engine_job *job);
+
+/* Forgets all that was learned before `step`, and what is pending. */
+gpuzip_status forget(engine_job *job, size_t step);
+
+/* Learns the first n of the pending symbols, and from the rows that have been mixed. */
 gpuzip_status learn(engine *e, size_t n);
+
+/* The contexts learn the steps before t, all of whose tokens are there. */
+void learn_contexts(engine_job *job, size_t t);
+
+/* Queues the candidates of mixed rows [first, first + rows) of a stage. */
+gpuzip_status find_candidates(engine_job *job, engine_stage *g, int first, int rows);
 
 /* Steps from t to the next update. */
 int steps_to_update(const engine *e, size_t t);
+
+/* The most of `steps` steps from t on that end with an update, or all if none does. */
+int steps_to_last_update(const engine *e, size_t t, int steps);
 
 #endif

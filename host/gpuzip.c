@@ -59,6 +59,7 @@ gpuzip_status handle_fail(gpuzip *gz, gpuzip_status status, const char *format, 
 static void close_model(handle_model *m)
 {
     tokenizer_close(m->t);
+    free(m->tail);
     source_close(&m->source);
     *m = (handle_model){0};
 }
@@ -257,6 +258,22 @@ static gpuzip_status place(gpuzip *gz, const handle_model *m, const char *name)
     return FAIL(status);
 }
 
+/* Tokens that are never made have no bytes. Errors: MEMORY. */
+static gpuzip_status find_tails(handle_model *m)
+{
+    uint32_t symbols = (uint32_t)m->source.weights->config.vocab + tokenizer_escapes(m->t);
+    m->tail = calloc(symbols, sizeof *m->tail);
+    if (!m->tail)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    for (uint32_t id = 0; id < symbols; id++) {
+        const uint8_t *bytes;
+        size_t size;
+        if (tokenizer_token_bytes(m->t, id, &bytes, &size) == GPUZIP_OK)
+            m->tail[id] = contexts_tail(bytes, size);
+    }
+    return GPUZIP_OK;
+}
+
 gpuzip_status gpuzip_add_model(gpuzip *gz, const char *name, int *index)
 {
     gpuzip_status status = GPUZIP_OK;
@@ -272,6 +289,7 @@ gpuzip_status gpuzip_add_model(gpuzip *gz, const char *name, int *index)
         handle_fail(gz, status, "%s: its tokenizer is damaged", shown);
         goto out;
     }
+    TRY_OUT(find_tails(&m));
     TRY_OUT(place(gz, &m, shown));
     if (index)
         *index = gz->models - 1;
@@ -387,6 +405,9 @@ gpuzip_status handle_plan_frame(gpuzip *gz, const container_frame *frame, handle
                        .hop = (int)frame->hop,
                        .update_interval = (int)frame->update_interval,
                        .window_scope = frame->window_scope,
+                       .bias = frame->biases,
+                       .learn_alpha = frame->learns_alphas,
+                       .prior = frame->contexts ? &contexts_prior_builtin : NULL,
                        .experts = frame->experts};
     for (int k = 0; k < frame->experts; k++) {
         const container_expert *expert = &frame->expert[k];
@@ -418,6 +439,7 @@ gpuzip_status handle_plan_frame(gpuzip *gz, const container_frame *frame, handle
                            "no language model among the experts: nothing names the vocabulary");
     c.vocab = first->source.weights->config.vocab;
     c.escapes = (int)tokenizer_escapes(first->t);
+    c.tail = first->tail;
     made.config = c;
     made.t = first->t;
     *plan = made;
@@ -436,6 +458,8 @@ engine_config handle_plan_on(const handle_plan *plan, const device *d)
 block_rules handle_rules(const gpuzip *gz, const handle_plan *plan)
 {
     block_rules rules = {.t = plan->t, .config = plan->config, .memory_limit = gz->memory_limit};
+    const engine_config *c = &plan->config;
+    rules.adaptive = c->bias || c->learn_alpha || c->prior;
     for (int k = 0; k < plan->config.experts; k++) {
         if (plan->config.expert[k].kind == GPUZIP_EXPERT_MODEL)
             rules.model[k] = gz->model[plan->model[k]].source.weights;
@@ -461,6 +485,7 @@ void handle_add_costs(gpuzip_stats *stats, const engine_costs *costs)
 {
     stats->model_bits += costs->model_bits;
     stats->seconds_forward += costs->seconds_forward;
+    stats->seconds_contexts += costs->seconds_contexts;
     stats->seconds_mix += costs->seconds_mix;
     stats->seconds_coder += costs->seconds_coder;
     stats->forward_ops += costs->forward_ops;

@@ -184,8 +184,11 @@ typedef struct {
     int window;          /* tokens a window predicts, 2 .. context */
     int hop;             /* tokens from a window to the next, 1 .. window */
     int streams;         /* streams a block */
-    int update_interval; /* steps between updates of adaptive experts */
-    bool window_scope;   /* adaptive experts forget at every window (needs hop == window) */
+    int update_interval; /* steps between updates of what adapts; 0: 16, or 1 with counts alone */
+    bool window_scope;   /* what adapts forgets at every window (needs hop == window) */
+    bool contexts;       /* contexts of tokens and a match model propose what comes */
+    bool biases;         /* a bias a token is learnt */
+    bool learn_alphas;   /* the experts' alphas are learnt, from those given, at most 2 */
     size_t block_size;   /* bytes of input a block, at most GPUZIP_BLOCK_MAX */
     int experts;         /* 0: model 0 alone with alpha 1 */
     gpuzip_expert expert[GPUZIP_MAX_EXPERTS];
@@ -215,7 +218,8 @@ typedef struct {
     uint64_t model_bytes; /* raw bytes of the blocks coded with the model */
     double model_bits;    /* sum of -log2(freq / 2^30) over the tokens */
     double coder_bits;    /* bits that the range coder wrote for them */
-    double seconds_tokenizer, seconds_forward, seconds_mix, seconds_coder, seconds_verify;
+    double seconds_tokenizer, seconds_forward, seconds_contexts, seconds_mix, seconds_coder,
+        seconds_verify;
     double forward_ops; /* s8 multiply-adds times 2 that the linear layers needed */
 } gpuzip_stats;
 

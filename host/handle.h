@@ -13,6 +13,7 @@
 typedef struct {
     source source;
     tokenizer *t;
+    uint32_t *tail; /* [vocab + escapes] what each token ends with, see contexts_tail() */
 } handle_model;
 
 struct gpuzip {

@@ -32,6 +32,8 @@ typedef struct {
 
 static bool may_share(const engine_config *config)
 {
+    if (config->bias || config->learn_alpha || config->prior)
+        return false;
     for (int k = 0; k < config->experts; k++) {
         if (config->expert[k].kind != GPUZIP_EXPERT_MODEL)
             return false;
@@ -161,6 +163,7 @@ static void add_costs(engine_costs *costs, const lanes *l)
     }
     costs->seconds_forward += slowest->seconds_forward;
     costs->seconds_mix += slowest->seconds_mix;
+    costs->seconds_contexts += slowest->seconds_contexts;
     costs->seconds_coder += slowest->seconds_coder;
 }
 

@@ -16,6 +16,7 @@ enum {
     OPT_MODEL,
     OPT_ALPHA,
     OPT_NAIVE_BAYES,
+    OPT_ADAPT,
     OPT_WINDOW,
     OPT_HOP,
     OPT_STREAMS,
@@ -56,6 +57,7 @@ static const struct option long_options[] = {
     {"model", required_argument, NULL, OPT_MODEL},
     {"alpha", required_argument, NULL, OPT_ALPHA},
     {"naive-bayes", no_argument, NULL, OPT_NAIVE_BAYES},
+    {"adapt", required_argument, NULL, OPT_ADAPT},
     {"window", required_argument, NULL, OPT_WINDOW},
     {"hop", required_argument, NULL, OPT_HOP},
     {"streams", required_argument, NULL, OPT_STREAMS},
@@ -144,6 +146,28 @@ static bool read_block_size(args *a, const char *text)
     return true;
 }
 
+/* What learns from the file itself. */
+static bool read_adapt(gpuzip_options *o, const char *text)
+{
+    o->contexts = o->biases = o->learn_alphas = false;
+    for (const char *at = text;; at++) {
+        size_t size = strcspn(at, ",");
+        bool all = size == 3 && strncmp(at, "all", size) == 0;
+        bool contexts = size == 8 && strncmp(at, "contexts", size) == 0;
+        bool biases = size == 6 && strncmp(at, "biases", size) == 0;
+        bool alphas = size == 6 && strncmp(at, "alphas", size) == 0;
+        bool none = size == 4 && strncmp(at, "none", size) == 0;
+        if (!all && !contexts && !biases && !alphas && !none)
+            return refuse("--adapt", text, "all, none, or some of contexts, biases, alphas");
+        o->contexts |= all || contexts;
+        o->biases |= all || biases;
+        o->learn_alphas |= all || alphas;
+        at += size;
+        if (!*at)
+            return true;
+    }
+}
+
 /* The options with an argument. */
 static bool take_value(args *a, int option, const char *text)
 {
@@ -171,6 +195,8 @@ static bool take_value(args *a, int option, const char *text)
         return true;
     case OPT_ALPHA:
         return read_alphas(a, text);
+    case OPT_ADAPT:
+        return read_adapt(&a->options, text);
     case OPT_WINDOW:
         return args_read_int(text, 2, INT32_MAX, &a->options.window) ||
                refuse("--window", text, "a number from 2 on");

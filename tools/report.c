@@ -94,14 +94,15 @@ static void print_text(FILE *stream, const report_call *call, const derived *d)
             "  saving r = 1 - S/S_0 %14.4f\n"
             "  coder's overhead     %14.0f bits\n"
             "  time                 %14.2f s, %s\n"
-            "    tokenizer %.2f s, forward %.2f s, mix %.2f s, coder %.2f s, verification %.2f s\n",
+            "    tokenizer %.2f s, forward %.2f s, contexts %.2f s, mix %.2f s,\n"
+            "    coder %.2f s, verification %.2f s\n",
             (unsigned long long)d->original, (unsigned long long)d->compressed, 100 * d->ratio,
             d->bits_per_byte, (unsigned long long)d->model_file_bytes,
             (unsigned long long)s->blocks, (unsigned long long)s->stored_blocks,
             (unsigned long long)s->tokens, (unsigned long long)s->model_bytes, d->uniform_bits,
             s->model_bits, d->model_bits_per_byte, d->model_bits_per_token, d->saving,
             d->coder_overhead_bits, call->seconds, rate, s->seconds_tokenizer, s->seconds_forward,
-            s->seconds_mix, s->seconds_coder, s->seconds_verify);
+            s->seconds_contexts, s->seconds_mix, s->seconds_coder, s->seconds_verify);
     if (s->seconds_forward > 0)
         fprintf(stream, "  forward pass         %14.2f GOP/s\n",
                 s->forward_ops / s->seconds_forward / 1e9);
@@ -112,7 +113,7 @@ static json_t *to_json(const report_call *call, const derived *d)
 {
     const gpuzip_stats *s = &call->stats;
     return json_pack(
-        "{so so ss sI sI sf sf sI sI sI sI sI sf sf sf sf sf sf sf sf s{sf sf sf sf sf sf} sf}",
+        "{so so ss sI sI sf sf sI sI sI sI sI sf sf sf sf sf sf sf sf s{sf sf sf sf sf sf sf} sf}",
         "input", report_json_string(call->input), "output", report_json_string(call->output),
         "operation", call->decompressed ? "decompress" : "compress", "original_bytes",
         (json_int_t)d->original, "compressed_bytes", (json_int_t)d->compressed, "ratio", d->ratio,
@@ -123,9 +124,9 @@ static json_t *to_json(const report_call *call, const derived *d)
         d->model_bits_per_byte, "model_bits_per_token", d->model_bits_per_token, "coder_bits",
         s->coder_bits, "coder_overhead_bits", d->coder_overhead_bits, "bytes_per_second",
         call->seconds > 0 ? (double)d->original / call->seconds : 0.0, "seconds", "total",
-        call->seconds, "tokenizer", s->seconds_tokenizer, "forward", s->seconds_forward, "mix",
-        s->seconds_mix, "coder", s->seconds_coder, "verify", s->seconds_verify, "forward_ops",
-        s->forward_ops);
+        call->seconds, "tokenizer", s->seconds_tokenizer, "forward", s->seconds_forward, "contexts",
+        s->seconds_contexts, "mix", s->seconds_mix, "coder", s->seconds_coder, "verify",
+        s->seconds_verify, "forward_ops", s->forward_ops);
 }
 
 void report_print(FILE *stream, const args *a, const gpuzip *gz, const report_call *call)
