@@ -60,6 +60,10 @@ static void container_frame_bodies(void **state)
     assert_int_equal(read_body(BODY("\0\x10\0\1\1\2\0")), GPUZIP_ERR_UNSUPPORTED);
     assert_int_equal(read_body(BODY("\0\x10\0\1\2\1\0\x80\1\0")), GPUZIP_ERR_UNSUPPORTED);
 
+    assert_int_equal(read_body(BODY("\x10\x10\0\1\1\1\0")), GPUZIP_ERR_UNSUPPORTED);
+    assert_int_equal(read_body(BODY("\2\x10\0\1\1\1\1\0")), GPUZIP_ERR_UNSUPPORTED); /* prior */
+    assert_int_equal(read_body(BODY("\x0e\x10\0\1\0\1\1\0")), GPUZIP_OK);
+
     static const struct {
         const char *body;
         size_t size;
@@ -136,6 +140,20 @@ static void container_frame_arguments(void **state)
     static const container_frame good = {
         .window = 16, .hop = 8, .update_interval = 1, .experts = 2};
     assert_int_equal(container_write_frame(dst, sizeof dst, &size, &good), GPUZIP_OK);
+    container_frame learning = good;
+    learning.contexts = learning.biases = learning.learns_alphas = true;
+    learning.expert[1].alpha = CONTAINER_LEARNT_MAX;
+    assert_int_equal(container_write_frame(dst, sizeof dst, &size, &learning), GPUZIP_OK);
+    assert_int_equal(container_read_frame(&back, dst, size), GPUZIP_OK);
+    assert_true(back.contexts && back.biases && back.learns_alphas);
+    assert_int_equal(back.expert[1].alpha, CONTAINER_LEARNT_MAX);
+    learning.expert[1].alpha++;
+    assert_int_equal(container_write_frame(dst, sizeof dst, &size, &learning), GPUZIP_ERR_ARGUMENT);
+    learning.learns_alphas = false;
+    assert_int_equal(container_write_frame(dst, sizeof dst, &size, &learning), GPUZIP_OK);
+    learning.prior = CONTAINER_PRIOR_MAX + 1;
+    assert_int_equal(container_write_frame(dst, sizeof dst, &size, &learning), GPUZIP_ERR_ARGUMENT);
+
     container_frame bad[10];
     for (size_t i = 0; i < 10; i++)
         bad[i] = good;

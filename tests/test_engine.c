@@ -17,6 +17,7 @@ static const char *const isa_names[] = {"c", "avx2", "avx512", "avx512vnni"};
 static void *model_bytes; /* a .gpzm of the tiny checkpoint */
 static size_t model_size;
 static uint32_t text[TOKENS_MAX];
+static uint32_t tail[TINY_VOCAB + 256]; /* of tokens, for contexts */
 
 /* A model on a context of its own. */
 typedef struct {
@@ -42,15 +43,23 @@ static void fixture_close(fixture *f)
     ops_cpu.close(f->ctx);
 }
 
+/* What learns. */
+enum { NOTHING = 0, BAYES = 1, MIXING = 2, CONTEXTS = 4, EVERYTHING = 7 };
+
 static engine_config config_of(const fixture *f, int window, int hop, int update, bool scope,
-                               bool bayes)
+                               int learns)
 {
+    bool bayes = learns & BAYES;
     engine_config c = {.window = window,
                        .hop = hop,
                        .update_interval = update,
                        .window_scope = scope,
                        .escapes = 256,
                        .vocab = TINY_VOCAB,
+                       .bias = learns & MIXING,
+                       .learn_alpha = learns & MIXING,
+                       .prior = learns & CONTEXTS ? &contexts_prior_builtin : NULL,
+                       .tail = tail,
                        .experts = bayes ? 2 : 1};
     c.expert[0] = (engine_expert){GPUZIP_EXPERT_MODEL, f->m, bayes ? 40000 : 65536};
     c.expert[1] = (engine_expert){GPUZIP_EXPERT_NAIVE_BAYES, NULL, 30000};
@@ -205,10 +214,12 @@ static void code_is_the_same_everywhere(void **state)
 {
     fixture f;
     (void)state;
-    for (int bayes = 0; bayes < 2; bayes++) { /* without it, threads become lanes */
+    static const int cases[] = {NOTHING /* threads become lanes */, BAYES, MIXING, EVERYTHING};
+    for (int n = 0; n < 4; n++) {
+        int learns = cases[n];
         uint8_t *plain_bytes;
         assert_true(fixture_open(&f, "c", 1));
-        engine_config c = config_of(&f, 48, 20, 3, false, bayes);
+        engine_config c = config_of(&f, 48, 20, 3, false, learns);
         engine_block plain = encode(&f, &c, 1000, 7, 1, &plain_bytes);
         fixture_close(&f);
         for (size_t i = 0; i < ISAS; i++)
@@ -216,7 +227,7 @@ static void code_is_the_same_everywhere(void **state)
                 uint8_t *bytes;
                 if (!fixture_open(&f, isa_names[i], threads))
                     continue;
-                c = config_of(&f, 48, 20, 3, false, bayes);
+                c = config_of(&f, 48, 20, 3, false, learns);
                 engine_block other = encode(&f, &c, 1000, 7, threads, &bytes);
                 check_same_code(&plain, &other);
                 check_decodes(&f, &c, &plain, threads);
@@ -236,15 +247,20 @@ static void blocks_decode(void **state)
         size_t n;
         uint32_t streams;
         int window, hop, update;
-        bool scope, bayes;
+        bool scope;
+        int learns;
     } cases[] = {
-        {1, 1, 64, 64, 1, false, false},     {2, 2, 2, 1, 1, false, true},
-        {63, 1, 64, 32, 1, false, true},     {64, 1, 64, 64, 1, false, false},
-        {65, 1, 64, 64, 1, true, true},      {300, 1, 16, 1, 1, false, true},
-        {300, 3, 16, 15, 4, false, true},    {301, 3, 16, 16, 5, true, true},
-        {1000, 999, 64, 32, 1, false, true}, {1000, 13, 33, 7, 1000, false, true},
-        {1500, 700, 4, 2, 1, false, true}, /* more streams than rows a pass */
-        {2999, 1000, 2, 2, 2, false, true},  {3000, 64, 64, 32, 1, false, false},
+        {1, 1, 64, 64, 1, false, NOTHING},        {2, 2, 2, 1, 1, false, BAYES},
+        {63, 1, 64, 32, 1, false, BAYES},         {64, 1, 64, 64, 1, false, NOTHING},
+        {65, 1, 64, 64, 1, true, BAYES},          {300, 1, 16, 1, 1, false, BAYES},
+        {300, 3, 16, 15, 4, false, BAYES},        {301, 3, 16, 16, 5, true, BAYES},
+        {1000, 999, 64, 32, 1, false, BAYES},     {1000, 13, 33, 7, 1000, false, BAYES},
+        {1500, 700, 4, 2, 1, false, BAYES}, /* more streams than rows a pass */
+        {2999, 1000, 2, 2, 2, false, BAYES},      {3000, 64, 64, 32, 1, false, NOTHING},
+        {1, 1, 64, 64, 16, false, EVERYTHING},    {65, 1, 64, 64, 1, true, EVERYTHING},
+        {700, 3, 64, 64, 16, true, CONTEXTS},     {900, 7, 33, 7, 20, false, EVERYTHING},
+        {1500, 700, 4, 2, 16, false, EVERYTHING}, {1000, 999, 64, 32, 1, false, CONTEXTS},
+        {2999, 2, 64, 50, 5, false, MIXING},      {3000, 4, 64, 64, 48, true, MIXING},
     };
     fixture f;
     (void)state;
@@ -252,12 +268,35 @@ static void blocks_decode(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         uint8_t *bytes;
         engine_config c = config_of(&f, cases[i].window, cases[i].hop, cases[i].update,
-                                    cases[i].scope, cases[i].bayes);
+                                    cases[i].scope, cases[i].learns);
         engine_block block = encode(&f, &c, cases[i].n, cases[i].streams, 3, &bytes);
         check_decodes(&f, &c, &block, 2);
         free(block.stream);
         free(bytes);
     }
+    fixture_close(&f);
+}
+
+/* However few rows a pass has, also fewer than streams. */
+static void passes_do_not_matter(void **state)
+{
+    static const int rows[] = {1, 3, 5, 16, 40, 100};
+    fixture f;
+    uint8_t *want_bytes, *bytes;
+    (void)state;
+    assert_true(fixture_open(&f, NULL, 2));
+    engine_config c = config_of(&f, 48, 20, 16, false, EVERYTHING);
+    engine_block want = encode(&f, &c, 1000, 7, 1, &want_bytes);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        c.pass_rows = rows[i];
+        engine_block block = encode(&f, &c, 1000, 7, 1, &bytes);
+        check_same_code(&want, &block);
+        check_decodes(&f, &c, &want, 2);
+        free(block.stream);
+        free(bytes);
+    }
+    free(want.stream);
+    free(want_bytes);
     fixture_close(&f);
 }
 
@@ -272,7 +311,7 @@ static void blocks_are_independent(void **state)
     (void)state;
     other.token += 77;
     assert_true(fixture_open(&f, NULL, 1));
-    engine_config c = config_of(&f, 32, 16, 2, false, true);
+    engine_config c = config_of(&f, 32, 16, 2, false, EVERYTHING);
     assert_int_equal(lanes_make_room(&first, &bytes[0]), GPUZIP_OK);
     assert_int_equal(lanes_make_room(&other, &bytes[1]), GPUZIP_OK);
     assert_int_equal(lanes_make_room(&again, &bytes[2]), GPUZIP_OK);
@@ -301,7 +340,7 @@ static void noise_decodes_to_something(void **state)
     uint64_t random = 7;
     (void)state;
     assert_true(fixture_open(&f, NULL, 1));
-    engine_config c = config_of(&f, 32, 16, 2, false, true);
+    engine_config c = config_of(&f, 32, 16, 2, false, EVERYTHING);
     assert_int_equal(engine_open(&e, &ops_cpu, f.ctx, &c), GPUZIP_OK);
     for (int trial = 0; trial < 50; trial++) {
         container_stream stream[2] = {{noise, (size_t)trial}, {noise + 3, (size_t)trial / 2}};
@@ -337,7 +376,7 @@ static void progress_cancels(void **state)
         engine_progress progress = {cancel_at_once, &calls};
         assert_true(fixture_open(&f, NULL, 1));
         assert_int_equal(lanes_make_room(&block, &bytes), GPUZIP_OK);
-        engine_config c = config_of(&f, 16, 16, 1, false, false);
+        engine_config c = config_of(&f, 16, 16, 1, false, NOTHING);
         assert_int_equal(lanes_open(&l, &ops_cpu, f.ctx, &c, threads, 0), GPUZIP_OK);
         assert_int_equal(lanes_encode(l, &block, 1, &costs, &progress), GPUZIP_ERR_CANCELLED);
         assert_int_equal(calls, 1);
@@ -372,6 +411,8 @@ static int set_up(void **state)
         weights_import(&model_bytes, &model_size, tiny.model, &options, "blob", 4, 1, &error);
     tiny_close(&tiny);
     make_text();
+    for (uint32_t i = 0; i < TINY_VOCAB + 256; i++)
+        tail[i] = contexts_tail((const uint8_t[]){(uint8_t)(i & 127)}, 1);
     return status == GPUZIP_OK ? 0 : -1;
 }
 
@@ -390,6 +431,7 @@ int main(void)
         cmocka_unit_test(forward_is_the_same_everywhere),
         cmocka_unit_test(code_is_the_same_everywhere),
         cmocka_unit_test(blocks_decode),
+        cmocka_unit_test(passes_do_not_matter),
         cmocka_unit_test(blocks_are_independent),
         cmocka_unit_test(noise_decodes_to_something),
         cmocka_unit_test(progress_cancels),
