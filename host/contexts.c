@@ -58,6 +58,7 @@ typedef struct {
 struct contexts {
     contexts_config config;
     size_t origin, learnt;     /* steps */
+    bool clear;                /* the tables are */
     uint32_t mask;             /* slots - 1 */
     table_slot *table[TABLES]; /* [mask + 1] */
     place *places;             /* [mask + 1] */
@@ -162,9 +163,11 @@ void contexts_reset(contexts *c, size_t step)
 {
     size_t slots = (size_t)c->mask + 1;
     c->origin = c->learnt = step;
-    for (int k = 0; k < TABLES; k++)
+    for (int k = 0; k < TABLES && !c->clear; k++)
         memset(c->table[k], 0, slots * sizeof(table_slot));
-    memset(c->places, 0, slots * sizeof *c->places);
+    if (!c->clear)
+        memset(c->places, 0, slots * sizeof *c->places);
+    c->clear = true;
     for (int s = 0; s < c->config.streams; s++)
         c->match[s] = (match_state){.next = step};
     for (size_t r = 0; r < predictions(&c->config); r++)
@@ -549,6 +552,7 @@ void contexts_learn_part(contexts *c, int part, size_t end)
 void contexts_learn_end(contexts *c, size_t end)
 {
     c->learnt = end;
+    c->clear = false;
 }
 
 void contexts_learn(contexts *c, size_t end)
@@ -556,4 +560,15 @@ void contexts_learn(contexts *c, size_t end)
     for (int part = 0; part < CONTEXTS_PARTS; part++)
         contexts_learn_part(c, part, end);
     contexts_learn_end(c, end);
+}
+
+void contexts_read(const contexts *c, uint16_t q[OPS_FEATURES][CONTEXTS_STATES],
+                   uint8_t seen[OPS_FEATURES][CONTEXTS_STATES])
+{
+    for (int k = 0; k < OPS_FEATURES; k++) {
+        for (int state = 0; state < CONTEXTS_STATES; state++) {
+            q[k][state] = (uint16_t)(c->stats[k][state].q >> 16);
+            seen[k][state] = (uint8_t)c->stats[k][state].seen;
+        }
+    }
 }

@@ -131,4 +131,9 @@ void contexts_learn(contexts *c, size_t end);
 void contexts_learn_part(contexts *c, int part, size_t end);
 void contexts_learn_end(contexts *c, size_t end);
 
+/* What states have become: their probabilities, Q16, and of how many candidates (up to 255)
+ * that was learnt. */
+void contexts_read(const contexts *c, uint16_t q[OPS_FEATURES][CONTEXTS_STATES],
+                   uint8_t seen[OPS_FEATURES][CONTEXTS_STATES]);
+
 #endif
