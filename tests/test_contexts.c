@@ -423,6 +423,17 @@ static void memory(void **state)
     free_case(t);
 }
 
+static void prior(void **state)
+{
+    (void)state;
+    for (int i = 0; i < OPS_SETS; i++)
+        for (int j = 0; j < OPS_WEIGHTS; j++)
+            assert_true(abs(contexts_prior_builtin.weights[i][j]) <= OPS_WEIGHT_MAX);
+    for (int k = 0; k < CONTEXTS; k++)
+        for (int i = 1; i < CONTEXTS_STATES; i++)
+            assert_in_range(contexts_prior_builtin.q[k][i], 1, 65535);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -432,6 +443,7 @@ int main(void)
         cmocka_unit_test(counts_overflow), cmocka_unit_test(zeros),
         cmocka_unit_test(escapes),         cmocka_unit_test(resets),
         cmocka_unit_test(memory),          cmocka_unit_test(unasked),
+        cmocka_unit_test(prior),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
