@@ -84,10 +84,7 @@ size_t engine_bytes(const engine *e, int streams)
     for (int k = 0; k < e->config.experts; k++)
         if (!is_model(e, k))
             bytes += 2 * (size_t)e->config.vocab * sizeof(uint32_t);
-    if (e->learner) {
-        ops_adaptive_config config = learner_config(e);
-        bytes += e->ops->adaptive_bytes(&config);
-    }
+    bytes += team_bytes(e->team);
     bytes += pending_rows(e, streams) * sizeof(int32_t);
     return bytes + lay_out_pass(e, &pass, NULL) + lay_out_step(e, &step, streams, NULL);
 }
@@ -161,13 +158,13 @@ gpuzip_status engine_open(engine **out, const ops *ops, ops_context *ctx,
     e->ops = ops;
     e->ctx = ctx;
     e->config = *config;
-    e->mix_learns = config->bias || config->learn_alpha || config->prior;
-    e->adaptive = e->mix_learns;
+    e->adaptive = config->bias || config->learn_alpha || config->prior;
     for (int k = 0; k < config->experts; k++)
         e->adaptive |= !is_model(e, k);
     TRY_OUT(choose_rows(e));
     TRY_OUT(open_counts(e));
-    TRY_OUT(open_learner(e));
+    TRY_OUT(engine_team_open(&e->own_team, ops, ctx, config, 1));
+    e->team = e->own_team;
     for (int i = 0; i < STAGES; i++)
         TRY_OUT(open_stage(e, &e->stage[i]));
     TRY_OUT(ops->alloc(ctx, &e->pass_memory, lay_out_pass(e, &measured, NULL)));
@@ -177,6 +174,12 @@ gpuzip_status engine_open(engine **out, const ops *ops, ops_context *ctx,
 out:
     engine_close(e);
     return status;
+}
+
+void engine_join(engine *e, engine_team *team, int member)
+{
+    e->team = team;
+    e->member = member;
 }
 
 static void close_states(engine *e)
@@ -204,8 +207,7 @@ void engine_close(engine *e)
         e->ops->release(e->ctx, e->count_log[k]);
     }
     e->ops->host_release(e->ctx, e->zeros);
-    if (e->learner)
-        e->ops->adaptive_destroy(e->ctx, e->learner);
+    engine_team_close(e->own_team);
     e->ops->release(e->ctx, e->pass_memory);
     for (int i = 0; i < STAGES; i++) {
         e->ops->host_release(e->ctx, e->stage[i].memory);
@@ -317,10 +319,11 @@ static gpuzip_status begin_job(engine_job *job, engine_block *block, int blocks,
 {
     engine *e = job->e;
     assert(first < end && blocks >= 1);
-    assert(!e->adaptive || (blocks == 1 && end - first == block->streams));
+    assert(!e->adaptive || blocks == 1);
     TRY(gather_streams(job, block, blocks, first, end));
     TRY(reserve_states(e, job->streams));
-    TRY(open_contexts(job));
+    if (e->team == e->own_team)
+        TRY(engine_team_begin(e->team, block, 1, job->streams));
     for (int i = 0; i < STAGES; i++)
         e->stage[i].mixed = 0;
     return forget(job, 0);
@@ -329,13 +332,14 @@ static gpuzip_status begin_job(engine_job *job, engine_block *block, int blocks,
 /* Ends it, well or not: nothing of it is queued any more. */
 static void end_job(engine_job *job, gpuzip_status status)
 {
+    engine *e = job->e;
+    team_leave(e->team);
+    if (e->team == e->own_team)
+        engine_team_end(e->team);
     if (status != GPUZIP_OK)
-        (void)job->e->ops->sync(job->e->ctx); /* stages may be in use without their marks */
+        (void)e->ops->sync(e->ctx); /* stages may be in use without their marks */
     for (int s = 0; s < job->streams; s++)
         job->costs->model_bits += job->stream[s].bits;
-    contexts_close(job->contexts);
-    free(job->token);
-    free(job->length);
     free(job->encoder);
     free(job->decoder);
     free(job->stream);

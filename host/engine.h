@@ -58,6 +58,15 @@ typedef struct {
     double model_bits;  /* sum of -log2(freq / 2^30) */
 } engine_costs;
 
+/* A block: its tokens, and a byte string a stream. */
+typedef struct {
+    uint32_t *token;          /* [tokens]: read when encoding, written when decoding */
+    size_t tokens;            /* >= 1 */
+    container_stream *stream; /* [streams] */
+    uint32_t streams;         /* a value of container_fit_streams() for the tokens */
+    gpuzip_status status;     /* of decoding, see engine_decode() */
+} engine_block;
+
 /* Told how many of the longest stream's steps are done; nonzero cancels. */
 typedef struct {
     int (*step)(void *context, size_t done, size_t steps);
@@ -76,6 +85,28 @@ gpuzip_status engine_open(engine **e, const ops *ops, ops_context *ctx,
                           const engine_config *config);
 void engine_close(engine *e);
 
+/* Engines of one backend that code the streams of a block at the same time, in a thread
+ * each, and learn together what adapts. Each engine is a team alone until it joins another.
+ * Naive Bayes is not shared. */
+typedef struct engine_team engine_team;
+
+/* For up to so many members. ctx must outlive it. engine_team_close() accepts NULL.
+ * Errors: MEMORY, UNSUPPORTED. */
+gpuzip_status engine_team_open(engine_team **team, const ops *ops, ops_context *ctx,
+                               const engine_config *config, int members);
+void engine_team_close(engine_team *team);
+
+/* Before a block is coded: by how many members, and how many streams one has at most. Each
+ * of them must then call engine_encode() or engine_decode() once, or engine_team_skip().
+ * Errors: MEMORY. */
+gpuzip_status engine_team_begin(engine_team *team, const engine_block *block, int members,
+                                int most);
+void engine_team_skip(engine_team *team);
+void engine_team_end(engine_team *team); /* releases what was the block's */
+
+/* The engine becomes member 0 .. members - 1 of a team of the same config. */
+void engine_join(engine *e, engine_team *team, int member);
+
 /* Bytes of the device's memory that coding `streams` streams at once takes, what is
  * taken already included; the models' own not. */
 size_t engine_bytes(const engine *e, int streams);
@@ -83,22 +114,13 @@ size_t engine_bytes(const engine *e, int streams);
 /* Those of them that hold logits, for any number of streams. */
 size_t engine_logits_bytes(const engine *e);
 
-/* A block: its tokens, and a byte string a stream. */
-typedef struct {
-    uint32_t *token;          /* [tokens]: read when encoding, written when decoding */
-    size_t tokens;            /* >= 1 */
-    container_stream *stream; /* [streams] */
-    uint32_t streams;         /* a value of container_fit_streams() for the tokens */
-    gpuzip_status status;     /* of decoding, see engine_decode() */
-} engine_block;
-
 /* Bytes that always suffice for a stream of so many tokens. */
 #define ENGINE_STREAM_BOUND(tokens) ((size_t)(tokens)*4 + 1)
 
 /* Encodes the streams [first, end) of block[blocks], counted over all of them, block
  * after block. stream[s].data must point to ENGINE_STREAM_BOUND(tokens of a stream) bytes,
- * which are written; .size is set. With adaptive experts there must be one block, and
- * the range be the whole. Errors: MEMORY, DEVICE, CANCELLED. */
+ * which are written; .size is set. Where something adapts there must be one block, and
+ * the ranges of a team be the whole. Errors: MEMORY, DEVICE, CANCELLED. */
 gpuzip_status engine_encode(engine *e, engine_block *block, int blocks, uint32_t first,
                             uint32_t end, engine_costs *costs, const engine_progress *progress);
 

@@ -54,7 +54,7 @@ static gpuzip_status run_mix(engine_job *job, const step_group *g)
         ops_mix mix;
         int left = g->padded - done, n = left < e->logits_rows ? left : e->logits_rows;
         TRY(begin_mix(job, &mix, done, n));
-        if (job->contexts) {
+        if (team_contexts(e->team)) {
             mix.candidate = e->pass.candidate[done];
             mix.candidates = e->pass.candidates + done;
         }
@@ -164,14 +164,12 @@ static gpuzip_status queue_candidates(decoder *d, const step_group *g)
 {
     engine_job *job = d->job;
     int index;
-    if (!job->contexts)
+    if (!team_contexts(job->e->team))
         return GPUZIP_OK;
-    if (g->first == 0 && job->updated == g->t)
-        learn_contexts(job, g->t);
     TRY(take_stage(job, &index));
     engine_stage *stage = &job->e->stage[index];
     for (int r = 0; r < g->rows; r++)
-        stage->asked[r] = (contexts_row){g->first + r, (uint32_t)g->t};
+        stage->asked[r] = (contexts_row){(int32_t)job->stream[g->first + r].order, (uint32_t)g->t};
     TRY(find_candidates(job, stage, 0, g->rows));
     return job->e->ops->mark(job->e->ctx, index);
 }
@@ -189,6 +187,8 @@ static gpuzip_status queue_mix(decoder *d, const step_group *g)
     job->costs->seconds_coder += engine_seconds() - start;
     TRY(ops->upload(e->ctx, e->step.target + g->first, e->host_target + g->first,
                     rows * sizeof *e->host_target));
+    if (g->first == 0 && job->update_due == g->t)
+        TRY(learn(job, g->t, e->pending_end));
     TRY(queue_candidates(d, g));
     ops->range_push("mix");
     gpuzip_status status = run_part(d, &d->mix, g);
@@ -204,8 +204,8 @@ static gpuzip_status queue_mix(decoder *d, const step_group *g)
     e->pending_end += rows;
     if (steps_to_update(e, g->t) > 1 || g->first + g->rows < job_active(job, g->t))
         return GPUZIP_OK;
-    job->updated = g->t + 1;
-    return learn(e, e->pending_end);
+    job->update_due = g->t + 1;
+    return GPUZIP_OK;
 }
 
 /* Waits for what was found and moves the range decoders past it. */

@@ -106,7 +106,8 @@ gpuzip_status begin_mix(engine_job *job, ops_mix *mix, int first, int rows)
         TRY(model_logits(e->state[k], first, rows, &expert->logits));
         expert->stride = model_logits_stride(e->config.expert[k].m);
     }
-    mix->adaptive = e->learner;
+    mix->adaptive = team_learner(e->team);
+    mix->part = e->member;
     job->costs->seconds_forward += engine_seconds() - start;
     return GPUZIP_OK;
 }
@@ -115,6 +116,8 @@ gpuzip_status begin_mix(engine_job *job, ops_mix *mix, int first, int rows)
  * pass_rows / steps take another pass. */
 static int pass_steps(const engine *e, int streams, size_t left)
 {
+    if (e->adaptive) /* all members of a team take the same */
+        streams = team_most_streams(e->team);
     int steps = streams < e->pass_rows ? e->pass_rows / streams : 1;
     return (size_t)steps < left ? steps : (int)left;
 }
@@ -201,7 +204,8 @@ static gpuzip_status mix_learning(engine_job *job, engine_stage *g, int s0, int 
             if (i < n) {
                 g->rows.row[rows] = row;
                 g->stream[rows] = s;
-                g->asked[rows] = (contexts_row){s, (uint32_t)(t + (size_t)i)};
+                g->asked[rows] =
+                    (contexts_row){(int32_t)job->stream[s].order, (uint32_t)(t + (size_t)i)};
                 g->symbol[rows++] = (int32_t)job->stream[s].token[t + (size_t)i];
             }
             row += n;
@@ -220,7 +224,7 @@ static gpuzip_status mix_learning(engine_job *job, engine_stage *g, int s0, int 
             n += smaller(s1, job_active(job, t + (size_t)j)) - s0;
         mix.row = e->pass.row + mixed;
         TRY(find_candidates(job, g, mixed, n));
-        if (job->contexts) {
+        if (team_contexts(e->team)) {
             mix.candidate = e->pass.candidate[mixed];
             mix.candidates = e->pass.candidates + mixed;
         }
@@ -229,10 +233,8 @@ static gpuzip_status mix_learning(engine_job *job, engine_stage *g, int s0, int 
         at += (size_t)n;
         i += group;
         /* with several groups of streams a step ends with the last of them */
-        if (group == to_update && s1 == job_active(job, t)) {
-            TRY(learn(e, at - e->pending_first));
-            learn_contexts(job, t + (size_t)i);
-        }
+        if (group == to_update && s1 == job_active(job, t))
+            TRY(learn(job, t + (size_t)i, at - e->pending_first));
     }
     return GPUZIP_OK;
 }

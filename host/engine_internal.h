@@ -70,8 +70,9 @@ struct engine {
     size_t pending_first, pending_end;
 
     bool adaptive;                          /* something learns */
-    bool mix_learns;                        /* the mixing: biases, alphas or weights */
-    ops_adaptive *learner;                  /* device, or NULL */
+    engine_team *own_team;                  /* of this engine alone */
+    engine_team *team;                      /* that, or the one it has joined */
+    int member;                             /* which one of it */
     size_t origin;                          /* the step at which all was forgotten */
     uint32_t *count[GPUZIP_MAX_EXPERTS];    /* device, Naive Bayes: [vocab] */
     int32_t *count_log[GPUZIP_MAX_EXPERTS]; /* device, [vocab] log2(count + 1), Q16 */
@@ -94,14 +95,10 @@ typedef struct {
     engine *e;
     job_stream *stream; /* [streams] */
     int streams;
-    size_t steps;           /* of the longest */
-    rc_encoder *encoder;    /* [streams], or NULL */
-    rc_decoder *decoder;    /* [streams], or NULL */
-    contexts *contexts;     /* or NULL */
-    const uint32_t **token; /* [streams] what the contexts read */
-    size_t *length;         /* [streams] */
-    size_t learnt;          /* the contexts know the steps before */
-    size_t updated;         /* decoding: and are to know those before this one */
+    size_t steps;        /* of the longest */
+    rc_encoder *encoder; /* [streams], or NULL */
+    rc_decoder *decoder; /* [streams], or NULL */
+    size_t update_due;   /* decoding: before this step */
     engine_costs *costs;
     const engine_progress *progress; /* or NULL */
 } engine_job;
@@ -152,27 +149,32 @@ gpuzip_status read_again(engine_job *job, size_t base, size_t t);
 /* Queues the logits of rows [first, first + rows) of the last pass; *mix mixes them. */
 gpuzip_status begin_mix(engine_job *job, ops_mix *mix, int first, int rows);
 
+/* engine_team.c: what the members of a team learn together. */
+
+ops_adaptive *team_learner(const engine_team *team); /* on the device, or NULL */
+contexts *team_contexts(const engine_team *team);    /* or NULL */
+int team_most_streams(const engine_team *team);      /* of a member */
+size_t team_bytes(const engine_team *team);          /* of the device's memory, a member's */
+
+/* Waits for all members. Then the team learns what they did before `step`, the tokens of
+ * which they all know, or it forgets all and begins anew there. Errors: DEVICE. */
+gpuzip_status team_meet(engine_team *team, size_t step, bool forgets);
+
+/* The others no longer wait for this member. */
+void team_leave(engine_team *team);
+
 /* engine_learn.c: what adapts. All of it is queued, but for the contexts, which are the
  * host's. */
 
 /* Symbols that `pending` has room for, with so many streams. */
 size_t pending_rows(const engine *e, int streams);
 
-/* Opens and closes what the mixing learns. Errors: MEMORY, UNSUPPORTED. */
-gpuzip_status open_learner(engine *e);
-ops_adaptive_config learner_config(const engine *e);
-
-/* Opens a job's contexts, if it has any. Errors: MEMORY. */
-gpuzip_status open_contexts(engine_job *job);
-
 /* Forgets all that was learned before `step`, and what is pending. */
 gpuzip_status forget(engine_job *job, size_t step);
 
-/* Learns the first n of the pending symbols, and from the rows that have been mixed. */
-gpuzip_status learn(engine *e, size_t n);
-
-/* The contexts learn the steps before t, all of whose tokens are there. */
-void learn_contexts(engine_job *job, size_t t);
+/* Learns the steps before t, all of whose tokens are there: the first n of the pending symbols,
+ * and with the team what was mixed. */
+gpuzip_status learn(engine_job *job, size_t t, size_t n);
 
 /* Queues the candidates of mixed rows [first, first + rows) of a stage. */
 gpuzip_status find_candidates(engine_job *job, engine_stage *g, int first, int rows);

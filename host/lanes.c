@@ -1,6 +1,7 @@
 /* lanes.c: see lanes.h. */
 #include "lanes.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -13,15 +14,18 @@ typedef struct {
     ops_context *ctx;
     engine *e;
     engine_costs costs;
+    gpuzip_status status;
 } lane;
 
 struct lanes {
     const ops *ops;
     engine_config config;
-    engine *whole;  /* over the device's context */
-    lane *lane;     /* [count] */
-    int count;      /* 0: a block is never shared */
-    uint64_t limit; /* bytes that lanes may take; 0: any number */
+    engine *whole; /* over the device's context */
+    lane *lane;    /* [count] */
+    ops_context *team_ctx;
+    engine_team *team; /* of all lanes, opened when first used */
+    int count;         /* 0: a block is never shared */
+    uint64_t limit;    /* bytes that lanes may take; 0: any number */
 };
 
 /* What lane 0 tells its caller, and whether to stop. */
@@ -32,8 +36,6 @@ typedef struct {
 
 static bool may_share(const engine_config *config)
 {
-    if (config->bias || config->learn_alpha || config->prior)
-        return false;
     for (int k = 0; k < config->experts; k++) {
         if (config->expert[k].kind != GPUZIP_EXPERT_MODEL)
             return false;
@@ -77,6 +79,9 @@ void lanes_close(lanes *l)
         engine_close(l->lane[i].e);
         l->ops->close(l->lane[i].ctx);
     }
+    engine_team_close(l->team);
+    if (l->team_ctx)
+        l->ops->close(l->team_ctx);
     free(l->lane);
     engine_close(l->whole);
     free(l);
@@ -133,21 +138,84 @@ static int lane_stop(void *context, size_t done, size_t steps)
 typedef gpuzip_status engine_code_function(engine *, engine_block *, int, uint32_t, uint32_t,
                                            engine_costs *, const engine_progress *);
 
-/* Takes lane i's streams through the block. */
-static gpuzip_status run_lane(lanes *l, int i, engine_code_function *code, engine_block *block,
-                              lanes_progress *p)
+/* A lane's work. */
+typedef struct {
+    lanes *l;
+    int i;
+    engine_code_function *code;
+    engine_block *block;
+    lanes_progress *p;
+    pthread_t thread;
+} lane_job;
+
+static gpuzip_status open_lane(lanes *l, int i)
 {
     lane *own = &l->lane[i];
-    uint32_t first = first_stream(l, block->streams, i);
-    uint32_t end = first_stream(l, block->streams, i + 1);
-    engine_progress progress = {i ? lane_stop : lane_step, p};
-    own->costs = (engine_costs){0};
     if (!own->ctx)
         TRY(l->ops->open(&own->ctx, 0, 1, NULL));
     if (!own->e)
         TRY(engine_open(&own->e, l->ops, own->ctx, &l->config));
-    engine_block copy = *block; /* its status is the lane's own */
-    return code(own->e, &copy, 1, first, end, &own->costs, &progress);
+    engine_join(own->e, l->team, i);
+    return GPUZIP_OK;
+}
+
+/* Takes a lane's streams through the block. */
+static void *run_lane(void *context)
+{
+    const lane_job *job = context;
+    lanes *l = job->l;
+    lane *own = &l->lane[job->i];
+    uint32_t first = first_stream(l, job->block->streams, job->i);
+    uint32_t end = first_stream(l, job->block->streams, job->i + 1);
+    engine_progress progress = {job->i ? lane_stop : lane_step, job->p};
+    engine_block copy = *job->block; /* its status is the lane's own */
+    own->costs = (engine_costs){0};
+    own->status = open_lane(l, job->i);
+    if (own->status == GPUZIP_OK)
+        own->status = job->code(own->e, &copy, 1, first, end, &own->costs, &progress);
+    else
+        engine_team_skip(l->team);
+    if (own->status != GPUZIP_OK)
+        atomic_store(&job->p->stop, true);
+    return NULL;
+}
+
+/* Runs all lanes, the first in this thread. */
+static gpuzip_status run_lanes(lanes *l, engine_code_function *code, engine_block *block,
+                               lanes_progress *p)
+{
+    gpuzip_status status = GPUZIP_OK;
+    int started = 1, most = (int)((block->streams - 1) / (uint32_t)l->count) + 1;
+    lane_job *job = calloc((size_t)l->count, sizeof *job);
+    if (!job)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    if (!l->team_ctx)
+        TRY_OUT(l->ops->open(&l->team_ctx, 0, 1, NULL));
+    if (!l->team)
+        TRY_OUT(engine_team_open(&l->team, l->ops, l->team_ctx, &l->config, l->count));
+    TRY_OUT(engine_team_begin(l->team, block, l->count, most));
+    for (int i = 0; i < l->count; i++)
+        job[i] = (lane_job){.l = l, .i = i, .code = code, .block = block, .p = p};
+    while (started < l->count &&
+           pthread_create(&job[started].thread, NULL, run_lane, &job[started]) == 0)
+        started++;
+    for (int i = started; i < l->count; i++) {
+        l->lane[i].status = FAIL(GPUZIP_ERR_MEMORY);
+        l->lane[i].costs = (engine_costs){0};
+        engine_team_skip(l->team);
+        atomic_store(&p->stop, true);
+    }
+    run_lane(&job[0]);
+    for (int i = 1; i < started; i++)
+        pthread_join(job[i].thread, NULL);
+    /* the first cause counts, not the lanes that it stopped */
+    for (int i = 0; i < l->count; i++)
+        if (status == GPUZIP_OK || status == GPUZIP_ERR_CANCELLED)
+            status = l->lane[i].status == GPUZIP_OK ? status : l->lane[i].status;
+    engine_team_end(l->team);
+out:
+    free(job);
+    return status;
 }
 
 /* Adds what the lanes cost: work is summed, time is that of the slowest. */
@@ -170,24 +238,14 @@ static void add_costs(engine_costs *costs, const lanes *l)
 static gpuzip_status run_blocks(lanes *l, engine_code_function *code, engine_block *block,
                                 int blocks, engine_costs *costs, const engine_progress *progress)
 {
-    gpuzip_status status = GPUZIP_OK;
+    gpuzip_status status;
     lanes_progress p = {.progress = progress};
     uint32_t streams = 0;
     for (int i = 0; i < blocks; i++)
         streams += block[i].streams;
     if (blocks > 1 || !is_shared(l, streams))
         return code(l->whole, block, blocks, 0, streams, costs, progress);
-#pragma omp parallel for num_threads(l->count) schedule(static, 1)
-    for (int i = 0; i < l->count; i++) {
-        gpuzip_status lane_status = run_lane(l, i, code, block, &p);
-        if (lane_status != GPUZIP_OK) {
-            atomic_store(&p.stop, true);
-            /* the first cause counts, not the lanes that it stopped */
-#pragma omp critical(lanes_status)
-            if (status == GPUZIP_OK || status == GPUZIP_ERR_CANCELLED)
-                status = lane_status;
-        }
-    }
+    status = run_lanes(l, code, block, &p);
     block->status = status;
     add_costs(costs, l);
     return status;

@@ -1,10 +1,11 @@
 /* lanes.h: an engine, and a block's streams shared among CPU threads.
  *
- * Where no expert learns, streams know nothing of each other, so each thread (a
- * lane) takes some of them through the whole block with an engine of its own:
- * no barrier anywhere, and a cache for itself. Where experts learn, where streams
- * are fewer than threads, or where the weights are too large for every core to
- * read them alone, one engine takes all and its operations share the threads.
+ * Streams know nothing of each other but what adapts, so each thread (a lane) takes
+ * some of them through the whole block with an engine of its own, and a cache for
+ * itself; where something adapts the engines are a team and meet at updates, else
+ * there is no barrier anywhere. With Naive Bayes, where streams are fewer than threads,
+ * or where the weights are too large for every core to read them alone, one engine
+ * takes all and its operations share the threads.
  * What is coded is the same. On other devices than the CPU there is the one engine.
  */
 #ifndef GPUZIP_LANES_H

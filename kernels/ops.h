@@ -353,7 +353,7 @@ typedef struct ops {
      *     set   = (longest * 5 + level) * 3 + known - 1
      *     F     = feature[0 .. 6], o, 256
      *     delta = min(max((sum_j weights[set][j] * F[j]) >> 8, -24 * 2^16), 24 * 2^16)
-     *     w'    = rint(det_exp2f((float)max(u + delta, -40 * 2^16) * 2^-16) * 2^30)
+     *     w'    = rint(det_exp2f((float)(u + delta) * 2^-16) * 2^30)
      * w' (u64, <= 2^54) takes the place of w[x] in C and Z: Z >= 64, for the greatest weight
      * is 2^30 and falls by 24 bits at most, and the total is < 2^59.
      *
@@ -375,7 +375,7 @@ typedef struct ops {
      * a[i] = w[i] >> 10 and sums over the i < vocab that are no candidates:
      *     S0 = sum a[i],  S1 = sum a[i] v[i],  S2 = sum a[i] v[i]^2      (<= 2^62)
      *     M1 = floor(S1 * 2^8 / S0),  M2 = floor(S2 / S0);  0 if S0 is
-     *     R  = max(2^20 - sum p(x), 0)                     sums over candidates
+     *     R  = 2^20 - sum p(x) (>= -8, for they round)     sums over candidates
      *     m1 = (R M1 + 2^8 sum p(x) v[x]) >> 20            (Q12)
      *     m2 = (R M2 + sum p(x) v[x]^2) >> 20              (Q8)
      *     g[k] += v[y] * 2^8 - m1

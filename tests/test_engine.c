@@ -214,8 +214,8 @@ static void code_is_the_same_everywhere(void **state)
 {
     fixture f;
     (void)state;
-    static const int cases[] = {NOTHING /* threads become lanes */, BAYES, MIXING, EVERYTHING};
-    for (int n = 0; n < 4; n++) {
+    static const int cases[] = {NOTHING, BAYES, MIXING, MIXING | CONTEXTS, EVERYTHING};
+    for (int n = 0; n < 5; n++) { /* without counts, threads become lanes */
         int learns = cases[n];
         uint8_t *plain_bytes;
         assert_true(fixture_open(&f, "c", 1));
@@ -367,7 +367,8 @@ static void progress_cancels(void **state)
 {
     fixture f;
     (void)state;
-    for (int threads = 1; threads < 3; threads++) {
+    for (int n = 0; n < 4; n++) {
+        int threads = 1 + n % 2, learns = n < 2 ? NOTHING : MIXING | CONTEXTS;
         lanes *l;
         int calls = 0;
         engine_costs costs = {0};
@@ -376,8 +377,11 @@ static void progress_cancels(void **state)
         engine_progress progress = {cancel_at_once, &calls};
         assert_true(fixture_open(&f, NULL, 1));
         assert_int_equal(lanes_make_room(&block, &bytes), GPUZIP_OK);
-        engine_config c = config_of(&f, 16, 16, 1, false, NOTHING);
+        engine_config c = config_of(&f, 16, 16, 1, false, learns);
         assert_int_equal(lanes_open(&l, &ops_cpu, f.ctx, &c, threads, 0), GPUZIP_OK);
+        assert_int_equal(lanes_encode(l, &block, 1, &costs, &progress), GPUZIP_ERR_CANCELLED);
+        assert_int_equal(calls, 1);
+        calls = 0; /* and again */
         assert_int_equal(lanes_encode(l, &block, 1, &costs, &progress), GPUZIP_ERR_CANCELLED);
         assert_int_equal(calls, 1);
         lanes_close(l);

@@ -249,7 +249,7 @@ static naive_row naive_open(const naive *n, const ops_mix *mix, int r)
             sum += n->weights[row.set[c]][j] * row.feature[c][j];
         }
         row.delta[c] = bound(sum >> 8, -24 * 65536, 24 * 65536);
-        row.w[x->symbol] = weight_of(bound(u + row.delta[c], -40 * 65536, 24 * 65536));
+        row.w[x->symbol] = weight_of(u + row.delta[c]);
         row.z += row.w[x->symbol] - w;
     }
     row.total = row.z + mix->escapes * (row.z >> 20);
@@ -303,7 +303,6 @@ static void naive_add_alpha(naive *n, const naive_row *row, const ops_mix *mix, 
         }
     }
     assert_true(s2 <= (wide)1 << 62);
-    rest = rest > 0 ? rest : 0;
     wide m1 = (rest * (s0 ? divide(s1 * 256, s0) : 0) + 256 * p1) >> 20;
     wide m2 = (rest * (s0 ? divide(s2, s0) : 0) + p2) >> 20;
     wide variance = m2 - (m1 * m1 >> 16);
@@ -616,37 +615,56 @@ static void adaptive_isa(void **state)
     levels_close(&levels);
 }
 
-/* More rows at once than `recent` of cpu_mix.h holds. */
+/* More rows at once than `recent` of cpu_mix.h holds, for a single thread, and more than the
+ * curvature of weights counts. */
 static void adaptive_many_rows(void **state)
 {
-    ops_context *ctx = *state;
-    enum { MANY = 5000, VOCAB = 40 };
-    float *logits = test_array(VOCAB, sizeof *logits);
+    enum { MANY = 9000, VOCAB = 40 };
+    float *logits = test_array(2 * VOCAB, sizeof *logits);
     int32_t *row = test_array(MANY, sizeof *row), *symbol = test_array(MANY, sizeof *symbol);
+    ops_candidate *candidate = test_array(MANY * OPS_CANDIDATES, sizeof *candidate);
+    int32_t *candidates = test_array(MANY, sizeof *candidates);
     ops_interval *interval = test_array(MANY, sizeof *interval);
     int32_t weights[OPS_SETS * OPS_WEIGHTS] = {0};
-    ops_adaptive_config config = {VOCAB, 1, true, false, {ONE}, weights, 1};
+    ops_adaptive_config config = {VOCAB, 1, true, true, {ONE}, weights, 1};
+    ops_context *ctx;
     ops_adaptive *a;
-    logits[3] = 30; /* p = 1 */
-    for (int i = 0; i < MANY; i++)
-        symbol[i] = i % 2 ? 3 : 5;
+    (void)state;
+    logits[3] = 30; /* of even rows: p = 1 */
+    logits[VOCAB + 5] = logits[VOCAB + 6] = 30;
+    for (int i = 0; i < MANY; i++) {
+        row[i] = i % 2;
+        symbol[i] = i % 2 ? 5 : 3;
+        candidates[i] = i % 2; /* of odd rows: p = 1/2 */
+        candidate[i * OPS_CANDIDATES] = (ops_candidate){.symbol = 5, .known = 1};
+        for (int k = 0; k < OPS_FEATURES; k++)
+            candidate[i * OPS_CANDIDATES].feature[k] = OPS_FEATURE_MAX;
+    }
+    assert_int_equal(ops_cpu.open(&ctx, 0, 1, NULL), GPUZIP_OK);
     assert_int_equal(ops_cpu.adaptive_create(ctx, &a, &config), GPUZIP_OK);
     ops_mix mix = {.experts = 1, .vocab = VOCAB, .row = row, .adaptive = a};
     mix.expert[0] = (ops_expert){.logits = logits, .stride = VOCAB, .alpha = ONE};
-    assert_int_equal(ops_cpu.mix_encode(ctx, &mix, MANY, symbol, interval), GPUZIP_OK);
-    assert_int_equal(ops_cpu.mix_learn(ctx, a), GPUZIP_OK);
+    mix.candidate = candidate;
+    mix.candidates = candidates;
     naive n = naive_new(&config);
-    for (int i = 0; i < 2; i++) {
-        naive_row one = naive_open(&n, &mix, 0);
-        for (int j = 0; j < MANY / 2; j++)
-            naive_add(&n, &one, &mix, 0, symbol[i]);
-        naive_close(&one);
+    for (int update = 0; update < 2; update++) {
+        assert_int_equal(ops_cpu.mix_encode(ctx, &mix, MANY, symbol, interval), GPUZIP_OK);
+        assert_int_equal(ops_cpu.mix_learn(ctx, a), GPUZIP_OK);
+        for (int i = 0; i < 2; i++) {
+            naive_row one = naive_open(&n, &mix, i);
+            for (int j = 0; j < MANY / 2; j++)
+                naive_add(&n, &one, &mix, i, symbol[i]);
+            naive_close(&one);
+        }
+        naive_learn(&n);
+        check_learnt(ctx, a, &n);
     }
-    naive_learn(&n);
-    check_learnt(ctx, a, &n);
     naive_free(&n);
     ops_cpu.adaptive_destroy(ctx, a);
+    ops_cpu.close(ctx);
     free(interval);
+    free(candidates);
+    free(candidate);
     free(symbol);
     free(row);
     free(logits);

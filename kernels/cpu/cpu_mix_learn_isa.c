@@ -64,8 +64,7 @@ static void change_one(const cpu_mix_row *row, cpu_mix_change *change, const ops
     int64_t delta = 0;
     for (int j = 0; j < OPS_WEIGHTS; j++)
         delta += (int64_t)weight[j] * change->feature[j];
-    int64_t changed = d + clamp(delta >> 8, -DELTA_MAX, DELTA_MAX);
-    float log = (float)(changed > WEIGHT_MIN_LOG ? changed : WEIGHT_MIN_LOG);
+    float log = (float)(d + (int32_t)clamp(delta >> 8, -DELTA_MAX, DELTA_MAX));
     change->w = (uint64_t)rintf(det_exp2f(log * 0x1p-16f) * 0x1p30f);
 }
 
@@ -149,7 +148,6 @@ static void add_alpha(cpu_mix_row *row, int k, int coded, const int32_t *p)
         sum1 += p[c] * v;
         sum2 += p[c] * v * v;
     }
-    rest = rest > 0 ? rest : 0;
     int64_t m1 = (rest * mean1 + sum1 * 256) >> 20;
     int64_t m2 = (rest * mean2 + sum2) >> 20;
     int64_t variance = m2 - (m1 * m1 >> 16);
