@@ -65,7 +65,7 @@ typedef struct {
     int32_t weights[OPS_SETS][OPS_WEIGHTS];    /* of ops_adaptive_config */
 } contexts_prior;
 
-/* Of the built-in model. weights/train/prior.py made it. */
+/* Of the built-in model. weights/train/prior.c made it. */
 extern const contexts_prior contexts_prior_builtin;
 
 /* The last 3 bytes that a token stands for, newest lowest, and above them how many. */
