@@ -411,7 +411,7 @@ typedef struct ops {
      *     weights += floor((4 G + D) / (2 D)), then within +-OPS_WEIGHT_MAX
      * Alphas, if they are learnt, for each expert; nor is H:
      *     D = 200 * 2^8 + ((123 * H) >> 8)
-     *     alpha += floor((2 * (g * 2^12) + D) / (2 D)), then within 0 .. OPS_LEARNT_MAX
+     *     alpha += floor((2 * (g * 2^12) + D) / (2 D)), within start / 5 .. OPS_LEARNT_MAX
      * E, N, G and g are 0 afterwards. (float) is of s64 or u32. */
     gpuzip_status (*mix_learn)(ops_context *ctx, ops_adaptive *a);
 

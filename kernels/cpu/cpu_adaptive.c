@@ -182,7 +182,7 @@ static void step_alphas(ops_adaptive *a, cpu_mix_sums *sums)
         a->h[k] += sums->h[k];
         int64_t d = (200 << 8) + ((123 * a->h[k]) >> 8);
         int64_t alpha = a->alpha[k] + floor_div(2 * (sums->g[k] * 4096) + d, 2 * d);
-        a->alpha[k] = (uint32_t)clamp(alpha, 0, OPS_LEARNT_MAX);
+        a->alpha[k] = (uint32_t)clamp(alpha, a->config.start[k] / 5, OPS_LEARNT_MAX);
     }
 }
 
