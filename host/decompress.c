@@ -302,6 +302,10 @@ static void list_frame(const gpuzip *gz, const container_frame *frame, gpuzip_in
     info->version = CONTAINER_VERSION;
     info->window = (int)frame->window;
     info->hop = (int)frame->hop;
+    info->update_interval = (int)frame->update_interval;
+    info->contexts = frame->contexts;
+    info->biases = frame->biases;
+    info->learn_alphas = frame->learns_alphas;
     info->experts = frame->experts;
     for (int k = 0; k < frame->experts; k++) {
         info->expert[k].kind = (gpuzip_expert_kind)frame->expert[k].kind;

@@ -240,7 +240,9 @@ typedef struct {
     uint64_t size;            /* bytes of the original; claimed, verified only by decoding */
     uint64_t compressed_size; /* bytes of the file */
     int version;
-    int window, hop; /* of the first frame */
+    int window, hop; /* of the first frame, as all below */
+    int update_interval;
+    bool contexts, biases, learn_alphas;
     int experts;
     struct {
         gpuzip_expert_kind kind;

@@ -20,7 +20,7 @@ for options in --bogus -Z '-T x' '-T -1' '-T 1x' '--window 1' '--window 1.5' \
     '--hop 0' '--streams 0' '--streams many' '--update 0' '--block-size 0' '--block-size 17M' \
     '--block-size 1T' '--block-size -1' '--block-size 99999999999999999999' '--memory 1X' '--memory 17179869184G' \
     '--device gpu' '--alpha x' '--alpha 1,' '--alpha -1' '--alpha 16' '--alpha nan' \
-    '--alpha 1,1' '--naive-bayes --alpha 1' '--alpha 1,1,1,1,1,1,1,1,1' '-c -o x' \
+    '--alpha 1,1' '--naive-bayes --alpha 1' '--alpha 1,1,1,1,1,1,1,1,1' '-c -o x' '--adapt some' '--adapt all,' \
     '--window 8 --hop 9' '-r -o x' -0; do
     run 1 "$gz" $options text
     says '^gpuzip: '
@@ -60,6 +60,14 @@ run 0 "$gz" -f --threads=2 --block-size 1K --window 64 --hop 32 --streams 2 --me
 run 0 "$gz" -T0 --device cpu -dc text.gpz
 same $out text
 run 0 "$gz" -f --naive-bayes --alpha 0.7,0.3 --update 8 text
+run 0 "$gz" -dc text.gpz
+same $out text
+run 0 "$gz" -f --adapt all text
+run 0 "$gz" -lv text.gpz
+prints 'adapts  *contexts biases alphas, every 16 steps'
+run 0 "$gz" -dc text.gpz
+same $out text
+run 0 "$gz" -f --naive-bayes --adapt contexts,alphas --update 5 text
 run 0 "$gz" -dc text.gpz
 same $out text
 run 0 "$gz" -f --naive-bayes --window 64 --hop 64 --window-scope text
