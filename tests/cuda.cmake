@@ -5,7 +5,7 @@ if(CMAKE_CXX_COMPILER AND NOT GPUZIP_FUZZ)
     enable_language(CXX)
     add_subdirectory(emulator)
 
-    foreach(name ops linear)
+    foreach(name ops linear mix_adaptive)
         add_executable(test_cuda_${name}_emulated test_cuda_${name}.c)
         target_link_libraries(test_cuda_${name}_emulated PRIVATE gpuzip_cuda_emulated
                               gpuzip_kernels m PkgConfig::CMOCKA)
@@ -37,6 +37,16 @@ GPUZIP_CUBLAS=${cublas};GPUZIP_EMULATOR_CUBLAS=${sums}")
             "GPUZIP_EMULATOR_SEED=${seed};GPUZIP_EMULATOR_CAPABILITY=${capability}")
     endforeach()
 
+    foreach(run "1 89" "2 75")
+        separate_arguments(run)
+        list(GET run 0 seed)
+        list(GET run 1 capability)
+        set(name test_cuda_mix_adaptive_emulated_${capability}_${seed})
+        add_test(NAME ${name} COMMAND test_cuda_mix_adaptive_emulated)
+        set_tests_properties(${name} PROPERTIES LABELS cuda TIMEOUT 900 ENVIRONMENT
+            "GPUZIP_EMULATOR_SEED=${seed};GPUZIP_EMULATOR_CAPABILITY=${capability}")
+    endforeach()
+
     # The whole program over the emulated backend.
     gpuzip_add_host(gpuzip_host_emulated gpuzip_cuda_emulated emulated)
     gpuzip_add_program(gpuzip_emulated gpuzip_host_emulated)
@@ -62,7 +72,7 @@ endif()
 
 option(GPUZIP_REQUIRE_GPU "A test that finds no GPU fails instead of being skipped" OFF)
 if(TARGET gpuzip_cuda)
-    foreach(name ops linear)
+    foreach(name ops linear mix_adaptive)
         gpuzip_test(test_cuda_${name} gpuzip_cuda gpuzip_kernels m)
         if(GPUZIP_REQUIRE_GPU)
             target_compile_definitions(test_cuda_${name} PRIVATE GPUZIP_REQUIRE_GPU)

@@ -1,0 +1,219 @@
+/* cuda_adaptive.cu: what mixing learns: its memory, and learning it. Rows add to one place
+ * whatever their part, for integers may be added in any order; parts tell whom to wait for. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "adaptive.cuh"
+#include "ptx.cuh"
+
+#define THREADS    256
+#define FIRST_SIZE (ADAPTIVE_WEIGHTS + OPS_MAX_EXPERTS) /* weights and alphas */
+#define LOG2E_Q16  94548.4609375f
+#define P_ONE      (1 << 20) /* of p(i), Q20 */
+#define TRUST_MAX  (60ll << 20)
+#define NEWTON_MIN (200ll << 8)
+#define NEWTON_MAX (4000ll << 8)
+#define BIAS_STEP  0x1p21f
+
+/* -- memory ---------------------------------------------------------------------- */
+
+static size_t cleared_bytes(const ops_adaptive_config *config)
+{
+    size_t vocab = (size_t)config->vocab;
+    size_t sums = vocab + 2 * ADAPTIVE_WEIGHTS + 2 * OPS_MAX_EXPERTS;
+    return sums * sizeof(unsigned long long) + 3 * vocab * sizeof(uint32_t);
+}
+
+size_t cuda_adaptive_bytes(const ops_adaptive_config *config)
+{
+    return cleared_bytes(config) + 2 * FIRST_SIZE * sizeof(int32_t);
+}
+
+/* Lays a's pointers into its memory. */
+static void adaptive_lay_out(ops_adaptive *a)
+{
+    size_t vocab = (size_t)a->config.vocab;
+    adaptive_state *s = &a->state;
+    s->expected = (unsigned long long *)a->memory;
+    s->gradient = s->expected + vocab;
+    s->curvature = s->gradient + ADAPTIVE_WEIGHTS;
+    s->g = s->curvature + ADAPTIVE_WEIGHTS;
+    s->h = s->g + OPS_MAX_EXPERTS;
+    s->seen = (uint32_t *)(s->h + OPS_MAX_EXPERTS);
+    s->trust = s->seen + vocab;
+    s->bias = (int32_t *)(s->trust + vocab);
+    a->now = s->bias + vocab;
+    a->first = a->now + FIRST_SIZE;
+    s->weights = a->now;
+    s->alpha = (uint32_t *)a->now + ADAPTIVE_WEIGHTS;
+    s->start = (uint32_t *)a->first + ADAPTIVE_WEIGHTS;
+}
+
+void cuda_adaptive_destroy(ops_context *ctx, ops_adaptive *a)
+{
+    if (a == NULL)
+        return;
+    (void)cudaSetDevice(ctx->device);
+    (void)cudaFree(a->memory);
+    free(a->stream);
+    free(a);
+}
+
+static gpuzip_status upload_first(ops_context *ctx, const ops_adaptive *a)
+{
+    int32_t first[FIRST_SIZE] = {0};
+    if (a->config.weights != NULL)
+        memcpy(first, a->config.weights, ADAPTIVE_WEIGHTS * sizeof *first);
+    memcpy(first + ADAPTIVE_WEIGHTS, a->config.start, sizeof a->config.start);
+    TRY(cuda_enter(ctx));
+    return cuda_status(
+        cudaMemcpyAsync(a->first, first, sizeof first, cudaMemcpyHostToDevice, ctx->stream));
+}
+
+gpuzip_status cuda_adaptive_create(ops_context *ctx, ops_adaptive **out,
+                                   const ops_adaptive_config *config)
+{
+    gpuzip_status status = GPUZIP_ERR_MEMORY;
+    ops_adaptive *a = (ops_adaptive *)calloc(1, sizeof *a);
+    if (a == NULL)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    a->config = *config;
+    a->stream = (cudaStream_t *)calloc((size_t)config->parts, sizeof *a->stream);
+    if (a->stream == NULL)
+        goto out;
+    TRY_OUT(cuda_enter(ctx));
+    if (cudaMalloc(&a->memory, cuda_adaptive_bytes(config)) != cudaSuccess) {
+        (void)cudaGetLastError(); /* a full device is not a broken one */
+        a->memory = NULL;
+        status = FAIL(GPUZIP_ERR_MEMORY);
+        goto out;
+    }
+    a->cleared_bytes = cleared_bytes(config);
+    adaptive_lay_out(a);
+    TRY_OUT(upload_first(ctx, a));
+    TRY_OUT(cuda_adaptive_reset(ctx, a));
+    a->config.weights = NULL; /* the caller's */
+    *out = a;
+    a = NULL;
+    status = GPUZIP_OK;
+out:
+    cuda_adaptive_destroy(ctx, a);
+    return status;
+}
+
+/* -- values ---------------------------------------------------------------------- */
+
+/* Waits for what other contexts have queued that adds to the sums. */
+static gpuzip_status wait_for_parts(const ops_context *ctx, const ops_adaptive *a)
+{
+    for (int part = 0; part < a->config.parts; part++)
+        if (a->stream[part] != NULL && a->stream[part] != ctx->stream)
+            TRY(cuda_status(cudaStreamSynchronize(a->stream[part])));
+    return GPUZIP_OK;
+}
+
+/* What has been queued is there for whatever other contexts queue afterwards. */
+static gpuzip_status tell_parts(const ops_context *ctx, const ops_adaptive *a)
+{
+    return a->config.parts > 1 ? cuda_status(cudaStreamSynchronize(ctx->stream)) : GPUZIP_OK;
+}
+
+gpuzip_status cuda_adaptive_reset(ops_context *ctx, ops_adaptive *a)
+{
+    TRY(cuda_enter(ctx));
+    TRY(wait_for_parts(ctx, a));
+    TRY(cuda_status(cudaMemsetAsync(a->memory, 0, a->cleared_bytes, ctx->stream)));
+    TRY(cuda_status(cudaMemcpyAsync(a->now, a->first, FIRST_SIZE * sizeof *a->now,
+                                    cudaMemcpyDeviceToDevice, ctx->stream)));
+    memset(a->stream, 0, (size_t)a->config.parts * sizeof *a->stream);
+    return tell_parts(ctx, a);
+}
+
+static gpuzip_status read_back(ops_context *ctx, void *host, const void *src, size_t bytes)
+{
+    if (host == NULL)
+        return GPUZIP_OK;
+    return cuda_status(cudaMemcpyAsync(host, src, bytes, cudaMemcpyDeviceToHost, ctx->stream));
+}
+
+gpuzip_status cuda_adaptive_read(ops_context *ctx, const ops_adaptive *a, int32_t *bias,
+                                 uint32_t *alpha, int32_t *weights)
+{
+    const adaptive_state *s = &a->state;
+    TRY(cuda_enter(ctx));
+    TRY(read_back(ctx, bias, s->bias, (size_t)a->config.vocab * sizeof *bias));
+    TRY(read_back(ctx, alpha, s->alpha, (size_t)a->config.experts * sizeof *alpha));
+    TRY(read_back(ctx, weights, s->weights, ADAPTIVE_WEIGHTS * sizeof *weights));
+    return cuda_status(cudaStreamSynchronize(ctx->stream));
+}
+
+/* -- learning -------------------------------------------------------------------- */
+
+/* floor(a / b), b > 0. */
+static __device__ __forceinline__ long long floor_div(long long a, long long b)
+{
+    return a / b - (a % b < 0);
+}
+
+static __device__ __forceinline__ long long bound(long long x, long long low, long long high)
+{
+    return x < low ? low : x > high ? high : x;
+}
+
+static __device__ void step_bias(const adaptive_state *s, int i)
+{
+    long long expected = (long long)s->expected[i];
+    long long sum = s->trust[i] + expected;
+    uint32_t trust = (uint32_t)(sum < TRUST_MAX ? sum : TRUST_MAX);
+    float error = (float)((long long)s->seen[i] * P_ONE - expected);
+    float step = error * LOG2E_Q16 / (float)(int)(trust + 3 * P_ONE);
+    int change = (int)rintf(fminf(fmaxf(step, -BIAS_STEP), BIAS_STEP));
+    s->bias[i] = (int32_t)bound(s->bias[i] + change, -OPS_BIAS_MAX, OPS_BIAS_MAX);
+    s->trust[i] = trust;
+    s->expected[i] = 0;
+    s->seen[i] = 0;
+}
+
+static __device__ void step_weight(const adaptive_state *s, int i)
+{
+    long long d = bound(NEWTON_MIN + ((long long)s->curvature[i] >> 16), 0, NEWTON_MAX);
+    long long step = floor_div(4 * (long long)s->gradient[i] + d, 2 * d);
+    s->weights[i] = (int32_t)bound(s->weights[i] + step, -OPS_WEIGHT_MAX, OPS_WEIGHT_MAX);
+    s->gradient[i] = 0;
+}
+
+static __device__ void step_alpha(const adaptive_state *s, int k)
+{
+    long long d = NEWTON_MIN + ((123 * (long long)s->h[k]) >> 8);
+    long long step = floor_div(2 * ((long long)s->g[k] * 4096) + d, 2 * d);
+    s->alpha[k] = (uint32_t)bound(s->alpha[k] + step, s->start[k] / 5, OPS_LEARNT_MAX);
+    s->g[k] = 0;
+}
+
+/* A thread a number: biases, weights, alphas. */
+static __global__ void mix_learn_kernel(adaptive_state s, int vocab, int experts, bool bias,
+                                        bool alpha)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x, weight = i - vocab;
+    int k = weight - ADAPTIVE_WEIGHTS;
+    if (i < vocab) {
+        if (bias)
+            step_bias(&s, i);
+    } else if (weight < ADAPTIVE_WEIGHTS) {
+        step_weight(&s, weight);
+    } else if (alpha && k < experts) {
+        step_alpha(&s, k);
+    }
+}
+
+gpuzip_status cuda_mix_learn(ops_context *ctx, ops_adaptive *a)
+{
+    const ops_adaptive_config *c = &a->config;
+    unsigned blocks = ceil_div((size_t)c->vocab + FIRST_SIZE, THREADS);
+    TRY(cuda_enter(ctx));
+    TRY(wait_for_parts(ctx, a));
+    LAUNCH(mix_learn_kernel, blocks, THREADS, 0, ctx->stream, a->state, c->vocab, c->experts,
+           c->bias, c->alpha);
+    TRY(cuda_launched());
+    return tell_parts(ctx, a);
+}

@@ -1,0 +1,167 @@
+/* mix.cuh: the weights w[i] of ops.h's mix, and the distribution they make. A block has a row,
+ * and nothing of it is kept: weights are computed again where they are needed.
+ *
+ * One model alone is the usual case, and its weights take half the work: SINGLE. Its largest
+ * t is 0, at its largest logit.
+ */
+#ifndef GPUZIP_MIX_CUH
+#define GPUZIP_MIX_CUH
+
+#include "adaptive.cuh"
+#include "block.cuh"
+#include "detmath.h"
+
+#define THREADS   512
+#define WARPS     16
+#define TILE      512                    /* symbols of a tile */
+#define TILES_MAX (OPS_MAX_VOCAB / TILE) /* at most THREADS: a scan takes one a thread */
+#define PER_LANE  (TILE / 32)
+
+#define LOG2E_Q16      94548.4609375f
+#define WEIGHT_MIN_LOG (-40 * 65536)
+#define ESCAPE_SHIFT   20 /* an escape's weight is Z >> this */
+
+/* What kernels are compiled for: one model alone; any experts; those with an adaptive state. */
+enum mix_kind { SINGLE, PRODUCT, ADAPTIVE };
+
+typedef struct {
+    ops_mix mix;
+    const int32_t *symbol;   /* encode: [rows] */
+    const uint32_t *target;  /* decode: [rows] */
+    ops_interval *interval;  /* encode: [rows] */
+    ops_symbol *found;       /* decode: [rows] */
+    uint32_t *start;         /* cdf: [rows][vocab + escapes + 1] */
+    adaptive_state adaptive; /* ADAPTIVE; bias and alpha NULL if they are not learnt */
+} mix_args;
+
+/* What a row's weights depend on; shared. */
+typedef struct {
+    long long scratch[32];
+    float max_logit[OPS_MAX_EXPERTS];
+    uint32_t alpha[OPS_MAX_EXPERTS]; /* ADAPTIVE */
+    long long max_t;
+} mix_row;
+
+/* l_k[i]. */
+static __device__ __forceinline__ int mix_expert_log(const ops_expert *x, float max_logit, size_t r,
+                                                     int i)
+{
+    if (x->logits == NULL)
+        return x->counts[i];
+    float below = (x->logits[r * x->stride + i] - max_logit) * LOG2E_Q16;
+    return det_rint_s32(fmaxf(below, -0x1p24f));
+}
+
+/* t[i], Q32 bits. */
+template <mix_kind KIND>
+static __device__ __forceinline__ long long mix_log(const mix_args *p, const mix_row *row, size_t r,
+                                                    int i)
+{
+    long long t = 0;
+    if (KIND == ADAPTIVE && p->adaptive.bias != NULL)
+        t = (long long)p->adaptive.bias[i] * 65536;
+    for (int k = 0; k < p->mix.experts; k++) {
+        const ops_expert *x = &p->mix.expert[k];
+        uint32_t alpha = KIND == ADAPTIVE ? row->alpha[k] : x->alpha;
+        t += (long long)alpha * mix_expert_log(x, row->max_logit[k], r, i);
+    }
+    return t;
+}
+
+/* d[i]. That of one model alone is alpha l >> 16, l <= 0, the upper half of a product of 32
+ * bits. */
+template <mix_kind KIND>
+static __device__ __forceinline__ int mix_depth(const mix_args *p, const mix_row *row, size_t r,
+                                                int i)
+{
+    if constexpr (KIND == SINGLE) {
+        const ops_expert *x = &p->mix.expert[0];
+        float below = (x->logits[r * x->stride + i] - row->max_logit[0]) * LOG2E_Q16;
+        int l = det_rint_s32(fmaxf(below, -0x1p24f));
+        return max(__mulhi(l * 128, (int)(x->alpha * 512)), WEIGHT_MIN_LOG);
+    } else {
+        long long d = (mix_log<KIND>(p, row, r, i) - row->max_t) >> 16;
+        return (int)(d < WEIGHT_MIN_LOG ? WEIGHT_MIN_LOG : d);
+    }
+}
+
+/* w of d, 0 .. 2^30. */
+static __device__ __forceinline__ unsigned mix_weight_of(int d)
+{
+    return (unsigned)det_rint_s32(det_exp2f((float)d * 0x1p-16f) * 0x1p30f);
+}
+
+/* w[i], before candidates change it. */
+template <mix_kind KIND>
+static __device__ __forceinline__ unsigned mix_weight(const mix_args *p, const mix_row *row,
+                                                      size_t r, int i)
+{
+    return mix_weight_of(mix_depth<KIND>(p, row, r, i));
+}
+
+/* Fills in *row (shared); the whole block calls it. r: the row of the logits. */
+template <mix_kind KIND>
+static __device__ void mix_measure(const mix_args *p, mix_row *row, size_t r)
+{
+    const ops_mix *mix = &p->mix;
+    if (KIND == ADAPTIVE && (int)threadIdx.x < mix->experts)
+        row->alpha[threadIdx.x] = p->adaptive.alpha != NULL ? p->adaptive.alpha[threadIdx.x]
+                                                            : mix->expert[threadIdx.x].alpha;
+    for (int k = 0; k < mix->experts; k++) {
+        const ops_expert *x = &mix->expert[k];
+        if (x->logits == NULL)
+            continue;
+        float max = -INFINITY;
+        for (int i = threadIdx.x; i < mix->vocab; i += THREADS)
+            max = fmaxf(max, x->logits[r * x->stride + i]);
+        max = block_max(max, (float *)row->scratch);
+        if (threadIdx.x == 0)
+            row->max_logit[k] = max;
+    }
+    __syncthreads();
+    if (KIND == SINGLE)
+        return;
+    long long max = -((long long)1 << 62);
+    for (int i = threadIdx.x; i < mix->vocab; i += THREADS) {
+        long long t = mix_log<KIND>(p, row, r, i);
+        max = t > max ? t : max;
+    }
+    max = block_max_s64(max, row->scratch);
+    if (threadIdx.x == 0)
+        row->max_t = max;
+    __syncthreads();
+}
+
+/* A row's distribution, all sums known: start() of any C. */
+typedef struct {
+    unsigned long long z, total; /* Z and Z' of ops.h */
+    unsigned long long escape;   /* the weight of one */
+    int shift;                   /* h */
+    unsigned long long scale;    /* M */
+} mix_total;
+
+static __device__ __forceinline__ mix_total total_of(const ops_mix *mix, unsigned long long z)
+{
+    mix_total m;
+    m.z = z;
+    m.escape = z >> ESCAPE_SHIFT;
+    m.total = z + m.escape * mix->escapes;
+    int bits = 64 - __clzll((long long)m.total);
+    m.shift = bits > 34 ? bits - 34 : 0;
+    m.scale = (1u << OPS_CDF_BITS) - (unsigned)(mix->vocab + mix->escapes);
+    return m;
+}
+
+/* start[i], where before = C[i]. */
+static __device__ __forceinline__ unsigned start_of(mix_total m, unsigned long long before, int i)
+{
+    return (unsigned)((before >> m.shift) * m.scale / (m.total >> m.shift)) + i;
+}
+
+/* C of escape number i. */
+static __device__ __forceinline__ unsigned long long escape_before(mix_total m, int i)
+{
+    return m.z + m.escape * i;
+}
+
+#endif

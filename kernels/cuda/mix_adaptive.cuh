@@ -1,0 +1,223 @@
+/* mix_adaptive.cuh: candidates of a row, and what the row adds to the sums that are learnt.
+ * Sums over the vocabulary take the weights as if there were no candidates; what candidates
+ * change is put right afterwards, one symbol at a time.
+ */
+#ifndef GPUZIP_MIX_ADAPTIVE_CUH
+#define GPUZIP_MIX_ADAPTIVE_CUH
+
+#include "mix.cuh"
+
+#define LOGIT_MAX 7680         /* Q8: 30 bits */
+#define DELTA_MAX (24 * 65536) /* Q16 */
+
+/* A row's candidates; shared. */
+typedef struct {
+    int count;
+    int symbol[OPS_CANDIDATES], set[OPS_CANDIDATES];
+    int logit[OPS_CANDIDATES];              /* o */
+    unsigned old[OPS_CANDIDATES];           /* w without candidates */
+    unsigned long long now[OPS_CANDIDATES]; /* w' */
+    int p[OPS_CANDIDATES];                  /* p of w' */
+} mix_changes;
+
+static __device__ __forceinline__ const ops_candidate *row_candidate(const mix_args *p, int c)
+{
+    return &p->mix.candidate[(size_t)blockIdx.x * OPS_CANDIDATES + c];
+}
+
+/* F[j] of candidate c. */
+static __device__ __forceinline__ int candidate_input(const mix_args *p, const mix_changes *ch,
+                                                      int c, int j)
+{
+    if (j < OPS_FEATURES)
+        return row_candidate(p, c)->feature[j];
+    return j == OPS_FEATURES ? ch->logit[c] : 256;
+}
+
+static __device__ __forceinline__ int level_of(int logit)
+{
+    return (logit >= -2048) + (logit >= -1024) + (logit >= -256) + (logit >= 512);
+}
+
+static __device__ void change_one(const mix_args *p, const mix_row *row, mix_changes *ch, size_t r,
+                                  int c, unsigned long long z)
+{
+    const ops_candidate *x = row_candidate(p, c);
+    int d = mix_depth<ADAPTIVE>(p, row, r, x->symbol);
+    unsigned w = mix_weight_of(d);
+    int logit = (d + 30 * 65536 - det_log2_u64_q16(z > w ? z - w : 1)) >> 8;
+    logit = min(max(logit, -LOGIT_MAX), LOGIT_MAX);
+    int set = (x->longest * 5 + level_of(logit)) * 3 + x->known - 1;
+    ch->symbol[c] = x->symbol;
+    ch->logit[c] = logit;
+    ch->set[c] = set;
+    ch->old[c] = w;
+
+    long long delta = 0;
+    for (int j = 0; j < OPS_WEIGHTS; j++)
+        delta +=
+            (long long)p->adaptive.weights[set * OPS_WEIGHTS + j] * candidate_input(p, ch, c, j);
+    delta >>= 8;
+    delta = delta < -DELTA_MAX ? -DELTA_MAX : delta > DELTA_MAX ? DELTA_MAX : delta;
+    float log = (float)(d + (int)delta);
+    ch->now[c] = (unsigned long long)rintf(det_exp2f(log * 0x1p-16f) * 0x1p30f);
+}
+
+/* Fills in *ch (shared) for a row of weights that sum to z; the whole block calls it. */
+static __device__ void mix_change(const mix_args *p, const mix_row *row, mix_changes *ch, size_t r,
+                                  unsigned long long z)
+{
+    int count = p->mix.candidates != NULL ? p->mix.candidates[blockIdx.x] : 0;
+    if (threadIdx.x == 0)
+        ch->count = max(count, 0);
+    if ((int)threadIdx.x < count)
+        change_one(p, row, ch, r, threadIdx.x, z);
+    __syncthreads();
+}
+
+/* What C[i] gains. */
+static __device__ __forceinline__ unsigned long long changes_before(const mix_changes *ch, int i)
+{
+    unsigned long long sum = 0;
+    for (int c = 0; c < ch->count; c++)
+        sum += ch->symbol[c] < i ? ch->now[c] - ch->old[c] : 0;
+    return sum;
+}
+
+/* w[i] of ops.h, w without candidates. */
+static __device__ __forceinline__ unsigned long long changed_weight(const mix_changes *ch, int i,
+                                                                    unsigned w)
+{
+    unsigned long long changed = w;
+    for (int c = 0; c < ch->count; c++)
+        changed = ch->symbol[c] == i ? ch->now[c] : changed;
+    return changed;
+}
+
+/* -- sums ------------------------------------------------------------------------ */
+
+/* p of a weight without candidates; one that was changed is put right later, and only must
+ * be in range. */
+static __device__ __forceinline__ int probability(unsigned w, float inv)
+{
+    return det_rint_s32(fminf((float)(int)w * inv, 0x1p20f));
+}
+
+static __device__ __forceinline__ void add_s64(unsigned long long *sum, long long x)
+{
+    atomicAdd(sum, (unsigned long long)x);
+}
+
+/* Sums over the symbols of a row, then over the candidates of one; see ops.h. */
+typedef struct {
+    long long s0, s1, s2; /* a, a v, a v^2 */
+    long long p0, p1, p2; /* p, p v, p v^2 */
+} mix_moments;
+
+/* g[k] and H[k]; m holds the sums of all candidates, and of all symbols, to which those belong. */
+static __device__ void add_moments(const mix_args *p, int k, mix_moments m, int coded_log)
+{
+    long long mean1 = 0, mean2 = 0, rest = (1 << 20) - m.p0;
+    if (m.s0 != 0) {
+        mean1 = m.s1 * 256 / m.s0 - (m.s1 * 256 % m.s0 < 0);
+        mean2 = m.s2 / m.s0 - (m.s2 % m.s0 < 0);
+    }
+    long long m1 = (rest * mean1 + m.p1 * 256) >> 20;
+    long long m2 = (rest * mean2 + m.p2) >> 20;
+    long long variance = m2 - (m1 * m1 >> 16);
+    add_s64(&p->adaptive.g[k], (long long)(coded_log >> 12) * 256 - m1);
+    add_s64(&p->adaptive.h[k], variance > 0 ? variance : 0);
+}
+
+/* Takes the candidates' symbols out of the sums for expert k, and adds the rest to what is
+ * learnt; the first warp calls it. */
+static __device__ void add_alpha(const mix_args *p, const mix_row *row, const mix_changes *ch,
+                                 size_t r, int k, int coded, mix_moments m)
+{
+    int c = threadIdx.x;
+    const ops_expert *x = &p->mix.expert[k];
+    long long a = 0, v = 0, pc = 0;
+    if (c < ch->count) {
+        a = ch->old[c] >> 10;
+        v = mix_expert_log(x, row->max_logit[k], r, ch->symbol[c]) >> 12;
+        pc = ch->p[c];
+    }
+    m.s0 -= warp_sum(a);
+    m.s1 -= warp_sum(a * v);
+    m.s2 -= warp_sum(a * v * v);
+    m.p0 = warp_sum(pc);
+    m.p1 = warp_sum(pc * v);
+    m.p2 = warp_sum(pc * v * v);
+    if (c == 0)
+        add_moments(p, k, m, mix_expert_log(x, row->max_logit[k], r, coded));
+}
+
+/* One pass over the vocabulary: E if `expected`, and the sums for expert k if alpha. */
+static __device__ void add_symbols(const mix_args *p, mix_row *row, const mix_changes *ch, size_t r,
+                                   int k, int coded, float inv, bool expected, bool alpha)
+{
+    mix_moments m = {0, 0, 0, 0, 0, 0};
+    const ops_expert *x = &p->mix.expert[k];
+    for (int i = threadIdx.x; i < p->mix.vocab; i += THREADS) {
+        unsigned w = mix_weight<ADAPTIVE>(p, row, r, i);
+        int pi = expected ? probability(w, inv) : 0;
+        if (pi != 0)
+            add_s64(&p->adaptive.expected[i], pi);
+        if (alpha) {
+            long long a = w >> 10;
+            int v = mix_expert_log(x, row->max_logit[k], r, i) >> 12;
+            m.s0 += a;
+            m.s1 += a * v;
+            m.s2 += a * (v * v);
+        }
+    }
+    if (!alpha)
+        return;
+    m.s0 = block_sum(m.s0, row->scratch);
+    m.s1 = block_sum(m.s1, row->scratch);
+    m.s2 = block_sum(m.s2, row->scratch);
+    if (threadIdx.x < 32)
+        add_alpha(p, row, ch, r, k, coded, m);
+}
+
+/* G and A of a candidate's set, for one j of F. */
+static __device__ void add_weight(const mix_args *p, const mix_changes *ch, int coded, int c, int j)
+{
+    long long q = (ch->p[c] + 8) >> 4, f = candidate_input(p, ch, c, j);
+    long long error = (ch->symbol[c] == coded ? 65536 : 0) - q;
+    long long variance = (q * (65536 - q)) >> 16;
+    int at = ch->set[c] * OPS_WEIGHTS + j;
+    add_s64(&p->adaptive.gradient[at], error * f);
+    add_s64(&p->adaptive.curvature[at], variance * (f * f >> 8));
+}
+
+/* Adds the row, whose symbol is `coded`, to the sums; total is Z' of ops.h. The whole block
+ * calls it. */
+static __device__ void mix_add(const mix_args *p, mix_row *row, mix_changes *ch, size_t r,
+                               int coded, unsigned long long total)
+{
+    if (p->mix.candidates != NULL && p->mix.candidates[blockIdx.x] < 0)
+        return;
+    const adaptive_state *s = &p->adaptive;
+    int thread = threadIdx.x;
+    float inv = 0x1p20f / (float)total;
+    if (thread < ch->count) {
+        int pc = det_rint_s32((float)ch->now[thread] * inv);
+        ch->p[thread] = pc;
+        if (s->bias != NULL)
+            add_s64(&s->expected[ch->symbol[thread]], pc - probability(ch->old[thread], inv));
+    }
+    if (thread == 0 && s->bias != NULL && coded < p->mix.vocab)
+        atomicAdd(&s->seen[coded], 1u);
+    __syncthreads();
+    if (thread < ch->count * OPS_WEIGHTS)
+        add_weight(p, ch, coded, thread / OPS_WEIGHTS, thread % OPS_WEIGHTS);
+
+    bool bias = s->bias != NULL, alpha = s->alpha != NULL && coded < p->mix.vocab;
+    if (bias || alpha)
+        add_symbols(p, row, ch, r, 0, coded, inv, bias, alpha);
+    for (int k = 1; alpha && k < p->mix.experts; k++)
+        add_symbols(p, row, ch, r, k, coded, inv, false, true);
+}
+
+#endif
