@@ -7,6 +7,10 @@
  */
 #include "mix_adaptive.cuh"
 
+/* Learning takes so many registers that a multiprocessor may hold no more than a block; for
+ * the rest, the compiler decides. */
+#define BLOCKS(kind) ((kind) == ADAPTIVE ? 1 : 0)
+
 static __device__ __forceinline__ size_t source_row(const ops_mix *mix)
 {
     return mix->row != NULL ? (size_t)mix->row[blockIdx.x] : blockIdx.x;
@@ -26,7 +30,7 @@ static __device__ __forceinline__ unsigned long long final_weight(const mix_args
 /* -- encoding ------------------------------------------------------------------- */
 
 template <mix_kind KIND>
-static __global__ void __launch_bounds__(THREADS) mix_encode_kernel(mix_args p)
+static __global__ void __launch_bounds__(THREADS, BLOCKS(KIND)) mix_encode_kernel(mix_args p)
 {
     __shared__ mix_row row;
     __shared__ mix_changes changes;
@@ -146,7 +150,7 @@ static __device__ void find_symbol(const mix_args *p, mix_row *row, const mix_ch
 }
 
 template <mix_kind KIND>
-static __global__ void __launch_bounds__(THREADS) mix_decode_kernel(mix_args p)
+static __global__ void __launch_bounds__(THREADS, BLOCKS(KIND)) mix_decode_kernel(mix_args p)
 {
     __shared__ mix_row row;
     __shared__ mix_changes changes;
@@ -171,7 +175,7 @@ static __global__ void __launch_bounds__(THREADS) mix_decode_kernel(mix_args p)
 /* -- the whole distribution ------------------------------------------------------ */
 
 template <mix_kind KIND>
-static __global__ void __launch_bounds__(THREADS, 2) mix_cdf_kernel(mix_args p)
+static __global__ void __launch_bounds__(THREADS, BLOCKS(KIND)) mix_cdf_kernel(mix_args p)
 {
     __shared__ mix_row row;
     __shared__ mix_changes changes;
