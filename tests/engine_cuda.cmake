@@ -7,7 +7,8 @@ if(TARGET gpuzip_cuda_emulated)
     set_tests_properties(test_cuda_queue_emulated PROPERTIES LABELS cuda TIMEOUT 300)
 
     # The engine's own files once more, for the sanitizers to look into them.
-    file(GLOB engine_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/host/engine*.c)
+    file(GLOB engine_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/host/engine*.c
+                                               ${PROJECT_SOURCE_DIR}/host/contexts*.c)
     add_executable(test_engine_emulated test_engine_cuda.c ${engine_sources}
                    ${PROJECT_SOURCE_DIR}/host/model.c)
     target_compile_definitions(test_engine_emulated PRIVATE GPUZIP_EMULATED)

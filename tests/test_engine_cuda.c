@@ -23,6 +23,7 @@
 #define TOKENS_MAX 400
 #define BLOCKS_MAX 3
 
+static uint32_t tail[TINY_VOCAB + 256]; /* of tokens, for contexts */
 static void *model_bytes; /* a .gpzm of the tiny checkpoint */
 static size_t model_size;
 static weights_model *weights;
@@ -62,6 +63,7 @@ typedef struct {
     bool scope, bayes;
     int models;
     int pass_rows; /* on the device */
+    bool adapts;   /* biases, alphas and contexts */
 } job;
 
 /* Few tokens, for the emulator takes milliseconds for each. */
@@ -76,6 +78,8 @@ static const job jobs[] = {
     {"learning", {{36, 4}}, 6, 3, 2, false, true, 1, 20},
     {"learning, steps of several passes", {{24, 10}}, 4, 2, 2, false, true, 2, 8},
     {"learning by windows", {{24, 3}}, 4, 4, 3, true, true, 1, 20},
+    {"adapting", {{120, 5}}, 16, 8, 2, false, false, 1, 20, true},
+    {"adapting by windows, two experts", {{60, 3}}, 8, 8, 3, true, true, 1, 8, true},
 };
 #define JOBS (sizeof jobs / sizeof *jobs)
 
@@ -87,6 +91,10 @@ static engine_config config_of(const job *j, const side *s)
                        .window_scope = j->scope,
                        .escapes = 256,
                        .vocab = TINY_VOCAB,
+                       .bias = j->adapts,
+                       .learn_alpha = j->adapts,
+                       .prior = j->adapts ? &contexts_prior_builtin : NULL,
+                       .tail = tail,
                        .pass_rows = s->ops == &ops_cuda ? j->pass_rows : 0};
     for (int k = 0; k < j->models; k++)
         c.expert[c.experts++] = (engine_expert){GPUZIP_EXPERT_MODEL, s->m, k ? 20000 : 50000};
@@ -435,6 +443,8 @@ static void devices_work_at_once(void **state)
 /* Tokens as text has them: few of many, with repeats; many escapes. */
 static void make_text(void)
 {
+    for (int i = 0; i < TINY_VOCAB; i++)
+        tail[i] = contexts_tail((const uint8_t[]){(uint8_t)(i & 127)}, 1);
     uint64_t random = 3;
     for (size_t i = 0; i < TOKENS_MAX; i++) {
         random = random * 6364136223846793005u + 1442695040888963407u;
