@@ -348,7 +348,7 @@ static void naive_learn(naive *n)
         }
     for (int k = 0; k < n->config.experts; k++) {
         wide d = (200 << 8) + (123 * n->h[k] >> 8);
-        n->alpha[k] = bound(n->alpha[k] + divide(2 * (n->g[k] << 12) + d, 2 * d),
+        n->alpha[k] = bound(n->alpha[k] + divide(2 * (n->g[k] * 4096) + d, 2 * d),
                             n->config.start[k] / 5, 1 << 17);
         n->g[k] = 0;
     }
