@@ -64,6 +64,7 @@ GPUZIP_CUBLAS=${cublas};GPUZIP_EMULATOR_CUBLAS=${sums}")
                      ${PROJECT_SOURCE_DIR} ${CMAKE_CURRENT_BINARY_DIR}/mutations
                      $<TARGET_OBJECTS:test_cuda_ops_emulated>
                      $<TARGET_OBJECTS:test_cuda_linear_emulated>
+                     $<TARGET_OBJECTS:test_cuda_mix_adaptive_emulated>
                      $<TARGET_FILE:gpuzip_cuda_emulated>
                      $<TARGET_FILE:gpuzip_kernels> -lcmocka -lgomp -lm
              COMMAND_EXPAND_LISTS)

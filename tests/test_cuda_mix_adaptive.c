@@ -74,6 +74,8 @@ static void draw_candidates(job *j)
         j->coded[r] = draw_below(j->s.vocab + j->s.escapes);
         if (n > 0 && draw() % 2)
             j->coded[r] = candidate[r][draw_below(n)].symbol;
+        if (!j->s.alpha && j->s.bias) /* as often as it takes a bias to its bound */
+            j->coded[r] = 7;
     }
     pair_upload(&j->candidate, candidate);
     pair_upload(&j->candidates, candidates);
@@ -299,14 +301,14 @@ static void adaptive_shapes(void **state)
     (void)state;
     static const shape shapes[] = {
         {"one model", 257, 256, 1, 0, ROWS, 4, true, true, false},
-        {"biases", 513, 0, 1, 0, ROWS, 3, true, false, false},
+        {"biases", 513, 0, 1, 0, ROWS, 5, true, false, false},
         {"alphas", 700, 256, 2, 1, ROWS, 3, false, true, false},
         {"weights", 512, 0, 1, 0, ROWS, 3, false, false, false},
         {"four experts", 1100, 256, 3, 1, ROWS, 3, true, true, false},
         {"counts alone", 300, 0, 0, 1, ROWS, 3, true, true, false},
         {"hostile", 600, 256, 1, 0, ROWS, 4, true, true, true},
         {"hostile counts", 40, 0, 1, 1, ROWS, 4, true, true, true},
-        {"one symbol", 1, 256, 1, 0, ROWS, 3, true, true, false},
+        {"one symbol", 1, 256, 1, 0, ROWS, 14, true, true, false},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         run_shape(&shapes[i]);

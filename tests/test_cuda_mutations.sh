@@ -2,13 +2,13 @@
 # Tests the tests: breaks the kernels in ways that are easy to write, one at a time, and
 # requires the emulated tests to fail on each.
 #
-#   test_cuda_mutations.sh CXX SOURCE_DIR WORK_DIR OPS_OBJECT LINEAR_OBJECT LINK...
+#   test_cuda_mutations.sh CXX SOURCE_DIR WORK_DIR OPS_OBJECT LINEAR_OBJECT MIX_OBJECT LINK...
 #
-# The objects are the two test programs, LINK what they are linked with: a mutated file's object
+# The objects are the three test programs, LINK what they are linked with: a mutated file's object
 # comes before it, so that the library's own is not taken.
 set -u
-cxx=$1 source=$2 work=$3 ops=$4 linear=$5
-shift 5
+cxx=$1 source=$2 work=$3 ops=$4 linear=$5 adaptive=$6
+shift 6
 
 # file, tests that must notice, sed script. A script must change its file.
 mutations=(
@@ -49,9 +49,38 @@ mutations=(
     # a wrong comparison, a dropped plane, a wrong shift
     'cuda_mix.cu|mix_cuda|s/before += i < symbol/before += i <= symbol/'
     'cuda_linear.cu|linear_cuda|s/acc\[pa + pw\]\[mf\]/acc[pa][mf]/'
-    'cuda_mix.cu|mix_cuda|s/__mulhi(l . 128/__mulhi(l * 64/'
+    'mix.cuh cuda_mix.cu|mix_cuda|s/__mulhi(l . 128/__mulhi(l * 64/'
     'linear.cuh cuda_linear.cu|linear_cuda|s/sum \* 128 + opaque/sum * 64 + opaque/'
-    'cuda_mix.cu|mix_cuda|s/bits > 34 ? bits - 34/bits > 33 ? bits - 33/'
+    'mix.cuh cuda_mix.cu|mix_cuda|s/bits > 34 ? bits - 34/bits > 33 ? bits - 33/'
+    # candidates: changes dropped, from other weights, of another set, unseen by some threads
+    'cuda_mix.cu|adaptive_s*|s/before\[tile + 1\] += changes_before.*/;/'
+    'cuda_mix.cu|adaptive_s*|s/before += changes_before(&changes, symbol);//'
+    'cuda_mix.cu|adaptive_s*|s/KIND == ADAPTIVE ? changed_weight(changes, i, w) : w/w/'
+    'cuda_mix.cu|adaptive_s*|/changes_before(changes, (tile + 1)/{n;s/__syncthreads();//}'
+    'cuda_mix.cu|adaptive_s*|s/__syncthreads(); .. one thread has found.*//'
+    'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|/change_one(p, row, ch, r, threadIdx.x, z);/{n;s/__syncthreads();//}'
+    'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/ch->symbol\[c\] < i ?/ch->symbol[c] <= i ?/'
+    'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/level_of(logit)) . 3 + x->known - 1/level_of(logit)) * 3 + x->known % 3/'
+    'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/(logit >= -1024)/(logit >= -1536)/'
+    'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/z > w ? z - w : 1/z/'
+    'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/delta < -DELTA_MAX ? -DELTA_MAX : delta/delta/'
+    'mix.cuh cuda_mix.cu|adaptive_s*|s/? p->adaptive.alpha\[threadIdx.x\]/? mix->expert[threadIdx.x].alpha/'
+    # sums that are learnt: of the unchanged weights, of candidates too, in rows not learnt from
+    'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/pc - probability(ch->old\[thread\], inv)/0/'
+    'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|/ch->p\[thread\] = pc;/,/^}/{s/^    __syncthreads();//}'
+    'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/p->mix.candidates\[blockIdx.x\] < 0)/p->mix.candidates[blockIdx.x] < -1)/'
+    'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/m.s1 -= warp_sum(a . v);//'
+    'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/m.s1 . 256 . m.s0 - (m.s1 . 256 % m.s0 < 0)/m.s1 * 256 \/ m.s0/'
+    'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/atomicAdd(sum, (unsigned long long)x)/*sum = *sum * 1 + (unsigned long long)(x >> 1) * 2/'
+    # learning: no bound, a wrong one, no rounding, sums kept, other contexts not waited for
+    'cuda_adaptive.cu|adaptive_s*|s/bound(s->weights\[i\] + step, -OPS_WEIGHT_MAX, OPS_WEIGHT_MAX)/(s->weights[i] + step)/'
+    'cuda_adaptive.cu|adaptive_s*|s/bound(s->bias\[i\] + change, -OPS_BIAS_MAX, OPS_BIAS_MAX)/(s->bias[i] + change)/'
+    'cuda_adaptive.cu|adaptive_s*|s/s->start\[k\] . 5, OPS_LEARNT_MAX/0, OPS_LEARNT_MAX/'
+    'cuda_adaptive.cu|adaptive_s*|s/sum < TRUST_MAX ? sum : TRUST_MAX/sum/'
+    'cuda_adaptive.cu|adaptive_s*|s/a . b - (a % b < 0)/a \/ b/'
+    'cuda_adaptive.cu|adaptive_s*|s/s->expected\[i\] = 0;//'
+    'cuda_adaptive.cu|adaptive_s*|s/s->gradient\[i\] = 0;//'
+    'cuda_adaptive.cu|adaptive_parts|s/TRY(wait_for_parts(ctx, a));//'
     # the ring of capability 9.0: a wait too few, a wrong parity, a missing or early arrival
     'cuda_linear_hopper.cu|linear_tiles|s/mbarrier_wait(&full\[at.stage\], at.parity);//'
     'cuda_linear_hopper.cu|linear_tiles|s/mbarrier_wait(&empty\[at.stage\], at.parity ^ 1);//'
@@ -105,6 +134,7 @@ run()
     local file=$1 filter=$2 test=$ops
     shift 2
     [[ $filter == linear* ]] && test=$linear
+    [[ $filter == adaptive* ]] && test=$adaptive
     "$cxx" -std=c++20 -O1 -w -Wno-psabi -ffp-contract=off -x c++ -I"$source/tests/emulator" \
         -I"$source/kernels" -I"$source/host" -c "$work/cuda/$file" -o "$work/mutant.o" &&
         "$cxx" -fsanitize=address,undefined "$work/mutant.o" "$test" "$@" -o "$work/mutant" ||

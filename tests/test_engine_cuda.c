@@ -24,7 +24,7 @@
 #define BLOCKS_MAX 3
 
 static uint32_t tail[TINY_VOCAB + 256]; /* of tokens, for contexts */
-static void *model_bytes; /* a .gpzm of the tiny checkpoint */
+static void *model_bytes;               /* a .gpzm of the tiny checkpoint */
 static size_t model_size;
 static weights_model *weights;
 static uint32_t text[TOKENS_MAX];
