@@ -620,7 +620,7 @@ static void adaptive_isa(void **state)
  * curvature of weights counts. */
 static void adaptive_many_rows(void **state)
 {
-    enum { MANY = 9000, VOCAB = 40 };
+    enum { FIRST = 6000, MANY = 9000, VOCAB = 40 };
     float *logits = test_array(2 * VOCAB, sizeof *logits);
     int32_t *row = test_array(MANY, sizeof *row), *symbol = test_array(MANY, sizeof *symbol);
     ops_candidate *candidate = test_array(MANY * OPS_CANDIDATES, sizeof *candidate);
@@ -631,12 +631,12 @@ static void adaptive_many_rows(void **state)
     ops_context *ctx;
     ops_adaptive *a;
     (void)state;
-    logits[3] = 30; /* of even rows: p = 1 */
+    logits[3] = 30; /* of the first rows: p = 1 */
     logits[VOCAB + 5] = logits[VOCAB + 6] = 30;
     for (int i = 0; i < MANY; i++) {
-        row[i] = i % 2;
-        symbol[i] = i % 2 ? 5 : 3;
-        candidates[i] = i % 2; /* of odd rows: p = 1/2 */
+        row[i] = i >= FIRST;
+        symbol[i] = row[i] ? 5 : 3;
+        candidates[i] = row[i]; /* p = 1/2 */
         candidate[i * OPS_CANDIDATES] = (ops_candidate){.symbol = 5, .known = 1};
         for (int k = 0; k < OPS_FEATURES; k++)
             candidate[i * OPS_CANDIDATES].feature[k] = OPS_FEATURE_MAX;
@@ -647,14 +647,17 @@ static void adaptive_many_rows(void **state)
     mix.expert[0] = (ops_expert){.logits = logits, .stride = VOCAB, .alpha = ONE};
     mix.candidate = candidate;
     mix.candidates = candidates;
+    ops_mix two = mix; /* one row of each kind */
+    two.candidate += (FIRST - 1) * OPS_CANDIDATES;
+    two.candidates += FIRST - 1;
     naive n = naive_new(&config);
     for (int update = 0; update < 2; update++) {
         assert_int_equal(ops_cpu.mix_encode(ctx, &mix, MANY, symbol, interval), GPUZIP_OK);
         assert_int_equal(ops_cpu.mix_learn(ctx, a), GPUZIP_OK);
         for (int i = 0; i < 2; i++) {
-            naive_row one = naive_open(&n, &mix, i);
-            for (int j = 0; j < MANY / 2; j++)
-                naive_add(&n, &one, &mix, i, symbol[i]);
+            naive_row one = naive_open(&n, &two, i);
+            for (int j = 0; j < (i ? MANY - FIRST : FIRST); j++)
+                naive_add(&n, &one, &two, i, i ? 5 : 3);
             naive_close(&one);
         }
         naive_learn(&n);
