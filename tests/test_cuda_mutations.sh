@@ -70,7 +70,6 @@ mutations=(
     'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|/ch->p\[thread\] = pc;/,/^}/{s/^    __syncthreads();//}'
     'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/p->mix.candidates\[blockIdx.x\] < 0)/p->mix.candidates[blockIdx.x] < -1)/'
     'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/m.s1 -= warp_sum(a . v);//'
-    'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/m.s1 . 256 . m.s0 - (m.s1 . 256 % m.s0 < 0)/m.s1 * 256 \/ m.s0/'
     'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/atomicAdd(sum, (unsigned long long)x)/*sum = *sum * 1 + (unsigned long long)(x >> 1) * 2/'
     # learning: no bound, a wrong one, no rounding, sums kept, other contexts not waited for
     'cuda_adaptive.cu|adaptive_s*|s/bound(s->weights\[i\] + step, -OPS_WEIGHT_MAX, OPS_WEIGHT_MAX)/(s->weights[i] + step)/'
