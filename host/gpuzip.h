@@ -242,7 +242,7 @@ GPUZIP_API gpuzip_status gpuzip_decompress(gpuzip *gz, const gpuzip_io *io, gpuz
  * in the order in which they began, each as if it had been alone; what goes wrong with one
  * ends that one alone. On the CPU each ends within its own call. *io is copied; its context
  * must last until the end. What several files did together is shared out among their stats.
- * The callbacks call nothing on gz but gpuzip_error(). */
+ * The callbacks call nothing on gz but what takes it as const. */
 GPUZIP_API void gpuzip_begin_compress(gpuzip *gz, const gpuzip_options *options,
                                       const gpuzip_io *io);
 GPUZIP_API void gpuzip_begin_decompress(gpuzip *gz, const gpuzip_io *io);

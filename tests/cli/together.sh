@@ -38,9 +38,10 @@ mkdir mixed
 cp cpu/*.gpz mixed
 echo garbage >mixed/2.gpz
 head -c 60 cpu/4.gpz >mixed/4.gpz
+: >mixed/7
 cd mixed
 messages() {
-    "$gz" --device $1 $2 -d 1.gpz 2.gpz missing 3.gpz 4.gpz . 1.gpz 6.gpz 7 2>../messages.$1
+    "$gz" --device $1 $2 -d 1.gpz 2.gpz missing 3.gpz 1.gpz 4.gpz . 6.gpz 7 2>../messages.$1
     echo "exit code $?" >>../messages.$1
     ls -A >>../messages.$1
     rm -f 1 3 6
