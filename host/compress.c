@@ -12,8 +12,8 @@ typedef struct {
 } level_settings;
 
 /* Longer windows first, then re-reading half of them or more, then fewer, longer
- * streams (a stream starts cold). With the built-in model alice29.txt becomes 33,102
- * bytes at level 1, 31,050 at 6 (half as fast) and 31,022 at 9 (a tenth as fast): a
+ * streams (a stream starts cold). With the built-in model alice29.txt becomes 31,891
+ * bytes at level 1, 29,756 at 6 (half as fast) and 29,701 at 9 (a tenth as fast): a
  * model of four layers does not gain from more than half a window of context. Blocks
  * are large so that many streams fill a GPU, and no larger than what a decoder
  * should have to hold. */
