@@ -23,10 +23,21 @@ static gpuzip_status grow(uint8_t **data, size_t *capacity, size_t size)
     return GPUZIP_OK;
 }
 
-gpuzip_status block_reserve(block *b, size_t raw_size, size_t code_size)
+gpuzip_status block_reserve(block *b, size_t code_size)
 {
-    TRY(grow(&b->raw, &b->raw_capacity, raw_size));
     return grow(&b->code, &b->code_capacity, code_size);
+}
+
+gpuzip_status block_extend(block *b, size_t raw_size)
+{
+    if (raw_size <= b->raw_capacity)
+        return GPUZIP_OK;
+    uint8_t *grown = realloc(b->raw, raw_size);
+    if (!grown)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    b->raw = grown;
+    b->raw_capacity = raw_size;
+    return GPUZIP_OK;
 }
 
 /* What is needed between the first and the last step alone. */

@@ -49,8 +49,11 @@ typedef struct {
     double seconds_verify;
 } block_costs;
 
-/* Makes room for content of so many bytes, and for code. Errors: MEMORY. */
-gpuzip_status block_reserve(block *b, size_t raw_size, size_t code_size);
+/* Makes room for code of so many bytes. Errors: MEMORY. */
+gpuzip_status block_reserve(block *b, size_t code_size);
+
+/* Makes room for content of so many bytes; what is there is kept. Errors: MEMORY. */
+gpuzip_status block_extend(block *b, size_t raw_size);
 
 /* Releases all that the block holds. */
 void block_close(block *b);

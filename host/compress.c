@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pipeline.h"
+#include "files.h"
 
 /* What a level means. A window longer than a model's context is cut to it. */
 typedef struct {
@@ -12,8 +12,8 @@ typedef struct {
 } level_settings;
 
 /* Longer windows first, then re-reading half of them or more, then fewer, longer
- * streams (a stream starts cold). With the built-in model alice29.txt becomes 33,102
- * bytes at level 1, 31,050 at 6 (half as fast) and 31,022 at 9 (a tenth as fast): a
+ * streams (a stream starts cold). With the built-in model alice29.txt becomes 31,891
+ * bytes at level 1, 29,756 at 6 (half as fast) and 29,701 at 9 (a tenth as fast): a
  * model of four layers does not gain from more than half a window of context. Blocks
  * are large so that many streams fill a GPU, and no larger than what a decoder
  * should have to hold. */
@@ -27,15 +27,6 @@ static const level_settings levels[GPUZIP_LEVEL_MAX + 1] = {
 
 #define UPDATE_INTERVAL                                                                            \
     16 /* of mixing that learns: as good as 1 on text, and encodes in parallel */
-
-typedef struct {
-    gpuzip *gz;
-    const gpuzip_io *io;
-    pipeline *p;
-    container_hash *hash;
-    size_t block_size;
-    gpuzip_stats stats;
-} compressor;
 
 /* ---- options ------------------------------------------------------------ */
 
@@ -126,92 +117,108 @@ static gpuzip_status frame_settings(gpuzip *gz, const gpuzip_options *o, contain
     return GPUZIP_OK;
 }
 
-/* ---- blocks ------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------ */
 
-static gpuzip_status write_bytes(compressor *c, const uint8_t *data, size_t size)
-{
-    if (c->io->write && c->io->write(c->io->context, data, size))
-        return handle_fail(c->gz, GPUZIP_ERR_IO, "writing failed");
-    c->stats.bytes_out += size;
-    return GPUZIP_OK;
-}
+#define READ_FIRST ((size_t)64 << 10) /* bytes of room for a block of a file that may be short */
 
 /* Fills the block's raw[0, block_size) as far as the input goes. */
-static gpuzip_status read_block(compressor *c, block *b)
+static gpuzip_status read_block(gpuzip *gz, const gpuzip_io *io, block *b, size_t block_size)
 {
-    size_t have = 0, got;
-    TRY(block_reserve(b, c->block_size, 0));
-    while (have < c->block_size) {
-        if (c->io->read(c->io->context, b->raw + have, c->block_size - have, &got))
-            return handle_fail(c->gz, GPUZIP_ERR_IO, "reading failed");
-        if (!got)
-            break;
-        have += got;
+    size_t have = 0, got = 1;
+    while (have < block_size && got) {
+        size_t room = 2 * have > READ_FIRST ? 2 * have : READ_FIRST;
+        TRY(block_extend(b, room < block_size ? room : block_size));
+        size_t wanted = b->raw_capacity < block_size ? b->raw_capacity : block_size;
+        for (; have < wanted && got; have += got)
+            if (io->read(io->context, b->raw + have, wanted - have, &got))
+                return handle_fail(gz, GPUZIP_ERR_IO, "reading failed");
     }
     b->raw_size = have;
     return GPUZIP_OK;
 }
 
-/* Reads and submits blocks as long as there is room; *ended: the input has. */
-static gpuzip_status read_ahead(compressor *c, bool *ended)
+static gpuzip_status read_blocks(gpuzip *gz, file *f, size_t block_size)
 {
-    block *b;
-    while (!*ended && (b = pipeline_next(c->p, c->block_size)) != NULL) {
-        TRY(read_block(c, b));
-        *ended = b->raw_size < c->block_size;
+    bool ended = false;
+    while (!ended) {
+        block *b;
+        TRY(files_next(gz, f, block_size, &b));
+        TRY(read_block(gz, &f->way.io, b, block_size));
+        ended = b->raw_size < block_size;
         if (!b->raw_size)
             break;
-        c->stats.bytes_in += b->raw_size;
-        container_hash_add(c->hash, b->raw, b->raw_size);
-        pipeline_submit(c->p, b->raw_size);
+        f->way.stats.bytes_in += b->raw_size;
+        container_hash_add(f->hash, b->raw, b->raw_size);
+        pipeline_submit(gz->p, &f->way, b->raw_size, b->raw_size);
     }
     return GPUZIP_OK;
 }
 
-static gpuzip_status write_block(compressor *c, const block *b)
+static gpuzip_status read_file(gpuzip *gz, file *f, const gpuzip_options *options)
 {
-    c->stats.seconds_tokenizer += b->seconds_tokenizer;
-    c->stats.blocks++;
+    static const gpuzip_options defaults;
+    const gpuzip_options *o = options ? options : &defaults;
+    container_frame frame = {0};
+    handle_plan plan;
+    level_settings settings = {0};
+    TRY(frame_experts(gz, o, &frame));
+    TRY(frame_settings(gz, o, &frame, &settings));
+    TRY(handle_plan_frame(gz, &frame, &plan));
+    block_rules rules = handle_rules(gz, &plan);
+    rules.verify = !o->no_verify;
+    rules.stream_tokens = (size_t)settings.stream_tokens;
+    rules.streams = (size_t)o->streams;
+    TRY(handle_check_memory(gz, &rules, 1));
+    TRY(files_prepare(gz, f, &plan, &rules));
+    TRY(container_write_frame(f->head, sizeof f->head, &f->head_size, &frame));
+    TRY(read_blocks(gz, f, settings.block_size));
+    container_end end = {f->way.stats.bytes_in, container_hash_value(f->hash)};
+    return files_end_frame(gz, f, &end);
+}
+
+/* ---- writing ------------------------------------------------------------ */
+
+/* Writes bytes, the first time after the frame's header. */
+static gpuzip_status write_bytes(gpuzip *gz, file *f, const uint8_t *data, size_t size)
+{
+    const gpuzip_io *io = &f->way.io;
+    size_t head_size = f->head_size;
+    f->head_size = 0;
+    if (io->write && ((head_size && io->write(io->context, f->head, head_size)) ||
+                      io->write(io->context, data, size)))
+        return handle_fail(gz, GPUZIP_ERR_IO, "writing failed");
+    f->way.stats.bytes_out += head_size + size;
+    return GPUZIP_OK;
+}
+
+static gpuzip_status write_block(gpuzip *gz, file *f, const pipeline_item *item)
+{
+    const block *b = &item->b;
+    gpuzip_stats *stats = &f->way.stats;
+    stats->seconds_tokenizer += b->seconds_tokenizer;
+    stats->blocks++;
     if (b->stored) {
-        c->stats.stored_blocks++;
+        stats->stored_blocks++;
     } else {
-        c->stats.tokens += b->tokens;
-        c->stats.model_bytes += b->raw_size;
-        c->stats.coder_bits += b->coder_bits;
+        stats->tokens += b->tokens;
+        stats->model_bytes += b->raw_size;
+        stats->coder_bits += b->coder_bits;
     }
-    return write_bytes(c, b->code, b->code_size);
+    return write_bytes(gz, f, b->code, b->code_size);
 }
 
-static gpuzip_status compress_blocks(compressor *c)
+static gpuzip_status write_end(gpuzip *gz, file *f, const container_end *end)
 {
-    bool ended = false;
-    for (;;) {
-        block *b;
-        TRY(read_ahead(c, &ended));
-        TRY(pipeline_take(c->p, &b));
-        if (!b)
-            return GPUZIP_OK;
-        TRY(write_block(c, b));
-        if (handle_tell(c->io, pipeline_input(c->p), c->stats.bytes_out))
-            return FAIL(GPUZIP_ERR_CANCELLED);
-    }
-}
-
-static gpuzip_status compress_frame(compressor *c, const container_frame *frame)
-{
-    uint8_t head[CONTAINER_FRAME_BOUND], tail[CONTAINER_END_MAX];
+    uint8_t tail[CONTAINER_END_MAX];
     size_t size;
-    TRY(container_write_frame(head, sizeof head, &size, frame));
-    TRY(write_bytes(c, head, size));
-    TRY(compress_blocks(c));
-    container_end end = {c->stats.bytes_in, container_hash_value(c->hash)};
-    TRY(container_write_end(tail, sizeof tail, &size, &end));
-    return write_bytes(c, tail, size);
+    TRY(container_write_end(tail, sizeof tail, &size, end));
+    return write_bytes(gz, f, tail, size);
 }
 
 /* Says in words what went wrong, where nobody has. */
-static gpuzip_status explain(gpuzip *gz, gpuzip_status status)
+static gpuzip_status explain(gpuzip *gz, gpuzip_status status, uint64_t frames)
 {
+    (void)frames;
     if (status != GPUZIP_ERR_SELF_TEST || gz->error[0])
         return status;
     return handle_fail(gz, status,
@@ -219,33 +226,15 @@ static gpuzip_status explain(gpuzip *gz, gpuzip_status status)
                        "computes wrongly, or gpuzip has a defect; nothing was lost");
 }
 
+static const file_kind compressing = {read_file, write_block, write_end, explain};
+
 gpuzip_status gpuzip_compress(gpuzip *gz, const gpuzip_options *options, const gpuzip_io *io,
                               gpuzip_stats *stats)
 {
-    gpuzip_status status = GPUZIP_OK;
-    static const gpuzip_options defaults;
-    const gpuzip_options *o = options ? options : &defaults;
-    container_frame frame = {0};
-    handle_plan plan;
-    level_settings settings = {0};
-    compressor c = {.gz = gz, .io = io};
-    gz->error[0] = '\0';
-    TRY_OUT(frame_experts(gz, o, &frame));
-    TRY_OUT(frame_settings(gz, o, &frame, &settings));
-    TRY_OUT(handle_plan_frame(gz, &frame, &plan));
-    block_rules rules = handle_rules(gz, &plan);
-    rules.verify = !o->no_verify;
-    rules.stream_tokens = (size_t)settings.stream_tokens;
-    rules.streams = (size_t)o->streams;
-    TRY_OUT(handle_check_memory(gz, &rules, 1));
-    c.block_size = settings.block_size;
-    TRY_OUT(pipeline_open(&c.p, gz, &plan, &rules, c.block_size, io, &c.stats));
-    TRY_OUT(container_hash_open(&c.hash));
-    TRY_OUT(compress_frame(&c, &frame));
-    if (stats)
-        *stats = c.stats;
-out:
-    container_hash_close(c.hash);
-    pipeline_close(c.p);
-    return explain(gz, status);
+    return files_run(gz, &compressing, io, stats, options);
+}
+
+void gpuzip_begin_compress(gpuzip *gz, const gpuzip_options *options, const gpuzip_io *io)
+{
+    files_begin(gz, &compressing, io, io->ended, io->context, options);
 }

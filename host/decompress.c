@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pipeline.h"
+#include "files.h"
 
 /* Bytes read but not yet used. */
 typedef struct {
@@ -14,16 +14,11 @@ typedef struct {
     bool ended;                  /* the input has no more */
 } input;
 
+/* A file being read. */
 typedef struct {
     gpuzip *gz;
-    const gpuzip_io *io;
+    file *f;
     input in;
-    pipeline *p; /* of this frame; opened at its first coded block */
-    handle_plan plan;
-    block_rules rules;
-    container_hash *hash;
-    uint64_t frame_bytes; /* of content so far */
-    gpuzip_stats stats;
 } decompressor;
 
 /* ---- input -------------------------------------------------------------- */
@@ -117,161 +112,128 @@ static gpuzip_status explain(gpuzip *gz, gpuzip_status status, uint64_t frames)
     }
 }
 
-/* ---- blocks ------------------------------------------------------------- */
-
-static gpuzip_status write_content(decompressor *d, const uint8_t *raw, size_t size)
-{
-    container_hash_add(d->hash, raw, size);
-    if (d->io->write && d->io->write(d->io->context, raw, size))
-        return handle_fail(d->gz, GPUZIP_ERR_IO, "writing failed");
-    d->frame_bytes += size;
-    d->stats.bytes_out += size;
-    d->stats.blocks++;
-    return GPUZIP_OK;
-}
-
-/* Takes the earliest block and writes it; *done: there was none. */
-static gpuzip_status write_block(decompressor *d, bool *done)
-{
-    block *b;
-    TRY(pipeline_take(d->p, &b));
-    *done = !b;
-    if (!b)
-        return GPUZIP_OK;
-    if (b->stored) {
-        TRY(write_content(d, b->coded.payload, b->coded.payload_size));
-        d->stats.stored_blocks++;
-    } else {
-        d->stats.tokens += b->tokens;
-        d->stats.model_bytes += b->raw_size;
-        d->stats.coder_bits += 8.0 * (double)b->coded.payload_size;
-        TRY(write_content(d, b->raw, b->raw_size));
-    }
-    if (handle_tell(d->io, pipeline_input(d->p), d->stats.bytes_out))
-        return FAIL(GPUZIP_ERR_CANCELLED);
-    return GPUZIP_OK;
-}
-
-static gpuzip_status open_pipeline(decompressor *d, const container_frame *frame, size_t block_size)
-{
-    TRY(handle_plan_frame(d->gz, frame, &d->plan));
-    d->rules = handle_rules(d->gz, &d->plan);
-    d->rules.decode = true;
-    return pipeline_open(&d->p, d->gz, &d->plan, &d->rules, block_size, d->io, &d->stats);
-}
-
-/* A block to read the next one of the file into; earlier ones are written till there is
- * room for it. */
-static gpuzip_status next_block(decompressor *d, size_t raw_size, block **b)
-{
-    bool done = false;
-    while (!done && (*b = pipeline_next(d->p, raw_size)) == NULL)
-        TRY(write_block(d, &done));
-    return GPUZIP_OK;
-}
+/* ---- reading ------------------------------------------------------------ */
 
 /* Puts a block of `size` bytes that is whole in the input under way. */
 static gpuzip_status submit_block(decompressor *d, const container_block *read, size_t size)
 {
     block *b;
-    TRY(next_block(d, read->raw_size, &b));
-    TRY(block_reserve(b, 0, size));
+    TRY(files_next(d->gz, d->f, read->raw_size, &b));
+    TRY(block_reserve(b, size));
     memcpy(b->code, d->in.data + d->in.first, size);
     b->code_size = size;
     TRY(container_read_block(&b->coded, b->code, size)); /* as *read, but pointing there */
     b->stored = read->kind == CONTAINER_STORED;
-    pipeline_submit(d->p, size);
+    pipeline_submit(d->gz->p, &d->f->way, read->raw_size, size);
     return GPUZIP_OK;
 }
 
-/* A stored block where no model is needed yet, and perhaps none is there. */
-static gpuzip_status write_stored(decompressor *d, const container_block *read, size_t size)
+/* Makes the pipeline ready for a coded block. Stored ones need no model, and perhaps none
+ * is there. */
+static gpuzip_status prepare_coded(decompressor *d, const container_frame *frame, uint32_t streams)
 {
-    TRY(write_content(d, read->payload, read->payload_size));
-    d->stats.stored_blocks++;
-    if (handle_tell(d->io, d->in.bytes_in - (d->in.end - d->in.first) + size, d->stats.bytes_out))
-        return FAIL(GPUZIP_ERR_CANCELLED);
-    return GPUZIP_OK;
+    handle_plan plan;
+    TRY(handle_plan_frame(d->gz, frame, &plan));
+    block_rules rules = handle_rules(d->gz, &plan);
+    rules.decode = true;
+    TRY(handle_check_memory(d->gz, &rules, streams));
+    return files_prepare(d->gz, d->f, &plan, &rules);
 }
 
-static gpuzip_status decompress_block(decompressor *d, const container_frame *frame, size_t size)
+static gpuzip_status read_block(decompressor *d, const container_frame *frame, size_t size)
 {
     container_block read;
     TRY(input_fill(&d->in, size));
     TRY(container_read_block(&read, d->in.data + d->in.first, input_have(&d->in, size)));
-    if (read.kind == CONTAINER_CODED) {
-        if (!d->p)
-            TRY(open_pipeline(d, frame, read.raw_size));
-        TRY(handle_check_memory(d->gz, &d->rules, read.streams));
-    }
-    TRY(d->p ? submit_block(d, &read, size) : write_stored(d, &read, size));
+    if (read.kind == CONTAINER_CODED)
+        TRY(prepare_coded(d, frame, read.streams));
+    TRY(submit_block(d, &read, size));
     d->in.first += size;
     return GPUZIP_OK;
 }
 
-/* Reads the blocks up to the end mark, whose size is *end_size, and submits them. */
-static gpuzip_status read_blocks(decompressor *d, const container_frame *frame, size_t *end_size)
-{
-    for (;;) {
-        container_prefix prefix;
-        TRY(input_prefix(&d->in, &prefix));
-        if (prefix.kind == CONTAINER_END) {
-            *end_size = prefix.size;
-            return GPUZIP_OK;
-        }
-        TRY(decompress_block(d, frame, prefix.size));
-    }
-}
-
-/* Writes what is still under way. */
-static gpuzip_status drain(decompressor *d)
-{
-    bool done = !d->p;
-    while (!done)
-        TRY(write_block(d, &done));
-    return GPUZIP_OK;
-}
-
-static gpuzip_status decompress_frame(decompressor *d)
+/* Reads a frame and submits what it holds. */
+static gpuzip_status read_frame(decompressor *d)
 {
     container_frame frame;
+    container_prefix prefix;
     container_end end;
-    size_t end_size = 0;
     TRY(input_frame(&d->in, &frame));
-    container_hash_reset(d->hash);
-    d->frame_bytes = 0;
-    gpuzip_status status = read_blocks(d, &frame, &end_size);
-    /* What stands before a damaged place is written, as if it had been found just then. */
-    gpuzip_status earlier = status == GPUZIP_ERR_CANCELLED ? status : drain(d);
-    TRY(earlier != GPUZIP_OK ? earlier : status);
-    TRY(input_end(&d->in, end_size, &end));
-    if (end.raw_size != d->frame_bytes || end.content_hash != container_hash_value(d->hash))
-        return FAIL(GPUZIP_ERR_CORRUPT);
+    for (;;) {
+        TRY(input_prefix(&d->in, &prefix));
+        if (prefix.kind == CONTAINER_END)
+            break;
+        TRY(read_block(d, &frame, prefix.size));
+    }
+    TRY(input_end(&d->in, prefix.size, &end));
+    TRY(files_end_frame(d->gz, d->f, &end));
+    d->f->frames++;
     return GPUZIP_OK;
 }
+
+static gpuzip_status read_file(gpuzip *gz, file *f, const gpuzip_options *options)
+{
+    gpuzip_status status = GPUZIP_OK;
+    decompressor d = {.gz = gz, .f = f, .in = {.io = &f->way.io}};
+    (void)options;
+    do {
+        TRY_OUT(read_frame(&d));
+        TRY_OUT(input_fill(&d.in, 1));
+    } while (d.in.end > d.in.first);
+    f->way.stats.bytes_in = d.in.bytes_in;
+out:
+    free(d.in.data);
+    return status;
+}
+
+/* ---- writing ------------------------------------------------------------ */
+
+static gpuzip_status write_content(gpuzip *gz, file *f, const uint8_t *raw, size_t size)
+{
+    const gpuzip_io *io = &f->way.io;
+    container_hash_add(f->hash, raw, size);
+    if (io->write && io->write(io->context, raw, size))
+        return handle_fail(gz, GPUZIP_ERR_IO, "writing failed");
+    f->frame_bytes += size;
+    f->way.stats.bytes_out += size;
+    f->way.stats.blocks++;
+    return GPUZIP_OK;
+}
+
+static gpuzip_status write_block(gpuzip *gz, file *f, const pipeline_item *item)
+{
+    const block *b = &item->b;
+    gpuzip_stats *stats = &f->way.stats;
+    if (b->stored) {
+        stats->stored_blocks++;
+        return write_content(gz, f, b->coded.payload, b->coded.payload_size);
+    }
+    stats->tokens += b->tokens;
+    stats->model_bytes += b->raw_size;
+    stats->coder_bits += 8.0 * (double)b->coded.payload_size;
+    return write_content(gz, f, b->raw, b->raw_size);
+}
+
+static gpuzip_status check_end(gpuzip *gz, file *f, const container_end *end)
+{
+    (void)gz;
+    if (end->raw_size != f->frame_bytes || end->content_hash != container_hash_value(f->hash))
+        return FAIL(GPUZIP_ERR_CORRUPT);
+    container_hash_reset(f->hash);
+    f->frame_bytes = 0;
+    return GPUZIP_OK;
+}
+
+static const file_kind decompressing = {read_file, write_block, check_end, explain};
 
 gpuzip_status gpuzip_decompress(gpuzip *gz, const gpuzip_io *io, gpuzip_stats *stats)
 {
-    gpuzip_status status = GPUZIP_OK;
-    uint64_t frames = 0;
-    decompressor d = {.gz = gz, .io = io, .in = {.io = io}};
-    gz->error[0] = '\0';
-    TRY_OUT(container_hash_open(&d.hash));
-    do {
-        TRY_OUT(decompress_frame(&d));
-        frames++;
-        pipeline_close(d.p);
-        d.p = NULL;
-        TRY_OUT(input_fill(&d.in, 1));
-    } while (d.in.end > d.in.first);
-    d.stats.bytes_in = d.in.bytes_in;
-    if (stats)
-        *stats = d.stats;
-out:
-    pipeline_close(d.p);
-    container_hash_close(d.hash);
-    free(d.in.data);
-    return explain(gz, status, frames);
+    return files_run(gz, &decompressing, io, stats, NULL);
+}
+
+void gpuzip_begin_decompress(gpuzip *gz, const gpuzip_io *io)
+{
+    files_begin(gz, &decompressing, io, io->ended, io->context, NULL);
 }
 
 /* ---- listing ------------------------------------------------------------ */

@@ -36,10 +36,11 @@ static gpuzip_status run_layers(engine_job *job, const step_group *g)
 {
     engine *e = job->e;
     for (int k = 0; k < e->config.experts; k++) {
+        if (!is_model(e, k))
+            continue;
         ops_batch batch = {e->step.token[k] + g->first, e->step.slot + g->first,
                            e->step.pos + g->first, g->padded};
-        if (is_model(e, k))
-            TRY(model_forward(e->state[k], &batch));
+        TRY(model_forward(e->state[k], &batch));
     }
     return GPUZIP_OK;
 }

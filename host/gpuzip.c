@@ -125,6 +125,7 @@ void gpuzip_close(gpuzip *gz)
 {
     if (!gz)
         return;
+    gpuzip_finish(gz);
     device_close(&gz->cpu);
     for (int i = 0; i < gz->gpus; i++)
         device_close(&gz->gpu[i]);
@@ -279,6 +280,7 @@ gpuzip_status gpuzip_add_model(gpuzip *gz, const char *name, int *index)
     gpuzip_status status = GPUZIP_OK;
     handle_model m = {0};
     const char *shown = name ? name : "the built-in model";
+    gpuzip_finish(gz);
     gz->error[0] = '\0';
     if (gz->models == GPUZIP_MAX_MODELS)
         return handle_fail(gz, GPUZIP_ERR_ARGUMENT, "more than %d models", GPUZIP_MAX_MODELS);

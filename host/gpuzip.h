@@ -197,6 +197,8 @@ typedef struct {
 
 #define GPUZIP_BLOCK_MAX ((size_t)16 << 20)
 
+struct gpuzip_stats;
+
 /* Where bytes come from and go to. Each callback gets `context` first. */
 typedef struct {
     void *context;
@@ -208,10 +210,14 @@ typedef struct {
     /* Told from time to time how many bytes were read and written. Returns
      * nonzero to cancel. May be NULL. */
     int (*progress)(void *context, uint64_t bytes_in, uint64_t bytes_out);
+    /* gpuzip_begin_*() only: told once how the file ended, when all of it has been written or
+     * it has failed. stats: NULL unless status is OK. gpuzip_error() has its text meanwhile.
+     * May be NULL. */
+    void (*ended)(void *context, gpuzip_status status, const struct gpuzip_stats *stats);
 } gpuzip_io;
 
 /* What a call did. Cross-entropies are in bits over the coded tokens. */
-typedef struct {
+typedef struct gpuzip_stats {
     uint64_t bytes_in, bytes_out;
     uint64_t blocks, stored_blocks;
     uint64_t tokens;      /* coded with the model (stored blocks have none) */
@@ -233,6 +239,21 @@ GPUZIP_API gpuzip_status gpuzip_compress(gpuzip *gz, const gpuzip_options *optio
  * was written so far is a correct beginning.
  * Errors: IO, FORMAT, CORRUPT, MODEL, UNSUPPORTED, MEMORY, DEVICE, CANCELLED. */
 GPUZIP_API gpuzip_status gpuzip_decompress(gpuzip *gz, const gpuzip_io *io, gpuzip_stats *stats);
+
+/* The same for several files, whose blocks share the devices: many small ones keep a GPU as
+ * busy as a large one. A call reads its file to the end and may leave the last blocks under
+ * way; they are written, and its end is told, during later calls. Files are written and end
+ * in the order in which they began, each as if it had been alone; what goes wrong with one
+ * ends that one alone. On the CPU each ends within its own call. *io is copied; its context
+ * must last until the end. What several files did together is shared out among their stats.
+ * The callbacks call nothing on gz but what takes it as const. */
+GPUZIP_API void gpuzip_begin_compress(gpuzip *gz, const gpuzip_options *options,
+                                      const gpuzip_io *io);
+GPUZIP_API void gpuzip_begin_decompress(gpuzip *gz, const gpuzip_io *io);
+
+/* Ends the files that are under way, and releases what they needed. So do gpuzip_close(),
+ * gpuzip_add_model() and the calls for a file alone. */
+GPUZIP_API void gpuzip_finish(gpuzip *gz);
 
 /* What a .gpz file says of itself. */
 typedef struct {

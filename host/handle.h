@@ -24,7 +24,8 @@ struct gpuzip {
     int threads;    /* of the CPU, >= 1 */
     handle_model model[GPUZIP_MAX_MODELS];
     int models;
-    uint64_t memory_limit;                                           /* bytes; 0: none */
+    struct pipeline *p;    /* while files are under way, or NULL */
+    uint64_t memory_limit; /* bytes; 0: none */
     void (*note)(void *context, gpuzip_note kind, const char *text); /* NULL: nobody listens */
     void *note_context;
     char error[GPUZIP_ERROR_BYTES];

@@ -1,375 +1,21 @@
 /* pipeline.c: see pipeline.h. */
-#include "pipeline.h"
+#include "pipeline_internal.h"
 
-#include <pthread.h>
-#include <stdio.h>
+#include <assert.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
-#define BLOCKS_MAX    256                 /* under way at once */
-#define HOST_MEMORY   ((uint64_t)2 << 30) /* bytes for them where there is no limit */
-#define GROUP_STREAMS 16384               /* coded together at most: more gain nothing */
-#define HELPERS_MAX   8                   /* threads for the host's steps */
-#define WAIT_SECONDS  0.1                 /* from one progress report to the next */
-#define MIB(bytes)    ((double)(bytes) / (1 << 20))
-
-/* A block's way; the host's steps and the device's are each taken up by some thread. */
-typedef enum {
-    SLOT_READ,      /* waits to be prepared */
-    SLOT_PREPARING, /* by some thread */
-    SLOT_READY,     /* waits for a device */
-    SLOT_CODING,
-    SLOT_CODED, /* waits to be finished */
-    SLOT_FINISHING,
-    SLOT_DONE
-} slot_state;
-
-typedef struct {
-    block b;
-    slot_state state;
-    size_t input_bytes, raw_size;
-    double part; /* of the coding done, 0 .. 1 */
-} slot;
-
-/* A GPU's thread. */
-typedef struct {
-    struct pipeline *p;
-    device *d;
-    pthread_t thread;
-    lanes *l;              /* opened by the thread */
-    uint64_t room;         /* bytes of memory that were free before */
-    uint32_t streams_most; /* that it takes at once, as far as is known */
-    slot *group[BLOCKS_MAX];
-    int count;                        /* of the group being coded; 0: waits for blocks */
-    bool told;                        /* how much memory a group needs */
-    bool small;                       /* the user knows that a block had no room here */
-    char warning[GPUZIP_ERROR_BYTES]; /* to be passed on by the caller's thread, or "" */
-    char detail[GPUZIP_ERROR_BYTES];  /* likewise */
-} worker;
-
-struct pipeline {
-    gpuzip *gz;
-    const handle_plan *plan;
-    const block_rules *rules;
-    const gpuzip_io *io;
-    gpuzip_stats *stats;
-    uint64_t taken_bytes; /* of input, of the blocks taken */
-
-    slot *slot; /* [capacity], a ring of which [first, first + used) are under way */
-    int capacity, first, used;
-    uint64_t room; /* bytes for all of them */
-
-    /* With GPUs. The lock is held for all that follows and for the slots' states. */
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    worker *worker;       /* [workers] */
-    int workers, healthy; /* healthy: whose device is not lost */
-    pthread_t helper[HELPERS_MAX];
-    int workers_started, helpers_started;
-    bool draining; /* the caller waits: no block will come before one is taken */
-    bool stop;
-
-    /* The CPU, for one thread at a time. */
-    pthread_mutex_t cpu_lock;
-    lanes *cpu;
-    bool told; /* how much memory it takes */
-};
-
-static slot *slot_at(pipeline *p, int i)
-{
-    return &p->slot[(p->first + i) % p->capacity];
-}
-
-static void set_state(pipeline *p, slot *s, slot_state state)
-{
-    s->state = state;
-    pthread_cond_broadcast(&p->changed);
-}
-
-/* ---- progress ----------------------------------------------------------- */
-
-/* Tells how much input is done; nonzero cancels. In the caller's thread, with the lock. */
-static int tell(pipeline *p)
-{
-    uint64_t bytes = p->taken_bytes;
-    for (int i = 0; i < p->used; i++) {
-        const slot *s = slot_at(p, i);
-        double part = s->state == SLOT_CODING ? s->part : s->state > SLOT_CODING;
-        bytes += (uint64_t)(part * (double)s->input_bytes);
-    }
-    return handle_tell(p->io, bytes, p->stats->bytes_out);
-}
-
-/* Writes how much memory coding some blocks together takes on a device. */
-static void describe_memory(const pipeline *p, const device *d, const lanes *l, int blocks,
-                            uint32_t streams, uint64_t available, char text[GPUZIP_ERROR_BYTES])
-{
-    const engine_config config = handle_plan_on(p->plan, d);
-    uint64_t weights = 0, cache = 0, logits = lanes_logits_bytes(l, streams);
-    uint64_t all = lanes_bytes(l, streams);
-    for (int k = 0; k < config.experts; k++) {
-        if (config.expert[k].kind != GPUZIP_EXPERT_MODEL)
-            continue;
-        const weights_model *w = model_weights(config.expert[k].m);
-        const weights_config *c = &w->config;
-        cache += d->ops->kv_bytes(c->layers, (int)streams, config.window, c->kv_heads, c->head_dim,
-                                  c->kv_bits);
-        weights += device_weights_bytes(w);
-    }
-    snprintf(text, GPUZIP_ERROR_BYTES,
-             "%s: blocks at once %d, streams %u; memory in MiB: weights %.1f, KV cache %.1f, "
-             "activations %.1f, logits %.1f, total %.1f; free beside the weights %.1f",
-             d->name, blocks, streams, MIB(weights), MIB(cache), MIB(all - cache - logits),
-             MIB(logits), MIB(all + weights), MIB(available));
-}
-
-/* ---- coding ------------------------------------------------------------- */
-
-/* Some blocks being coded, for the engine's progress. */
-typedef struct {
-    pipeline *p;
-    slot *const *group; /* [count] */
-    int count;
-} coding;
-
-static int coding_step(void *context, size_t done, size_t steps)
-{
-    const coding *c = context;
-    pthread_mutex_lock(&c->p->lock);
-    for (int i = 0; i < c->count; i++)
-        c->group[i]->part = (double)done / (double)steps;
-    bool stop = c->p->stop;
-    if (!c->p->workers && tell(c->p))
-        stop = c->p->stop = true;
-    pthread_mutex_unlock(&c->p->lock);
-    return stop;
-}
-
-/* Codes group[count] and adds what it cost to the statistics. */
-static gpuzip_status code(pipeline *p, lanes *l, slot *const *group, int count)
-{
-    block *b[BLOCKS_MAX];
-    block_costs costs;
-    coding c = {p, group, count};
-    engine_progress progress = {coding_step, &c};
-    for (int i = 0; i < count; i++)
-        b[i] = &group[i]->b;
-    TRY(block_code(p->rules, l, b, count, &costs, &progress));
-    pthread_mutex_lock(&p->lock);
-    handle_add_costs(p->stats, &costs.engine);
-    p->stats->seconds_verify += costs.seconds_verify;
-    pthread_mutex_unlock(&p->lock);
-    return GPUZIP_OK;
-}
-
-static gpuzip_status open_cpu(pipeline *p)
-{
-    device *d;
-    if (p->cpu)
-        return GPUZIP_OK;
-    TRY(handle_cpu(p->gz, &d));
-    engine_config config = handle_plan_on(p->plan, d);
-    return lanes_open(&p->cpu, d->ops, d->ctx, &config, p->gz->threads, p->rules->memory_limit);
-}
-
-/* Codes blocks on the CPU, one by one; their status tells. */
-static void code_on_cpu(pipeline *p, slot *const *group, int count)
-{
-    pthread_mutex_lock(&p->cpu_lock);
-    gpuzip_status status = open_cpu(p);
-    for (int i = 0; i < count; i++) {
-        gpuzip_status own = status == GPUZIP_OK ? code(p, p->cpu, &group[i], 1) : status;
-        if (own != GPUZIP_OK)
-            group[i]->b.status = own;
-    }
-    pthread_mutex_unlock(&p->cpu_lock);
-}
-
-/* ---- a GPU's thread ----------------------------------------------------- */
-
-static gpuzip_status open_worker(worker *w)
-{
-    uint64_t total;
-    const device *d = w->d;
-    engine_config config = handle_plan_on(w->p->plan, d);
-    TRY(d->ops->memory(d->ctx, &w->room, &total));
-    return lanes_open(&w->l, d->ops, d->ctx, &config, 1, 0);
-}
-
-/* Whether so many streams fit in the device's memory, as far as is known; a little is left
- * for others. */
-static bool fits(const worker *w, uint32_t streams)
-{
-    return streams <= w->streams_most &&
-           (!w->l || lanes_bytes(w->l, streams) <= w->room - w->room / 16);
-}
-
-/* How many blocks a worker takes at most. Others are read while these are coded, and when
- * no more are coming those that are ready are for all idle workers. */
-static int choose_share(const pipeline *p, int ready, bool last)
-{
-    int share = p->capacity / (p->workers + 1), idle = 0;
-    for (int i = 0; i < p->workers; i++)
-        idle += p->worker[i].count == 0 && !p->worker[i].d->lost;
-    if (last && idle > 1 && (ready + idle - 1) / idle < share)
-        share = (ready + idle - 1) / idle;
-    return share;
-}
-
-/* Writes the blocks that the worker should take now to its group: the earliest that are
- * ready, as many as fit and as are its share. Returns how many; 0: it should wait for
- * more. With the lock. */
-static int choose_group(worker *w)
-{
-    pipeline *p = w->p;
-    int ready = 0, coming = 0, count = 0;
-    uint32_t streams = 0;
-    bool full = false;
-    for (int i = 0; i < p->used; i++) {
-        ready += slot_at(p, i)->state == SLOT_READY;
-        coming += slot_at(p, i)->state < SLOT_READY;
-    }
-    bool last = p->draining && !coming;
-    int share = w->d->lost || p->rules->adaptive ? 1 : choose_share(p, ready, last);
-    for (int i = 0; i < p->used && !full; i++) {
-        slot *s = slot_at(p, i);
-        if (s->state != SLOT_READY)
-            continue;
-        streams += s->b.work.streams;
-        full = count > 0 && !fits(w, streams);
-        if (!full)
-            w->group[count++] = s;
-        full = full || count == share;
-    }
-    return full || last ? count : 0;
-}
-
-static uint32_t group_streams(const worker *w)
-{
-    uint32_t streams = 0;
-    for (int i = 0; i < w->count; i++)
-        streams += w->group[i]->b.work.streams;
-    return streams;
-}
-
-/* Gives the latter half of a group back. */
-static void give_back(worker *w)
-{
-    int kept = w->count / 2;
-    pthread_mutex_lock(&w->p->lock);
-    for (int i = kept; i < w->count; i++)
-        set_state(w->p, w->group[i], SLOT_READY);
-    w->count = kept;
-    pthread_mutex_unlock(&w->p->lock);
-}
-
-/* Says once how much memory groups take, before it is taken. */
-static void tell_memory(worker *w)
-{
-    pthread_mutex_lock(&w->p->lock);
-    describe_memory(w->p, w->d, w->l, w->count, group_streams(w), w->room, w->detail);
-    pthread_mutex_unlock(&w->p->lock);
-    w->told = true;
-}
-
-/* Codes the group, or as many of its blocks as the device has room for; w->count is how
- * many. MEMORY: not even one. */
-static gpuzip_status code_on_gpu(worker *w)
-{
-    pipeline *p = w->p;
-    if (!w->l)
-        TRY(open_worker(w));
-    for (;;) {
-        while (w->count > 1 && !fits(w, group_streams(w)))
-            give_back(w);
-        if (!w->told)
-            tell_memory(w);
-        gpuzip_status status = code(p, w->l, w->group, w->count);
-        if (status != GPUZIP_ERR_MEMORY || w->count == 1)
-            return status;
-        w->streams_most = group_streams(w) - 1; /* others use the device as well */
-    }
-}
-
-/* Blocks whose verification failed: their device computes wrongly. */
-static bool any_failed(const worker *w)
-{
-    for (int i = 0; i < w->count; i++)
-        if (w->group[i]->b.status == GPUZIP_ERR_SELF_TEST)
-            return true;
-    return false;
-}
-
-/* Codes the group wherever it can be. */
-static void code_group(worker *w)
-{
-    pipeline *p = w->p;
-    const char *why = NULL;
-    gpuzip_status status = w->d->lost ? GPUZIP_ERR_DEVICE : code_on_gpu(w);
-    if (status == GPUZIP_OK && !(p->gz->automatic && any_failed(w)))
-        return;
-    if (status == GPUZIP_ERR_CANCELLED) {
-        for (int i = 0; i < w->count; i++)
-            w->group[i]->b.status = status;
-        return;
-    }
-    pthread_mutex_lock(&p->lock);
-    if (status == GPUZIP_ERR_MEMORY && !w->small) {
-        why = "has no room for a block";
-        w->small = true;
-    } else if (status != GPUZIP_ERR_MEMORY && !w->d->lost) {
-        why = status == GPUZIP_OK ? "computed wrongly" : "reported an error";
-        w->d->lost = true;
-        p->healthy--;
-    }
-    if (why)
-        snprintf(w->warning, sizeof w->warning, "device '%s' %s; coding on the CPU instead",
-                 w->d->name, why);
-    pthread_mutex_unlock(&p->lock);
-    code_on_cpu(p, w->group, w->count);
-}
-
-static void *run_worker(void *context)
-{
-    worker *w = context;
-    pipeline *p = w->p;
-    pthread_mutex_lock(&p->lock);
-    /* The thread of a lost device goes on with the CPU if no other one is left. */
-    while (!p->stop && !(w->d->lost && p->healthy > 0)) {
-        w->count = choose_group(w);
-        if (!w->count) {
-            pthread_cond_wait(&p->changed, &p->lock);
-            continue;
-        }
-        for (int i = 0; i < w->count; i++) {
-            w->group[i]->part = 0;
-            w->group[i]->state = SLOT_CODING;
-        }
-        pthread_mutex_unlock(&p->lock);
-        code_group(w);
-        pthread_mutex_lock(&p->lock);
-        for (int i = 0; i < w->count; i++)
-            set_state(p, w->group[i], SLOT_CODED);
-        w->count = 0;
-    }
-    pthread_mutex_unlock(&p->lock);
-    lanes_close(w->l);
-    w->l = NULL;
-    return NULL;
-}
+#define HOST_MEMORY  ((uint64_t)2 << 30) /* bytes for them where there is no limit */
+#define WAIT_SECONDS 0.1                 /* from one progress report to the next */
 
 /* ---- the host's steps --------------------------------------------------- */
-
-static void prepare(pipeline *p, slot *s)
-{
-    block_prepare(p->rules, &s->b);
-}
 
 /* Where a prepared block goes: those that need no device straight on. */
 static slot_state after_preparing(const slot *s)
 {
-    return s->b.status == GPUZIP_OK && !s->b.stored ? SLOT_READY : SLOT_CODED;
+    if (s->dropped)
+        return SLOT_DONE;
+    return s->item.b.status == GPUZIP_OK && !s->item.b.stored ? SLOT_READY : SLOT_CODED;
 }
 
 static void *run_helper(void *context)
@@ -379,7 +25,7 @@ static void *run_helper(void *context)
     while (!p->stop) {
         slot *found = NULL; /* the earliest: its turn to be written comes first */
         for (int i = 0; i < p->used && !found; i++) {
-            slot *s = slot_at(p, i);
+            slot *s = pipeline_slot(p, i);
             if (s->state == SLOT_READ || s->state == SLOT_CODED)
                 found = s;
         }
@@ -391,11 +37,11 @@ static void *run_helper(void *context)
         found->state = prepares ? SLOT_PREPARING : SLOT_FINISHING;
         pthread_mutex_unlock(&p->lock);
         if (prepares)
-            prepare(p, found);
+            block_prepare(&p->rules, &found->item.b);
         else
-            block_finish(p->rules, &found->b);
+            block_finish(&p->rules, &found->item.b);
         pthread_mutex_lock(&p->lock);
-        set_state(p, found, prepares ? after_preparing(found) : SLOT_DONE);
+        pipeline_set_state(p, found, prepares ? after_preparing(found) : SLOT_DONE);
     }
     pthread_mutex_unlock(&p->lock);
     return NULL;
@@ -411,23 +57,23 @@ static void tell_cpu_memory(pipeline *p, const slot *s)
         return;
     p->told = true;
     (void)d->ops->memory(d->ctx, &available, &total);
-    describe_memory(p, d, p->cpu, 1, s->b.work.streams, available, text);
+    pipeline_describe_memory(p, d, p->cpu, 1, s->item.b.work.streams, available, text);
     handle_note(p->gz, GPUZIP_NOTE_DETAIL, "%s", text);
 }
 
 /* All steps, in the caller's thread. */
 static void work_alone(pipeline *p, slot *s)
 {
-    prepare(p, s);
+    block_prepare(&p->rules, &s->item.b);
     s->state = after_preparing(s);
     if (s->state == SLOT_READY) {
         tell_cpu_memory(p, s);
         s->part = 0;
         s->state = SLOT_CODING;
-        code_on_cpu(p, &s, 1);
+        pipeline_code_on_cpu(p, &s, 1);
     }
     s->state = SLOT_CODED;
-    block_finish(p->rules, &s->b);
+    block_finish(&p->rules, &s->item.b);
     s->state = SLOT_DONE;
 }
 
@@ -448,64 +94,21 @@ static gpuzip_status open_workers(pipeline *p)
     return GPUZIP_OK;
 }
 
-/* How many blocks there is memory for. */
-static int choose_capacity(const pipeline *p, size_t block_size)
-{
-    if (!p->workers)
-        return 1;
-    uint64_t blocks = p->room / block_bytes(block_size);
-    if (blocks < (uint64_t)p->workers + 1)
-        return p->workers + 1;
-    return blocks < BLOCKS_MAX ? (int)blocks : BLOCKS_MAX;
-}
-
 /* Starts the threads, or makes the CPU ready where there are none. On an error some may
- * run; pipeline_close() ends them. */
+ * run; stop() ends them. */
 static gpuzip_status start(pipeline *p)
 {
     int helpers = p->gz->threads < HELPERS_MAX ? p->gz->threads : HELPERS_MAX;
+    TRY(open_workers(p));
     if (!p->workers)
-        return open_cpu(p);
+        return pipeline_open_cpu(p);
     for (int i = 0; i < p->workers; i++, p->workers_started++)
-        if (pthread_create(&p->worker[i].thread, NULL, run_worker, &p->worker[i]) != 0)
+        if (pthread_create(&p->worker[i].thread, NULL, pipeline_run_worker, &p->worker[i]) != 0)
             return FAIL(GPUZIP_ERR_MEMORY);
     for (int i = 0; i < helpers; i++, p->helpers_started++)
         if (pthread_create(&p->helper[i], NULL, run_helper, p) != 0)
             return FAIL(GPUZIP_ERR_MEMORY);
     return GPUZIP_OK;
-}
-
-gpuzip_status pipeline_open(pipeline **out, gpuzip *gz, const handle_plan *plan,
-                            const block_rules *rules, size_t block_size, const gpuzip_io *io,
-                            gpuzip_stats *stats)
-{
-    gpuzip_status status = GPUZIP_OK;
-    pipeline *p = calloc(1, sizeof *p);
-    if (!p)
-        return FAIL(GPUZIP_ERR_MEMORY);
-    p->gz = gz;
-    p->plan = plan;
-    p->rules = rules;
-    p->io = io;
-    p->stats = stats;
-    p->room =
-        gz->memory_limit && gz->memory_limit / 2 < HOST_MEMORY ? gz->memory_limit / 2 : HOST_MEMORY;
-    pthread_mutex_init(&p->lock, NULL);
-    pthread_mutex_init(&p->cpu_lock, NULL);
-    pthread_cond_init(&p->changed, NULL);
-    TRY_OUT(open_workers(p));
-    p->capacity = choose_capacity(p, block_size);
-    p->slot = calloc((size_t)p->capacity, sizeof *p->slot);
-    if (!p->slot) {
-        status = FAIL(GPUZIP_ERR_MEMORY);
-        goto out;
-    }
-    TRY_OUT(start(p));
-    *out = p;
-    p = NULL;
-out:
-    pipeline_close(p);
-    return status;
 }
 
 /* Passes on what the workers have to say. In the caller's thread, with the lock. */
@@ -521,10 +124,9 @@ static void pass_notes(pipeline *p)
     }
 }
 
-void pipeline_close(pipeline *p)
+/* Ends the threads and closes the engines. */
+static void stop(pipeline *p)
 {
-    if (!p)
-        return;
     pthread_mutex_lock(&p->lock);
     p->stop = true;
     pthread_cond_broadcast(&p->changed);
@@ -534,39 +136,151 @@ void pipeline_close(pipeline *p)
     for (int i = 0; i < p->helpers_started; i++)
         pthread_join(p->helper[i], NULL);
     pass_notes(p);
-    for (int i = 0; i < p->capacity && p->slot; i++)
-        block_close(&p->slot[i].b);
     lanes_close(p->cpu);
+    free(p->worker);
+    p->cpu = NULL;
+    p->worker = NULL;
+    p->workers = p->workers_started = p->helpers_started = 0;
+    p->capacity = 1;
+    p->stop = p->ready = p->told = false;
+}
+
+static bool same_config(const handle_plan *a, const handle_plan *b)
+{
+    const engine_config *x = &a->config, *y = &b->config;
+    if (x->window != y->window || x->hop != y->hop || x->update_interval != y->update_interval ||
+        x->window_scope != y->window_scope || x->experts != y->experts)
+        return false;
+    for (int k = 0; k < x->experts; k++)
+        if (x->expert[k].kind != y->expert[k].kind || x->expert[k].alpha != y->expert[k].alpha ||
+            a->model[k] != b->model[k])
+            return false;
+    return true;
+}
+
+bool pipeline_suits(const pipeline *p, const handle_plan *plan, const block_rules *rules)
+{
+    const block_rules *r = &p->rules;
+    return p->ready && same_config(&p->plan, plan) && r->decode == rules->decode &&
+           r->verify == rules->verify && r->memory_limit == rules->memory_limit &&
+           r->stream_tokens == rules->stream_tokens && r->streams == rules->streams;
+}
+
+gpuzip_status pipeline_prepare(pipeline *p, const handle_plan *plan, const block_rules *rules)
+{
+    assert(!p->used);
+    stop(p);
+    p->plan = *plan;
+    p->rules = *rules;
+    p->room = rules->memory_limit && rules->memory_limit / 2 < HOST_MEMORY ? rules->memory_limit / 2
+                                                                           : HOST_MEMORY;
+    gpuzip_status status = start(p);
+    if (status != GPUZIP_OK) {
+        stop(p);
+        return status;
+    }
+    p->capacity = p->workers ? p->slots : 1;
+    p->ready = true;
+    return GPUZIP_OK;
+}
+
+gpuzip_status pipeline_open(pipeline **out, gpuzip *gz)
+{
+    pipeline *p = calloc(1, sizeof *p);
+    if (!p)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    p->gz = gz;
+    p->slots = gz->gpus ? ITEMS_MAX : 1;
+    p->capacity = 1;
+    p->slot = calloc((size_t)p->slots, sizeof *p->slot);
+    if (!p->slot) {
+        free(p);
+        return FAIL(GPUZIP_ERR_MEMORY);
+    }
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_mutex_init(&p->cpu_lock, NULL);
+    pthread_cond_init(&p->changed, NULL);
+    *out = p;
+    return GPUZIP_OK;
+}
+
+void pipeline_close(pipeline *p)
+{
+    if (!p)
+        return;
+    stop(p);
+    for (int i = 0; i < p->slots; i++)
+        block_close(&p->slot[i].item.b);
     pthread_cond_destroy(&p->changed);
     pthread_mutex_destroy(&p->cpu_lock);
     pthread_mutex_destroy(&p->lock);
     free(p->slot);
-    free(p->worker);
     free(p);
 }
 
 /* ---- the caller's side -------------------------------------------------- */
 
+static void release_taken(pipeline *p)
+{
+    if (p->taken)
+        block_close(&p->taken->item.b);
+    p->taken = NULL;
+}
+
+bool pipeline_overlaps(const pipeline *p)
+{
+    return p->workers > 0;
+}
+
 block *pipeline_next(pipeline *p, size_t raw_size)
 {
     uint64_t bytes = block_bytes(raw_size);
+    release_taken(p);
     for (int i = 0; i < p->used; i++)
-        bytes += block_bytes(slot_at(p, i)->raw_size);
+        bytes += block_bytes(pipeline_slot(p, i)->raw_size);
     if (p->used == p->capacity || (p->used && bytes > p->room))
         return NULL;
-    slot *s = slot_at(p, p->used);
+    slot *s = pipeline_slot(p, p->used);
     s->raw_size = raw_size;
-    s->b.status = GPUZIP_OK;
-    s->b.stored = false;
-    return &s->b;
+    s->item.b.status = GPUZIP_OK;
+    s->item.b.stored = false;
+    return &s->item.b;
 }
 
-void pipeline_submit(pipeline *p, size_t input_bytes)
+void pipeline_submit(pipeline *p, pipeline_file *file, size_t raw_size, size_t input_bytes)
 {
     pthread_mutex_lock(&p->lock);
-    slot *s = slot_at(p, p->used++);
+    slot *s = pipeline_slot(p, p->used++);
+    s->item.kind = PIPELINE_BLOCK;
+    s->item.file = file;
+    s->item.costs = (block_costs){0};
+    s->raw_size = raw_size;
     s->input_bytes = input_bytes;
-    set_state(p, s, SLOT_READ);
+    s->part = 0;
+    s->dropped = false;
+    pipeline_set_state(p, s, s->item.b.stored ? SLOT_DONE : SLOT_READ);
+    pthread_mutex_unlock(&p->lock);
+}
+
+bool pipeline_mark(pipeline *p, pipeline_file *file, pipeline_kind kind, const container_end *end)
+{
+    release_taken(p);
+    if (p->used == p->capacity)
+        return false;
+    pthread_mutex_lock(&p->lock);
+    slot *s = pipeline_slot(p, p->used++);
+    block_close(&s->item.b);
+    *s = (slot){.item = {.kind = kind, .file = file}, .state = SLOT_DONE};
+    if (end)
+        s->item.end = *end;
+    pthread_mutex_unlock(&p->lock);
+    return true;
+}
+
+void pipeline_drop(pipeline *p, const pipeline_file *file)
+{
+    pthread_mutex_lock(&p->lock);
+    pipeline_drop_blocks(p, file);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -581,43 +295,33 @@ static void wait_a_little(pipeline *p)
     pthread_cond_timedwait(&p->changed, &p->lock, &until);
 }
 
-gpuzip_status pipeline_take(pipeline *p, block **out)
+pipeline_item *pipeline_take(pipeline *p)
 {
-    gpuzip_status status = GPUZIP_OK;
     double told = engine_seconds();
-    *out = NULL;
+    release_taken(p);
     if (!p->used)
-        return GPUZIP_OK;
-    slot *s = slot_at(p, 0);
-    if (!p->workers)
+        return NULL;
+    slot *s = pipeline_slot(p, 0);
+    if (!p->workers && s->state != SLOT_DONE)
         work_alone(p, s);
     pthread_mutex_lock(&p->lock);
-    p->draining = true;
-    pthread_cond_broadcast(&p->changed);
-    while (s->state != SLOT_DONE && status == GPUZIP_OK) {
+    p->draining = s->state != SLOT_DONE;
+    if (p->draining)
+        pthread_cond_broadcast(&p->changed);
+    while (s->state != SLOT_DONE) {
         wait_a_little(p);
         pass_notes(p);
         if (engine_seconds() - told < WAIT_SECONDS)
             continue;
         told = engine_seconds();
-        if (tell(p))
-            status = FAIL(GPUZIP_ERR_CANCELLED);
+        pipeline_tell(p);
     }
     p->draining = false;
     pass_notes(p);
-    if (status == GPUZIP_OK)
-        status = s->b.status;
-    if (status == GPUZIP_OK) {
-        p->taken_bytes += s->input_bytes;
-        p->first = (p->first + 1) % p->capacity;
-        p->used--;
-        *out = &s->b;
-    }
+    s->item.file->input_done += s->input_bytes;
+    p->first = (p->first + 1) % p->slots;
+    p->used--;
+    p->taken = s;
     pthread_mutex_unlock(&p->lock);
-    return status;
-}
-
-uint64_t pipeline_input(const pipeline *p)
-{
-    return p->taken_bytes;
+    return &s->item;
 }

@@ -1,10 +1,10 @@
-/* pipeline.h: blocks on their way through the devices, in order.
+/* pipeline.h: the blocks of several files on their way through the devices, in order.
  *
  * The caller reads blocks and submits them, and takes them in the same order when they
  * are done. With GPUs, threads work meanwhile: one for each GPU, which codes as many
- * blocks together as its memory holds, and some for what the host has to do with them.
- * On the CPU alone there are no further threads and one block at a time: the work is done
- * when it is waited for.
+ * blocks together as its memory holds, of whichever files, and some for what the host has
+ * to do with them. On the CPU alone there are no further threads and one block at a time:
+ * the work is done when it is waited for.
  *
  * A GPU that reports an error is given up, with a note; its blocks are coded on the CPU.
  * So is a block that no GPU has room for.
@@ -17,28 +17,60 @@
 
 typedef struct pipeline pipeline;
 
-/* plan, rules, io and stats must outlive the pipeline; block_size: bytes of content that
- * blocks have as a rule. While waiting, io->progress is told of stats->bytes_out and the
- * input done. pipeline_close() accepts NULL, and ends what is under way.
- * Errors: MEMORY, DEVICE, SELF_TEST. */
-gpuzip_status pipeline_open(pipeline **p, gpuzip *gz, const handle_plan *plan,
-                            const block_rules *rules, size_t block_size, const gpuzip_io *io,
-                            gpuzip_stats *stats);
+/* A file as the pipeline sees it; it must outlive its blocks. */
+typedef struct {
+    gpuzip_io io;         /* its progress is told while waiting for one of its blocks */
+    gpuzip_stats stats;   /* bytes_out is told */
+    uint64_t input_done;  /* bytes of input of the blocks taken */
+    gpuzip_status status; /* becomes CANCELLED if the progress says so */
+} pipeline_file;
+
+typedef enum {
+    PIPELINE_BLOCK,
+    PIPELINE_FRAME_END, /* all blocks of a frame have been taken */
+    PIPELINE_FILE_END   /* the file's last item */
+} pipeline_kind;
+
+/* What is taken. */
+typedef struct {
+    pipeline_kind kind;
+    pipeline_file *file;
+    block b;           /* its status says how it went */
+    block_costs costs; /* the block's share of what its group cost */
+    container_end end; /* of a FRAME_END */
+} pipeline_item;
+
+/* Nothing is ready yet but for blocks that are stored in a file to be decompressed.
+ * pipeline_close() accepts NULL, and ends what is under way. Errors: MEMORY. */
+gpuzip_status pipeline_open(pipeline **p, gpuzip *gz);
 void pipeline_close(pipeline *p);
 
-/* The next block to be filled in, for content of at most raw_size bytes; NULL: first one
- * must be taken. Then it is either submitted, or forgotten by asking again. */
+/* Whether it is ready for blocks of this kind. */
+bool pipeline_suits(const pipeline *p, const handle_plan *plan, const block_rules *rules);
+
+/* Makes it so; nothing may be under way. Both are copied. Errors: MEMORY, DEVICE, SELF_TEST;
+ * then it is as if just opened. */
+gpuzip_status pipeline_prepare(pipeline *p, const handle_plan *plan, const block_rules *rules);
+
+/* Whether blocks are worked on before they are waited for. */
+bool pipeline_overlaps(const pipeline *p);
+
+/* The next block to be filled in, for content of at most raw_size bytes; NULL: first an
+ * item must be taken. Then it is either submitted, or forgotten. */
 block *pipeline_next(pipeline *p, size_t raw_size);
 
-/* Puts that block under way. input_bytes: what it counts for in the progress. */
-void pipeline_submit(pipeline *p, size_t input_bytes);
+/* Puts that block under way, with content of raw_size bytes. input_bytes: what it counts for
+ * in the progress. A block that is stored already is done. */
+void pipeline_submit(pipeline *p, pipeline_file *file, size_t raw_size, size_t input_bytes);
 
-/* Waits for the earliest block, and gives it: valid until the next call. *b is NULL when
- * none is under way. What coding cost is added to stats. Errors: those of the block's
- * steps (block.h), DEVICE, CANCELLED. */
-gpuzip_status pipeline_take(pipeline *p, block **b);
+/* Submits an end; `end` may be NULL. false: first an item must be taken. */
+bool pipeline_mark(pipeline *p, pipeline_file *file, pipeline_kind kind, const container_end *end);
 
-/* Bytes of input of all blocks taken. */
-uint64_t pipeline_input(const pipeline *p);
+/* No more work for this file's blocks; they are to be taken all the same. */
+void pipeline_drop(pipeline *p, const pipeline_file *file);
+
+/* Waits for the earliest item, and gives it: valid until the next call. NULL: none is under
+ * way. */
+pipeline_item *pipeline_take(pipeline *p);
 
 #endif

@@ -11,6 +11,15 @@ add_library(gpuzip_fake_cuda STATIC fake_cuda.c)
 target_link_libraries(gpuzip_fake_cuda PUBLIC gpuzip_kernels Threads::Threads)
 gpuzip_add_host(gpuzip_host_fake gpuzip_fake_cuda fake)
 gpuzip_test(test_devices gpuzip_host_fake)
+gpuzip_test(test_files gpuzip_host_fake)
+
+# The program over them.
+gpuzip_add_program(gpuzip_fake gpuzip_host_fake)
+target_sources(gpuzip_fake PRIVATE fake_program.c)
+add_test(NAME cli_together
+         COMMAND sh ${CMAKE_CURRENT_LIST_DIR}/cli/together.sh $<TARGET_FILE:gpuzip_fake>
+                 $<TARGET_FILE:tiny_checkpoint>)
+set_tests_properties(cli_together PROPERTIES TIMEOUT 300)
 
 # Real files; data that does not belong to the project is looked for in GPUZIP_DATA.
 if(DEFINED ENV{GPUZIP_DATA})

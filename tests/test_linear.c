@@ -172,7 +172,7 @@ static ops_context *open_context(int threads, const char *isa)
     ops_context *ctx = NULL;
     gpuzip_status status = ops_cpu.open(&ctx, 0, threads, isa);
     if (status == GPUZIP_ERR_DEVICE) {
-        print_message("this machine has no %s\n", isa);
+        print_message("this machine has no %s\n", isa ? isa : "cpu");
         return NULL;
     }
     assert_int_equal(status, GPUZIP_OK);

@@ -12,11 +12,16 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What the library's callbacks work on. */
-typedef struct {
+/* A file under way: what the library's callbacks work on. */
+typedef struct code_transfer {
+    struct code_transfer *next;
+    code_run *run;
+    char *path, *derived; /* the target's name, or NULL */
     file_source source;
     file_target target;
     progress progress;
+    report_call call;
+    double begun;
 } transfer;
 
 static int on_read(void *context, void *data, size_t size, size_t *got)
@@ -106,80 +111,149 @@ static void print_summary(const args *a, const report_call *call)
                      (unsigned long long)original, rate);
 }
 
-/* Runs the library over an open transfer. Returns false after telling the user. */
-static bool run(gpuzip *gz, const args *a, transfer *t, report_call *call)
+static void free_transfer(transfer *t)
 {
-    gpuzip_io io = {.context = t,
-                    .read = on_read,
-                    .write = a->mode == MODE_TEST ? NULL : on_write,
-                    .progress = on_progress};
-    gpuzip_status status;
-
-    call->decompressed = a->mode != MODE_COMPRESS;
-    progress_begin(&t->progress, t->source.name, file_source_size(&t->source), call->decompressed);
-    double begun = progress_seconds();
-    if (call->decompressed) {
-        status = gpuzip_decompress(gz, &io, &call->stats);
-    } else {
-        gpuzip_options options;
-        setup_options(&options, a);
-        status = gpuzip_compress(gz, &options, &io, &call->stats);
-    }
-    call->seconds = progress_seconds() - begun;
-    progress_end(&t->progress);
-    /* What failed in a callback was told there. */
-    if (status != GPUZIP_OK && !t->source.failed && !t->target.failed)
-        message_status(t->source.name, status, gpuzip_error(gz));
-    return status == GPUZIP_OK;
+    file_close_source(&t->source);
+    free(t->derived);
+    free(t->path);
+    free(t);
 }
 
-/* Codes an open source into path (NULL: stdout); removes it if asked to. */
-static void code_source(gpuzip *gz, const args *a, transfer *t, const char *path)
+/* Completes what has been coded, and removes the source if asked to. */
+static void complete(transfer *t)
 {
-    report_call call = {.input = t->source.name};
+    const args *a = t->run->a;
     bool named = false;
-
-    if (a->mode != MODE_TEST && !file_open_target(&t->target, path, a->force, &t->source))
-        return;
-    if (a->mode == MODE_TEST)
-        t->target = (file_target){.name = "(nowhere)"};
-    call.output = t->target.name;
-    if (!run(gz, a, t, &call)) {
-        if (a->mode != MODE_TEST)
-            file_discard_target(&t->target);
-        return;
-    }
     if (a->mode != MODE_TEST && !file_commit_target(&t->target, &t->source, &named))
         return;
-    print_summary(a, &call);
+    print_summary(a, &t->call);
     if (a->stats || a->json) /* beside the data, not among them */
-        report_print(a->mode == MODE_TEST || path ? stdout : stderr, a, gz, &call);
-    if (a->remove_source && named && t->source.path && file_sync_folder(path))
+        report_print(a->mode == MODE_TEST || t->target.path ? stdout : stderr, a, t->run->gz,
+                     &t->call);
+    if (a->remove_source && named && t->source.path && file_sync_folder(t->target.path))
         file_remove_source(&t->source);
 }
 
-void code_file(gpuzip *gz, const args *a, const char *path)
+/* The library's word on a file: the earliest, for they end in order. */
+static void on_ended(void *context, gpuzip_status status, const gpuzip_stats *stats)
 {
+    transfer *t = context;
+    code_run *run = t->run;
+    run->under_way = t->next;
+    t->call.seconds = progress_seconds() - t->begun;
+    progress_end(&t->progress);
+    if (status == GPUZIP_OK) {
+        t->call.stats = *stats;
+        complete(t);
+    } else {
+        /* What failed in a callback was told there. */
+        if (!t->source.failed && !t->target.failed)
+            message_status(t->source.name, status, gpuzip_error(run->gz));
+        if (run->a->mode != MODE_TEST)
+            file_discard_target(&t->target);
+    }
+    free_transfer(t);
+}
+
+/* Opens the source and the target of path. NULL: it is not to be, and the user was told. */
+static transfer *open_transfer(code_run *run, const char *path)
+{
+    const args *a = run->a;
     bool from_stdin = strcmp(path, "-") == 0;
     bool derives_name = a->mode != MODE_TEST && !a->to_stdout && !a->output && !from_stdin;
     bool to_stdout = a->mode != MODE_TEST && !a->output && !derives_name;
     file_kinds kinds = a->force                           ? FILE_ANYTHING
                        : derives_name || a->remove_source ? FILE_REGULAR_ONLY
                                                           : FILE_THROUGH_LINKS;
-    char *derived = NULL;
-
     if (refuse_terminal(a, from_stdin, to_stdout))
-        return;
-    transfer *t = malloc(sizeof *t);
-    if (!t) {
+        return NULL;
+    transfer *t = calloc(1, sizeof *t);
+    char *copy = t ? strdup(path) : NULL;
+    if (!copy) {
         message_error(path, "%s", strerror(ENOMEM));
-        return;
+        free(t);
+        return NULL;
     }
-    if (file_open_source(&t->source, path, kinds)) {
-        if (!derives_name || name_target(&derived, a, path))
-            code_source(gz, a, t, derives_name ? derived : a->output);
-        file_close_source(&t->source);
+    t->run = run;
+    t->path = copy;
+    t->source.fd = -1;
+    if (!file_open_source(&t->source, t->path, kinds))
+        goto out;
+    if (derives_name && !name_target(&t->derived, a, t->path))
+        goto out;
+    if (a->mode == MODE_TEST)
+        t->target = (file_target){.name = "(nowhere)"};
+    else if (!file_open_target(&t->target, derives_name ? t->derived : a->output, a->force,
+                               &t->source))
+        goto out;
+    return t;
+out:
+    free_transfer(t);
+    return NULL;
+}
+
+/* Puts an open transfer under way, last of all. */
+static void begin(transfer *t)
+{
+    code_run *run = t->run;
+    const args *a = run->a;
+    transfer **last = &run->under_way;
+    gpuzip_io io = {.context = t,
+                    .read = on_read,
+                    .write = a->mode == MODE_TEST ? NULL : on_write,
+                    .progress = on_progress,
+                    .ended = on_ended};
+    while (*last)
+        last = &(*last)->next;
+    *last = t;
+    t->call = (report_call){.input = t->source.name,
+                            .output = t->target.name,
+                            .decompressed = a->mode != MODE_COMPRESS};
+    progress_begin(&t->progress, t->source.name, file_source_size(&t->source),
+                   t->call.decompressed);
+    t->begun = progress_seconds();
+    if (t->call.decompressed) {
+        gpuzip_begin_decompress(run->gz, &io);
+    } else {
+        gpuzip_options options;
+        setup_options(&options, a);
+        gpuzip_begin_compress(run->gz, &options, &io);
     }
-    free(derived);
-    free(t);
+}
+
+/* Whether path may be opened before the files under way have ended: reading it does not
+ * wait, and they do not change it. */
+static bool may_begin(const code_run *run, const char *path)
+{
+    struct stat st;
+    if (strcmp(path, "-") == 0 || stat(path, &st) != 0 || !S_ISREG(st.st_mode))
+        return false;
+    for (const transfer *t = run->under_way; t; t = t->next)
+        if ((t->source.st.st_dev == st.st_dev && t->source.st.st_ino == st.st_ino) ||
+            (t->target.path && file_is_same(t->target.path, true, &st)))
+            return false;
+    return true;
+}
+
+void code_file(code_run *run, const char *path)
+{
+    if (run->under_way && !may_begin(run, path))
+        code_end(run);
+    message_mute(run->under_way);
+    transfer *t = open_transfer(run, path);
+    message_mute(false);
+    if (!t && run->under_way) { /* what is wrong is told after what concerns earlier files */
+        code_end(run);
+        t = open_transfer(run, path);
+    }
+    if (t)
+        begin(t);
+    for (t = run->under_way; t; t = t->next) /* they are read, and descriptors are few */
+        if (!run->a->remove_source)
+            file_close_source(&t->source);
+}
+
+void code_end(code_run *run)
+{
+    gpuzip_finish(run->gz);
 }

@@ -82,13 +82,13 @@ bool file_open_source(file_source *source, const char *path, file_kinds kinds)
     }
     if (fstat(source->fd, &source->st) != 0) {
         message_error(path, "cannot examine: %s", strerror(errno));
-        close(source->fd);
+        file_close_source(source);
         return false;
     }
     const char *reason = unsuitable(&source->st, kinds);
     if (reason) {
         message_warning(path, "%s", reason);
-        close(source->fd);
+        file_close_source(source);
         return false;
     }
     return true;
@@ -96,7 +96,7 @@ bool file_open_source(file_source *source, const char *path, file_kinds kinds)
 
 void file_close_source(file_source *source)
 {
-    if (source->path)
+    if (source->path && source->fd >= 0)
         close(source->fd);
     source->fd = -1;
 }
@@ -136,8 +136,7 @@ uint64_t file_source_size(const file_source *source)
     return S_ISREG(source->st.st_mode) ? (uint64_t)source->st.st_size : 0;
 }
 
-/* Whether path, the last link followed or not, is the file that st describes. */
-static bool is_same_file(const char *path, bool follow, const struct stat *st)
+bool file_is_same(const char *path, bool follow, const struct stat *st)
 {
     struct stat now;
     if ((follow ? stat(path, &now) : lstat(path, &now)) != 0)
@@ -148,7 +147,7 @@ static bool is_same_file(const char *path, bool follow, const struct stat *st)
 bool file_remove_source(const file_source *source)
 {
     /* Through a link: the link is what the user named, so the link goes. */
-    if (!is_same_file(source->path, true, &source->st)) {
+    if (!file_is_same(source->path, true, &source->st)) {
         message_warning(source->name, "was replaced meanwhile, not removed");
         return false;
     }
@@ -202,7 +201,7 @@ bool file_open_target(file_target *target, const char *path, bool replace,
     struct stat st;
     if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
         return open_directly(target, &st);
-    if (source->path && is_same_file(path, true, &source->st)) {
+    if (source->path && file_is_same(path, true, &source->st)) {
         message_error(path, "is the input itself");
         return false;
     }
@@ -220,7 +219,7 @@ bool file_open_target(file_target *target, const char *path, bool replace,
     target->fd = mkostemp(target->temporary, O_CLOEXEC);
     int error = errno;
     if (target->fd >= 0)
-        signals_doom(target->temporary);
+        signals_doom(&target->doomed, target->temporary);
     signals_release();
     if (target->fd < 0) {
         message_error(path, "cannot create: %s", strerror(error));
@@ -329,7 +328,7 @@ bool file_commit_target(file_target *target, const file_source *source, bool *na
         error = rename_if_free(target->temporary, target->path);
     if (error != 0)
         unlink(target->temporary);
-    signals_doom(NULL);
+    signals_spare(&target->doomed);
     signals_release();
     free(target->temporary);
     target->temporary = NULL;
@@ -351,7 +350,7 @@ void file_discard_target(file_target *target)
         return;
     signals_hold();
     unlink(target->temporary);
-    signals_doom(NULL);
+    signals_spare(&target->doomed);
     signals_release();
     free(target->temporary);
     target->temporary = NULL;

@@ -16,6 +16,8 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
+#include "signals.h"
+
 #define FILE_BUFFER_SIZE 65536
 
 typedef struct {
@@ -29,9 +31,10 @@ typedef struct {
 } file_source;
 
 typedef struct {
-    const char *name; /* to print; "(stdout)" for standard output */
-    const char *path; /* NULL for standard output */
-    char *temporary;  /* NULL when the target is written directly */
+    const char *name;      /* to print; "(stdout)" for standard output */
+    const char *path;      /* NULL for standard output */
+    char *temporary;       /* NULL when the target is written directly */
+    signals_doomed doomed; /* temporary, which a signal removes: the target must not move */
     int fd;
     bool replace; /* an existing file may be replaced */
     bool failed;  /* a write failed, and the user was told */
@@ -52,10 +55,13 @@ typedef enum {
 
 /* Opens path, or standard input for "-". path must outlive the source. */
 bool file_open_source(file_source *source, const char *path, file_kinds kinds);
-void file_close_source(file_source *source);
+void file_close_source(file_source *source); /* again: nothing */
 
 /* Reads up to size bytes: *got > 0 bytes, or 0 at the end. Nonzero: failed. */
 int file_read(file_source *source, void *data, size_t size, size_t *got);
+
+/* Whether path, the last link followed or not, is the file that st describes. */
+bool file_is_same(const char *path, bool follow, const struct stat *st);
 
 /* The size of the source in bytes, or 0 when it is not a regular file. */
 uint64_t file_source_size(const file_source *source);

@@ -18,6 +18,7 @@
 typedef struct {
     const args *a;
     gpuzip *gz;
+    code_run run;       /* for all that is coded */
     double peak;        /* for MODE_BENCH */
     list_totals totals; /* for MODE_LIST */
 } work;
@@ -32,7 +33,7 @@ static void work_on_file(work *w, const char *path)
         bench_file(w->gz, w->a, path, w->peak);
         break;
     default:
-        code_file(w->gz, w->a, path);
+        code_file(&w->run, path);
         break;
     }
 }
@@ -67,10 +68,11 @@ static void work_on_tree(work *w, const char *path)
     }
     FTSENT *entry;
     while ((errno = 0, entry = fts_read(tree))) {
-        if (entry->fts_info == FTS_DNR || entry->fts_info == FTS_ERR)
+        if (entry->fts_info == FTS_DNR || entry->fts_info == FTS_ERR) {
+            code_end(&w->run);
             message_error(entry->fts_path, "%s", strerror(entry->fts_errno));
-        else if (entry->fts_level == FTS_ROOTLEVEL && entry->fts_info != FTS_D &&
-                 entry->fts_info != FTS_DP)
+        } else if (entry->fts_level == FTS_ROOTLEVEL && entry->fts_info != FTS_D &&
+                   entry->fts_info != FTS_DP)
             work_on_file(w, path); /* no folder: named by the user, and judged as such */
         else if (is_meant(w->a, entry))
             work_on_file(w, entry->fts_path);
@@ -101,12 +103,14 @@ static void work_on_all(const args *a)
 {
     work w = {.a = a};
     if (open_library(&w)) {
+        w.run = (code_run){.a = a, .gz = w.gz};
         for (int i = 0; i < a->files; i++) {
             if (a->recursive)
                 work_on_tree(&w, a->file[i]);
             else
                 work_on_file(&w, a->file[i]);
         }
+        code_end(&w.run);
         if (a->mode == MODE_LIST)
             list_end(a, &w.totals);
     }

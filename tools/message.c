@@ -15,6 +15,7 @@
 
 static int verbosity_now;
 static exit_code worst;
+static bool muted;
 static int stdout_error;        /* the first errno of a failed write to it, or 0 */
 static int line_width;          /* columns that message_line() has on the screen */
 static locale_t terminal_ctype; /* 0: that of the C locale */
@@ -56,13 +57,18 @@ int message_verbosity(void)
     return verbosity_now;
 }
 
+void message_mute(bool mute)
+{
+    muted = mute;
+}
+
 void message_raise(exit_code code)
 {
     static const int severity[] = {
         [EXIT_CODE_OK] = 0,    [EXIT_CODE_WARNING] = 1,   [EXIT_CODE_ERROR] = 2,
         [EXIT_CODE_MODEL] = 3, [EXIT_CODE_SELF_TEST] = 4,
     };
-    if (severity[code] > severity[worst])
+    if (!muted && severity[code] > severity[worst])
         worst = code;
 }
 
@@ -150,7 +156,7 @@ static void print(const char *file, const char *kind, const char *format, va_lis
 void message_error(const char *file, const char *format, ...)
 {
     message_raise(EXIT_CODE_ERROR);
-    if (verbosity_now < VERBOSITY_ERRORS)
+    if (muted || verbosity_now < VERBOSITY_ERRORS)
         return;
     va_list arguments;
     va_start(arguments, format);
@@ -161,7 +167,7 @@ void message_error(const char *file, const char *format, ...)
 void message_warning(const char *file, const char *format, ...)
 {
     message_raise(EXIT_CODE_WARNING);
-    if (verbosity_now < VERBOSITY_NORMAL)
+    if (muted || verbosity_now < VERBOSITY_NORMAL)
         return;
     va_list arguments;
     va_start(arguments, format);

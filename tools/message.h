@@ -12,6 +12,7 @@
 
 #include "gpuzip.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 
 /* The program's exit codes. When several files end differently the worst counts, in
@@ -44,6 +45,9 @@ int message_verbosity(void);
 
 /* Raises the exit code to code unless it is worse already; prints nothing. */
 void message_raise(exit_code code);
+
+/* While muted, errors and warnings are neither printed nor counted: for what is tried again. */
+void message_mute(bool muted);
 
 /* Each prints one line, after "FILE: " unless file is NULL, and raises the exit code
  * (error: ERROR, warning: WARNING). */

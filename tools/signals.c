@@ -10,7 +10,7 @@
 static const int handled[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGXCPU, SIGXFSZ};
 
 static pthread_t main_thread;
-static const char *volatile doomed;
+static signals_doomed *volatile doomed; /* the latest */
 static sigset_t handled_set;
 static sigset_t mask_before; /* the thread's own, while the signals are held */
 
@@ -23,8 +23,8 @@ static void on_signal(int number)
         errno = saved_errno;
         return;
     }
-    if (doomed)
-        unlink(doomed);
+    for (const signals_doomed *file = doomed; file; file = file->next)
+        unlink(file->path);
     struct sigaction standard = {.sa_handler = SIG_DFL};
     sigaction(number, &standard, NULL);
     raise(number); /* blocked while we are here: kills on return */
@@ -56,7 +56,20 @@ void signals_release(void)
     pthread_sigmask(SIG_SETMASK, &mask_before, NULL);
 }
 
-void signals_doom(const char *path)
+void signals_doom(signals_doomed *file, const char *path)
 {
-    doomed = path;
+    *file = (signals_doomed){path, doomed};
+    doomed = file;
+}
+
+void signals_spare(const signals_doomed *file)
+{
+    if (doomed == file) {
+        doomed = file->next;
+        return;
+    }
+    signals_doomed *before = doomed;
+    while (before->next != file)
+        before = before->next;
+    before->next = file->next;
 }

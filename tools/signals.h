@@ -1,6 +1,6 @@
 /* signals.h: no file half written stays behind when a signal ends the program.
  *
- * The handler itself removes the temporary file and lets the signal kill the program.
+ * The handler itself removes the temporary files and lets the signal kill the program.
  * A flag that the coding loop looks at would be tidier, but a pass over a large batch
  * or a read from a silent pipe may last for seconds, and Ctrl-C should not.
  *
@@ -19,8 +19,15 @@ void signals_begin(void);
 void signals_hold(void);
 void signals_release(void);
 
-/* The file to remove, or NULL for none. path stays the caller's and must live until
- * the next call. Call with the signals held. */
-void signals_doom(const char *path);
+/* A file to remove; of a list, so that there may be any number. */
+typedef struct signals_doomed {
+    const char *path;
+    struct signals_doomed *next;
+} signals_doomed;
+
+/* Adds a file and takes it off. *file and path stay the caller's and must live as long as
+ * it is doomed. Call with the signals held. */
+void signals_doom(signals_doomed *file, const char *path);
+void signals_spare(const signals_doomed *file);
 
 #endif

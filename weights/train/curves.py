@@ -56,7 +56,8 @@ def draw(runs):
         out.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
         for (before, _, old), (tokens, bits, new) in zip([(0, 0, 0)] + shown, shown):
             if old != new:  # another row length begins
-                out.append(text(x(tokens) + 4, y(bits) - 8, f"rows of {new}", "start", colour))
+                below = 26 * (run % 2)  # where the run before does not pass
+                out.append(text(x(tokens) + 4, y(bits) - 8 + below, f"rows of {new}", "start", colour))
                 out.append(f'<circle cx="{x(tokens):.1f}" cy="{y(bits):.1f}" r="2.5" fill="{colour}"/>')
     return "\n".join(out + ["</svg>"]) + "\n"
 
