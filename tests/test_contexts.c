@@ -366,6 +366,20 @@ static void zeros(void **state)
     free_case(t);
 }
 
+/* A match may lead to the last token of a stream that has ended, and no further. */
+static void ends(void **state)
+{
+    (void)state;
+    enum { LENGTH = 20, AGAIN = 30 };
+    test_case *t = make_case(2, (const size_t[]){LENGTH, 60}, 300, 4, 0);
+    for (uint32_t i = 0; i < 60; i++) {
+        t->memory[0][i] = 10 + i;
+        t->memory[1][i] = i < AGAIN || i >= AGAIN + 8 ? 100 + i : 10 + LENGTH - 7 + i - AGAIN;
+    }
+    compare(t, false, NULL);
+    free_case(t);
+}
+
 /* Escapes and tokens without bytes, which many may follow upon another. */
 static void escapes(void **state)
 {
@@ -443,7 +457,7 @@ int main(void)
         cmocka_unit_test(counts_overflow), cmocka_unit_test(zeros),
         cmocka_unit_test(escapes),         cmocka_unit_test(resets),
         cmocka_unit_test(memory),          cmocka_unit_test(unasked),
-        cmocka_unit_test(prior),
+        cmocka_unit_test(prior),           cmocka_unit_test(ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -300,6 +300,44 @@ static void passes_do_not_matter(void **state)
     fixture_close(&f);
 }
 
+/* However many lanes share a block, they learn together what one would: all streams, at the same
+ * steps, each part once. The last lane's streams end first, and it no longer has a say. */
+static void lanes_learn_as_one(void **state)
+{
+    static const struct {
+        size_t n;
+        uint32_t streams;
+        int window, hop, update;
+        bool scope;
+        int learns;
+    } cases[] = {
+        {640, 7, 48, 20, 3, false, MIXING | CONTEXTS},
+        {250, 5, 16, 16, 16, true, MIXING | CONTEXTS},
+        {300, 6, 64, 32, 5, false, CONTEXTS},
+        {500, 9, 20, 10, 1, false, MIXING},
+    };
+    fixture f;
+    (void)state;
+    assert_true(fixture_open(&f, NULL, 1));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint8_t *want_bytes, *bytes;
+        engine_config c = config_of(&f, cases[i].window, cases[i].hop, cases[i].update,
+                                    cases[i].scope, cases[i].learns);
+        engine_block want = encode(&f, &c, cases[i].n, cases[i].streams, 1, &want_bytes);
+        check_decodes(&f, &c, &want, 1);
+        for (int threads = 2; threads <= 5; threads += 1 + threads % 2) {
+            engine_block block = encode(&f, &c, cases[i].n, cases[i].streams, threads, &bytes);
+            check_same_code(&want, &block);
+            check_decodes(&f, &c, &want, threads);
+            free(block.stream);
+            free(bytes);
+        }
+        free(want.stream);
+        free(want_bytes);
+    }
+    fixture_close(&f);
+}
+
 /* An engine that coded other blocks before codes the next no differently. */
 static void blocks_are_independent(void **state)
 {
@@ -436,9 +474,11 @@ int main(void)
         cmocka_unit_test(code_is_the_same_everywhere),
         cmocka_unit_test(blocks_decode),
         cmocka_unit_test(passes_do_not_matter),
+        cmocka_unit_test(lanes_learn_as_one),
         cmocka_unit_test(blocks_are_independent),
         cmocka_unit_test(noise_decodes_to_something),
         cmocka_unit_test(progress_cancels),
     };
+    cmocka_set_test_filter(getenv("GPUZIP_TEST_FILTER"));
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
