@@ -95,13 +95,18 @@ static void adaptive_formulas(void **state)
             check_learnt(ctx, encoding, &n);
             check_learnt(ctx, decoding, &n);
         }
-        /* A reset forgets it all, and what was not yet learnt. */
+        /* A reset forgets it all, and what was not yet learnt; all is learnt anew. */
         ops_mix mix = mix_of(&s, encoding);
         ops_interval interval[ROWS];
         assert_int_equal(ops_cpu.mix_encode(ctx, &mix, ROWS, s.symbol, interval), GPUZIP_OK);
         assert_int_equal(ops_cpu.adaptive_reset(ctx, encoding), GPUZIP_OK);
+        assert_int_equal(ops_cpu.adaptive_reset(ctx, decoding), GPUZIP_OK);
         naive fresh = naive_new(&config);
         assert_int_equal(ops_cpu.mix_learn(ctx, encoding), GPUZIP_OK);
+        check_learnt(ctx, encoding, &fresh);
+        check_rows(ctx, &mix, decoding, &fresh, s.symbol);
+        assert_int_equal(ops_cpu.mix_learn(ctx, encoding), GPUZIP_OK);
+        naive_learn(&fresh);
         check_learnt(ctx, encoding, &fresh);
         naive_free(&fresh);
         naive_free(&n);
