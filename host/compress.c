@@ -168,7 +168,7 @@ static gpuzip_status read_file(gpuzip *gz, file *f, const gpuzip_options *option
     rules.verify = !o->no_verify;
     rules.stream_tokens = (size_t)settings.stream_tokens;
     rules.streams = (size_t)o->streams;
-    TRY(handle_check_memory(gz, &rules, 1));
+    TRY(handle_check_memory(gz, &rules, 1, 1));
     TRY(files_prepare(gz, f, &plan, &rules));
     TRY(container_write_frame(f->head, sizeof f->head, &f->head_size, &frame));
     TRY(read_blocks(gz, f, settings.block_size));
