@@ -35,6 +35,12 @@ static uint32_t alpha_q16(double alpha)
     return (uint32_t)(alpha * CONTAINER_ALPHA_ONE + 0.5);
 }
 
+/* Which of the bits are set, where 0 stands for all. */
+static unsigned adapts(const gpuzip_options *o)
+{
+    return o->adapt ? o->adapt & GPUZIP_ADAPT_ALL : GPUZIP_ADAPT_ALL;
+}
+
 static gpuzip_status frame_experts(gpuzip *gz, const gpuzip_options *o, container_frame *frame)
 {
     static const gpuzip_expert only_model = {GPUZIP_EXPERT_MODEL, 0, 1.0};
@@ -47,7 +53,7 @@ static gpuzip_status frame_experts(gpuzip *gz, const gpuzip_options *o, containe
         if (!(expert[k].alpha >= 0 && expert[k].alpha <= 15.99))
             return handle_fail(gz, GPUZIP_ERR_ARGUMENT, "alpha must be from 0 to 15.99");
         dst->alpha = alpha_q16(expert[k].alpha);
-        if (o->learn_alphas && dst->alpha > CONTAINER_LEARNT_MAX)
+        if (adapts(o) & GPUZIP_ADAPT_ALPHAS && dst->alpha > CONTAINER_LEARNT_MAX)
             return handle_fail(gz, GPUZIP_ERR_ARGUMENT, "alphas that are learnt are at most 2");
         if (expert[k].kind == GPUZIP_EXPERT_NAIVE_BAYES) {
             dst->kind = CONTAINER_EXPERT_NAIVE_BAYES;
@@ -93,6 +99,9 @@ static gpuzip_status frame_settings(gpuzip *gz, const gpuzip_options *o, contain
                            window);
     if (o->window_scope && hop != window)
         return handle_fail(gz, GPUZIP_ERR_ARGUMENT, "window scope needs a hop equal to the window");
+    if (o->adapt > GPUZIP_ADAPT_NONE)
+        return handle_fail(gz, GPUZIP_ERR_ARGUMENT,
+                           "what adapts is some of three things, or nothing");
     if (o->block_size > GPUZIP_BLOCK_MAX)
         return handle_fail(gz, GPUZIP_ERR_ARGUMENT, "a block has at most %zu bytes",
                            GPUZIP_BLOCK_MAX);
@@ -106,14 +115,13 @@ static gpuzip_status frame_settings(gpuzip *gz, const gpuzip_options *o, contain
         settings->block_size = o->block_size;
     frame->window = (uint32_t)window;
     frame->hop = (uint32_t)hop;
-    bool mixing_learns = o->contexts || o->biases || o->learn_alphas;
     frame->update_interval = o->update_interval ? (uint32_t)o->update_interval
-                             : mixing_learns    ? UPDATE_INTERVAL
+                             : adapts(o)        ? UPDATE_INTERVAL
                                                 : 1;
     frame->window_scope = o->window_scope;
-    frame->contexts = o->contexts;
-    frame->biases = o->biases;
-    frame->learns_alphas = o->learn_alphas;
+    frame->contexts = adapts(o) & GPUZIP_ADAPT_CONTEXTS;
+    frame->biases = adapts(o) & GPUZIP_ADAPT_BIASES;
+    frame->learns_alphas = adapts(o) & GPUZIP_ADAPT_ALPHAS;
     return GPUZIP_OK;
 }
 

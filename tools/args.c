@@ -149,19 +149,25 @@ static bool read_block_size(args *a, const char *text)
 /* What learns from the file itself. */
 static bool read_adapt(gpuzip_options *o, const char *text)
 {
-    o->contexts = o->biases = o->learn_alphas = false;
+    static const struct {
+        const char *word;
+        unsigned bits;
+    } known[] = {{"all", GPUZIP_ADAPT_ALL},
+                 {"none", GPUZIP_ADAPT_NONE},
+                 {"contexts", GPUZIP_ADAPT_CONTEXTS},
+                 {"biases", GPUZIP_ADAPT_BIASES},
+                 {"alphas", GPUZIP_ADAPT_ALPHAS}};
+    const size_t words = sizeof known / sizeof *known;
+
+    o->adapt = 0;
     for (const char *at = text;; at++) {
-        size_t size = strcspn(at, ",");
-        bool all = size == 3 && strncmp(at, "all", size) == 0;
-        bool contexts = size == 8 && strncmp(at, "contexts", size) == 0;
-        bool biases = size == 6 && strncmp(at, "biases", size) == 0;
-        bool alphas = size == 6 && strncmp(at, "alphas", size) == 0;
-        bool none = size == 4 && strncmp(at, "none", size) == 0;
-        if (!all && !contexts && !biases && !alphas && !none)
+        size_t size = strcspn(at, ","), i = 0;
+        while (i < words && (strncmp(at, known[i].word, size) != 0 || known[i].word[size]))
+            i++;
+        if (i < words)
+            o->adapt |= known[i].bits;
+        if (i == words || o->adapt > GPUZIP_ADAPT_NONE)
             return refuse("--adapt", text, "all, none, or some of contexts, biases, alphas");
-        o->contexts |= all || contexts;
-        o->biases |= all || biases;
-        o->learn_alphas |= all || alphas;
         at += size;
         if (!*at)
             return true;
