@@ -111,3 +111,12 @@ run 0 "$gz" -T1 -c text
 cp $out one
 run 0 "$gz" -T4 -c text
 same $out one
+
+# Frames that adapt differently, one after another.
+for what in all none contexts biases contexts,biases all; do
+    run 0 "$gz" -c --adapt $what text
+    cat $out
+done >frames.gpz
+cat text text text text text text >texts
+run 0 "$gz" -dc frames.gpz
+same $out texts
