@@ -79,6 +79,7 @@ static const job jobs[] = {
     {"learning, steps of several passes", {{24, 10}}, 4, 2, 2, false, true, 2, 8},
     {"learning by windows", {{24, 3}}, 4, 4, 3, true, true, 1, 20},
     {"adapting", {{120, 5}}, 16, 8, 2, false, false, 1, 20, true},
+    {"adapting, a stream ends early", {{46, 6}}, 16, 16, 1, false, false, 1, 20, true},
     {"adapting by windows, two experts", {{60, 3}}, 8, 8, 3, true, true, 1, 8, true},
 };
 #define JOBS (sizeof jobs / sizeof *jobs)
