@@ -199,7 +199,9 @@ typedef struct {
     size_t block_size;   /* bytes of input a block, at most GPUZIP_BLOCK_MAX */
     int experts;         /* 0: model 0 alone with alpha 1 */
     gpuzip_expert expert[GPUZIP_MAX_EXPERTS];
-    bool no_verify; /* do not decode every block again after compressing it */
+    bool fit_alphas; /* the alphas that suit the beginning of the file best (with what else
+                        adapts left aside) take the place of those given */
+    bool no_verify;  /* do not decode every block again after compressing it */
 } gpuzip_options;
 
 #define GPUZIP_BLOCK_MAX ((size_t)16 << 20)
