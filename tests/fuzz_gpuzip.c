@@ -97,13 +97,15 @@ static gpuzip_options options_of(const uint8_t head[HEAD])
                         .hop = (int)frame.hop,
                         .update_interval = (int)frame.update_interval,
                         .window_scope = frame.window_scope,
-                        .contexts = frame.contexts,
-                        .biases = frame.biases,
-                        .learn_alphas = frame.learns_alphas,
+                        .adapt = (frame.contexts ? GPUZIP_ADAPT_CONTEXTS : 0u) |
+                                 (frame.biases ? GPUZIP_ADAPT_BIASES : 0u) |
+                                 (frame.learns_alphas ? GPUZIP_ADAPT_ALPHAS : 0u),
                         .streams = 1 + head[8] % 5,
                         .block_size = head[9] ? head[9] : 1000,
                         .experts = frame.experts,
                         .no_verify = true};
+    if (!o.adapt)
+        o.adapt = GPUZIP_ADAPT_NONE;
     for (int k = 0; k < frame.experts; k++) {
         o.expert[k].kind = frame.expert[k].kind == CONTAINER_EXPERT_MODEL
                                ? GPUZIP_EXPERT_MODEL

@@ -16,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 
-WINDOWS = ["--window", "2048", "--hop", "2048", "--streams", "1", "--window-scope"]
+OPTIONS = ["--adapt", "none", "--window", "2048", "--hop", "2048", "--streams", "1",
+           "--window-scope"]
 
 
 class Costs:
@@ -30,7 +31,7 @@ class Costs:
         experts = [arg for _ in range(models) for arg in ("--model", self.model)]
         with open(self.packed, "wb") as out:
             done = subprocess.run([self.gpuzip, "-q", "--no-verify", "--json", "-c", *experts,
-                                   *WINDOWS, *options, self.path],
+                                   *OPTIONS, *options, self.path],
                                   stdout=out, stderr=subprocess.PIPE, check=True)
         stats = json.loads(done.stderr)
         assert stats["stored_blocks"] == 0
