@@ -7,7 +7,8 @@
 
 #define FILE_MAX 4096
 #define MODELS   2
-#define HEAD     12 /* bytes that choose how */
+#define HEAD     12  /* bytes that choose how */
+#define BODY_MAX 250 /* bytes of streams, or of what is compressed */
 
 static gpuzip *gz;
 static uint8_t id[MODELS][CONTAINER_MODEL_BYTES];
@@ -69,16 +70,16 @@ static container_frame frame_of(const uint8_t head[HEAD])
     return frame;
 }
 
-/* A frame with one coded block whose streams are data; 0 if there is no such block. */
-static size_t wrap(uint8_t *file, const uint8_t *data, size_t size)
+/* A frame with one coded block whose streams are body[0, size); 0 if there is no such block. */
+static size_t wrap(uint8_t *file, const uint8_t head[HEAD], const uint8_t *body, size_t size)
 {
     static const uint8_t raw[300];
-    container_frame frame = frame_of(data);
-    uint32_t tokens = 1 + data[7] % 200u, streams = container_fit_streams(tokens, 1 + data[8] % 5u);
+    container_frame frame = frame_of(head);
+    uint32_t tokens = 1 + head[7] % 200u, streams = container_fit_streams(tokens, 1 + head[8] % 5u);
     container_stream stream[5];
-    size_t at = 0, part, each = (size - HEAD) / streams;
+    size_t at = 0, part, each = size / streams;
     for (uint32_t s = 0; s < streams; s++)
-        stream[s] = (container_stream){data + HEAD + each * s, each};
+        stream[s] = (container_stream){body + each * s, each};
     if (container_write_frame(file, FILE_MAX, &at, &frame) ||
         container_write_coded(file + at, FILE_MAX - at, &part, raw, sizeof raw, tokens, stream,
                               streams))
@@ -117,41 +118,50 @@ static gpuzip_options options_of(const uint8_t head[HEAD])
 }
 
 /* What was compressed comes back; with a byte of it changed it does not. */
-static void round_trip(const uint8_t *data, size_t size)
+static void round_trip(const uint8_t head[HEAD], const uint8_t *body, size_t size)
 {
-    memory_io packed = {.in = data + HEAD, .in_size = size - HEAD}, back;
+    memory_io packed = {.in = body, .in_size = size}, back;
     gpuzip_io callbacks = memory_callbacks(&packed);
-    gpuzip_options options = options_of(data);
+    gpuzip_options options = options_of(head);
     if (gpuzip_compress(gz, &options, &callbacks, NULL) ||
-        decompress(packed.out, packed.out_size, &back) || back.out_size != size - HEAD ||
-        memcmp(back.out ? back.out : data, data + HEAD, size - HEAD) != 0)
+        decompress(packed.out, packed.out_size, &back) || back.out_size != size ||
+        memcmp(back.out, body, size) != 0)
         abort();
     free(back.out);
-    packed.out[(data[10] << 8 | data[11]) % packed.out_size] ^= (uint8_t)(1 + data[9] % 255);
+    packed.out[(head[10] << 8 | head[11]) % packed.out_size] ^= (uint8_t)(1 + head[9] % 255);
     if (decompress(packed.out, packed.out_size, &back) == GPUZIP_OK)
         abort();
     free(back.out);
     free(packed.out);
 }
 
+/* What follows the head again and again, so that few bytes make a long text. */
+static size_t repeat(uint8_t body[BODY_MAX], const uint8_t *data, size_t size)
+{
+    size_t n = 1 + data[10] % BODY_MAX;
+    for (size_t i = 0; i < n; i++)
+        body[i] = data[HEAD + i % (size - HEAD)];
+    return n;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    uint8_t file[FILE_MAX];
+    uint8_t file[FILE_MAX], body[BODY_MAX];
     memory_io io;
     if (!gz)
         open_models();
     decompress(data, size, &io);
     free(io.out);
-    if (size > HEAD && size <= 300) {
-        size_t wrapped = wrap(file, data, size);
+    if (size > HEAD) {
+        size_t body_size = repeat(body, data, size), wrapped = wrap(file, data, body, body_size);
         /* 300 zeros with an end mark of another content: it must not pass */
         if (wrapped && decompress(file, wrapped, &io) == GPUZIP_OK)
             abort();
         if (wrapped)
             free(io.out);
-        round_trip(data, size);
+        round_trip(data, body, body_size);
     }
     return 0;
 }

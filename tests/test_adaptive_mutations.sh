@@ -77,29 +77,30 @@ mutations=(
     'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/variance > 0 ? variance : 0;/variance;/'
     'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/trust\[i\] = t;//'
     'mix_adaptive||kernels/cpu/cpu_mix.c|s/mix->candidates\[r\] >= 0)/true)/'
-    'theory||kernels/cpu/cpu_mix.c|s/row->alpha\[k\] = a && a->config.alpha/row->alpha[k] = a/'
+    'mix_adaptive||kernels/cpu/cpu_mix.c|s/row->alpha\[k\] = a && a->config.alpha/row->alpha[k] = a/'
 
     # lanes: a meeting that does not wait, parts learnt twice or not, whose tokens, when
     'engine|lanes*|host/engine_team.c|/assert(team->arrived <= /{n;s/if (.*)$/if (true)/}'
-    'engine|lanes*|host/engine_team.c|s/int part = team->parts_begun++;/int part = team->parts_begun++ \& 6;/'
-    'engine|lanes*|host/engine_team.c|s/int parts = .*;/int parts = team->contexts \&\& !forgets ? CONTEXTS_PARTS - 1 : 0;/'
+    'engine_plain||host/engine_team.c|s/int part = team->parts_begun++;/int part = team->parts_begun++ \& 6;/'
+    'engine_plain||host/engine_team.c|s/int parts = .*;/int parts = team->contexts \&\& !forgets ? CONTEXTS_PARTS - 1 : 0;/'
     'engine|lanes*|host/engine_team.c|s/team->parts_begun = team->parts_done = 0;/team->parts_done = 0;/'
     'engine|lanes*|host/engine_team.c|s/    team->arrived = 0;$/;/'
     'engine|lanes*|host/engine_team.c|s/if (team->members > 0 && team->arrived == team->members)/if (false)/'
     'engine|lanes*|host/engine_team.c|s/team->members--;/;/'
     'engine|lanes*|host/engine_team.c|s/contexts_learn_end(team->contexts, step);/contexts_learn_end(team->contexts, step - 1);/'
     'engine|lanes*|host/engine_team.c|s/contexts_reset(team->contexts, step);/;/'
-    'engine|lanes*|host/engine_team.c|s/forgets ? team->ops->adaptive_reset(team->ctx, team->learner)/false ? GPUZIP_OK/'
+    'engine_plain||host/engine_team.c|s/forgets ? team->ops->adaptive_reset(team->ctx, team->learner)/false ? GPUZIP_OK/'
     'engine|lanes*|host/engine_team.c|s/left < longest ? left : longest;/longest;/'
     'engine|lanes*|host/engine.c|s/\.order = order}/.order = (uint32_t)job->streams - 1}/'
-    'engine|lanes*|host/engine_encode.c|s/mix->part = e->member;/mix->part = 0;/'
-    'engine|lanes*|host/engine_encode.c|s/streams = team_most_streams(e->team);/;/'
     'engine|lanes*|host/engine_encode.c|s/if (group == to_update && s1 == job_active(job, t))/if (group == to_update \&\& i < steps \&\& s1 == job_active(job, t))/'
     'engine|lanes*|host/engine_decode.c|s/job->update_due = g->t + 1;/job->update_due = g->t + 2;/'
     'engine|lanes*|host/engine_decode.c|s/steps_to_update(e, g->t) > 1/steps_to_update(e, g->t) > 2/'
     'engine|lanes*|host/engine_learn.c|s/TRY(team_meet(e->team, t, false));//'
-    'engine|lanes*|host/engine_learn.c|s/e->origin = step;/e->origin = 0;/'
+    'engine_plain||host/engine_learn.c|s/e->origin = step;/e->origin = 0;/'
     'engine|lanes*|host/engine_learn.c|s/g->asked + first, rows/g->asked, rows/'
+    'engine_plain||host/engine_team.c|s/.scope = c->window_scope/.prior = \&contexts_prior_builtin, .vocab = c->vocab - 1, .scope = c->window_scope/'
+    'engine_plain||host/engine_team.c|s/c->prior ? c->prior->weights\[0\] : NULL/NULL/'
+    'engine_plain||host/engine_learn.c|s/contexts_next_update(t, e->origin, e->config.update_interval)/(t + 1)/'
     # counts are forgotten with a block, and learnt once
     'engine|blocks_are*|host/engine_learn.c|s/TRY(e->ops->upload(e->ctx, e->count\[k\], e->zeros, bytes));//'
     'engine|blocks_d*|host/engine_learn.c|s/e->pending_first += n;/;/'
@@ -180,7 +181,7 @@ try()
 
 rm -rf "$work"
 mkdir -p "$work" || exit 1
-for test in contexts mix_adaptive theory engine; do
+for test in contexts mix_adaptive engine_plain engine; do
     compile "$source/tests/test_$test.c" "$work/$test.o" "$source/tests" || exit 1
     link "$work/$test" "$work/$test.o" || exit 1
     [ $test = engine ] || run $test "" "$work/$test" || exit 1

@@ -312,7 +312,7 @@ static void lanes_learn_as_one(void **state)
         int learns;
     } cases[] = {
         {640, 7, 48, 20, 3, false, MIXING | CONTEXTS},
-        {250, 5, 16, 16, 16, true, MIXING | CONTEXTS},
+        {247, 5, 16, 16, 16, true, MIXING | CONTEXTS},
         {300, 6, 64, 32, 5, false, CONTEXTS},
         {500, 9, 20, 10, 1, false, MIXING},
     };

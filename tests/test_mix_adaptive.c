@@ -116,6 +116,43 @@ static void adaptive_formulas(void **state)
     }
 }
 
+/* Of logarithms that are far from 0 and close together the rounded variance can be negative,
+ * and counts as 0. */
+static void adaptive_variance(void **state)
+{
+    enum { VOCAB = 40, FAR = 3, NEAR = 4 };
+    ops_context *ctx = *state;
+    float logits[2][ROWS * VOCAB];
+    int32_t symbol[ROWS], weights[OPS_SETS * OPS_WEIGHTS] = {0};
+    ops_interval interval[ROWS];
+    ops_adaptive_config config = {VOCAB, 2, false, true, {ONE, ONE / 20}, weights, 1};
+    ops_adaptive *a;
+    for (int i = 0; i < ROWS * VOCAB; i++) {
+        int x = i % VOCAB; /* the second expects none of the two that the first does */
+        logits[0][i] = x == FAR ? 0 : x == NEAR ? -6 : -150;
+        logits[1][i] = x == FAR ? -120 : x == NEAR ? -120.1f : x == 0 ? 0 : -1;
+    }
+    assert_int_equal(ops_cpu.adaptive_create(ctx, &a, &config), GPUZIP_OK);
+    ops_mix mix = {.experts = 2, .vocab = VOCAB, .adaptive = a};
+    for (int k = 0; k < 2; k++)
+        mix.expert[k] = (ops_expert){.logits = logits[k], .stride = VOCAB, .alpha = ONE};
+    naive n = naive_new(&config);
+    for (int update = 0; update < 3; update++) {
+        for (int r = 0; r < ROWS; r++) {
+            naive_row row = naive_open(&n, &mix, r);
+            symbol[r] = update == 2 ? NEAR : FAR;
+            naive_add(&n, &row, &mix, r, symbol[r]);
+            naive_close(&row);
+        }
+        assert_int_equal(ops_cpu.mix_encode(ctx, &mix, ROWS, symbol, interval), GPUZIP_OK);
+        assert_int_equal(ops_cpu.mix_learn(ctx, a), GPUZIP_OK);
+        naive_learn(&n);
+        check_learnt(ctx, a, &n);
+    }
+    naive_free(&n);
+    ops_cpu.adaptive_destroy(ctx, a);
+}
+
 /* -- against real numbers ---------------------------------------------------------------- */
 
 /* log2 of pi(y) with the deltas as they are, exact but for long double; `change` is added to
@@ -379,7 +416,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(adaptive_formulas), cmocka_unit_test(gradients_oracle),
         cmocka_unit_test(adaptive_isa),      cmocka_unit_test(adaptive_many_rows),
-        cmocka_unit_test(adaptive_neutral),
+        cmocka_unit_test(adaptive_neutral),  cmocka_unit_test(adaptive_variance),
     };
     return cmocka_run_group_tests(tests, open_default, close_default);
 }
