@@ -102,6 +102,7 @@ static void share_costs(const pipeline *p, slot *const *group, int count, const 
         const engine_costs *e = &costs->engine;
         group[i]->item.costs = (block_costs){
             .engine = {.seconds_forward = part * e->seconds_forward,
+                       .seconds_contexts = part * e->seconds_contexts,
                        .seconds_mix = part * e->seconds_mix,
                        .seconds_coder = part * e->seconds_coder,
                        .forward_ops = part * e->forward_ops,
