@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "files.h"
+#include "observe.h"
 
 /* What a level means. A window longer than a model's context is cut to it. */
 typedef struct {
@@ -166,10 +167,15 @@ static gpuzip_status read_file(gpuzip *gz, file *f, const gpuzip_options *option
     TRY(handle_plan_frame(gz, &frame, &plan));
     block_rules rules = handle_rules(gz, &plan);
     rules.verify = !o->no_verify;
+    rules.measure = o->measure || f->way.io.observe;
     rules.stream_tokens = (size_t)settings.stream_tokens;
     rules.streams = (size_t)o->streams;
     TRY(handle_check_memory(gz, &rules, 1));
     TRY(files_prepare(gz, f, &plan, &rules));
+    f->config = plan.config;
+    f->t = plan.t;
+    if (rules.measure)
+        observe_begin(f, &plan);
     TRY(container_write_frame(f->head, sizeof f->head, &f->head_size, &frame));
     TRY(read_blocks(gz, f, settings.block_size));
     container_end end = {f->way.stats.bytes_in, container_hash_value(f->hash)};
@@ -204,6 +210,7 @@ static gpuzip_status write_block(gpuzip *gz, file *f, const pipeline_item *item)
         stats->model_bytes += b->raw_size;
         stats->coder_bits += b->coder_bits;
     }
+    observe_block(f, b);
     return write_bytes(gz, f, b->code, b->code_size);
 }
 
