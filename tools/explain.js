@@ -18,6 +18,11 @@
     const shown = (token) => token.textContent.replace(/ /g, "\u2423").replace(/\t/g, "\u21e5")
         .replace(/\n/g, "").slice(0, 200);
 
+    function chance(cost) {
+        return cost < 3.3 ? (100 / 2 ** cost).toFixed(cost < 0.02 ? 1 : 0) + " %"
+            : "1 in " + Math.round(2 ** cost).toLocaleString("en");
+    }
+
     function row(table, name, value) {
         const line = table.insertRow();
         const head = document.createElement("th");
@@ -35,12 +40,12 @@
         const cost = bits(numbers.bits[i]) + " bits";
         row(table, stored ? "stored block" : "cost", cost);
         if (!stored) {
-            row(table, "probability", "1 in " + Math.round(2 ** (numbers.bits[i] / 100))
-                .toLocaleString("en"));
+            row(table, "probability", chance(numbers.bits[i] / 100));
             numbers.alone.forEach((alone, k) => row(table, names[k] + " alone",
                 bits(alone[i]) + " bits"));
         }
-        row(table, "bytes", place[i].toLocaleString("en") + " + " + numbers.size[i]);
+        row(table, "at byte", place[i].toLocaleString("en"));
+        row(table, "bytes", numbers.size[i].toLocaleString("en"));
         return shown(token) + ": " + cost;
     }
 
