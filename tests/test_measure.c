@@ -36,6 +36,8 @@ typedef struct {
     /* sum alpha_k (-log2 p_k) + log2 Z beside what was coded, where frequencies have 12 bits
      * and more: the model is noise, and some of its probabilities are below 2^-30. */
     int fit, misfit;
+
+    double alpha[TEXT_BYTES]; /* [tokens] of the first expert */
 } observer;
 
 #define FIT_BITS  18
@@ -82,7 +84,7 @@ static void on_token(void *context, const gpuzip_token *token)
     if (o->counts)
         check_bayes(o, token);
     check_fit(o, token);
-    o->tokens++;
+    o->alpha[o->tokens++] = token->alpha[0];
     o->bits += token->bits;
     o->log2_z += token->log2_z;
     for (int k = 0; k < GPUZIP_MAX_EXPERTS; k++)
@@ -222,9 +224,15 @@ static void learnt_alphas_are_told(void **state)
     observer o = {0};
     (void)state;
     options.learn_alphas = options.contexts = true;
+    options.update_interval = 1;
     gpuzip_stats s = measure(gz[1], &options, &o);
+    size_t last = (s.tokens + 2) / 3 - 1; /* of the first of three streams */
+    assert_true(s.expert[0].alpha == o.alpha[last] && o.alpha[last - 1] != o.alpha[last]);
+    double sum = 0;
+    for (size_t i = 0; i < s.tokens; i++)
+        sum += o.alpha[i];
+    check_near(s.expert[0].mean_alpha, sum / (double)s.tokens, 1e-9);
     assert_true(fabs(s.expert[0].alpha - 0.6) > 0.01);
-    assert_true(s.expert[0].mean_alpha > fmin(0.6, s.expert[0].alpha) - 0.3);
     assert_true(s.context_gain_bits > 0);
     assert_true(s.rounding_bits == 0);
     free(o.io.out);
@@ -236,8 +244,9 @@ static void threads_and_measuring_change_nothing(void **state)
     (void)state;
     for (int learns = 0; learns < 2; learns++) {
         gpuzip_options options = of_experts(2, 0.5, learns ? 0.3 : 0);
-        observer o[3] = {{{0}}};
+        static observer o[3];
         gpuzip_stats s[3];
+        memset(o, 0, sizeof o);
         options.streams = 5;
         options.block_size = 2500;
         options.biases = options.contexts = options.learn_alphas = learns;
@@ -315,6 +324,7 @@ static void escapes_count_apart(void **state)
     text[100] = text[5000] = 'a';
     assert_int_equal(s.escapes, 3); /* the space before the text is one */
     assert_int_equal(s.stored_blocks, 0);
+    check_near(s.expert[0].bits, s.weighted_bits + s.escape_bits, 1e-2);
     double room = log2(1 + 256 * 0x1p-20);
     check_near(s.escape_bits, 3 * (20 + room) + (double)(s.tokens - 3) * room, 1e-2);
     check_fits(&o, &s);
