@@ -164,8 +164,8 @@ static void the_same_model_twice_changes_nothing(void **state)
         gpuzip_options o = {.window = 64,
                             .hop = 32,
                             .streams = 3,
-                            .adapt = n < 4 ? GPUZIP_ADAPT_NONE
-                                           : GPUZIP_ADAPT_CONTEXTS | GPUZIP_ADAPT_BIASES,
+                            .adapt = n >= 4 ? GPUZIP_ADAPT_CONTEXTS | GPUZIP_ADAPT_BIASES
+                                            : GPUZIP_ADAPT_NONE,
                             .experts = 1,
                             .expert = {{GPUZIP_EXPERT_MODEL, 0, 1}}};
         assert_true(compress(0, &o, data, size, &once) > 0 || n < 4);
