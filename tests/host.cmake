@@ -1,5 +1,5 @@
 # The engine and the library, with a tiny model made on the spot.
-gpuzip_test(test_engine gpuzip_engine)
+gpuzip_test(test_engine gpuzip_engine Threads::Threads)
 gpuzip_test(test_engine_plain gpuzip_engine)
 gpuzip_test(test_contexts gpuzip_engine Threads::Threads m)
 gpuzip_fuzz(fuzz_contexts gpuzip_engine)
