@@ -267,7 +267,7 @@ static gpuzip_status plan_file(gpuzip *gz, const gpuzip_options *o, const contai
     rules->verify = !o->no_verify;
     rules->stream_tokens = (size_t)settings->stream_tokens;
     rules->streams = (size_t)o->streams;
-    return handle_check_memory(gz, rules, 1);
+    return handle_check_memory(gz, rules, 1, 1);
 }
 
 static gpuzip_status read_file(gpuzip *gz, file *f, const gpuzip_options *options)
