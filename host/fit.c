@@ -198,35 +198,23 @@ static void solve(const moments *m, const int *own, int n, double *x)
     }
 }
 
-/* Newton's step of the alphas that can move: not those at an end of their range which F, or
- * the step of all the others, pushes beyond. So a part of the step leads down. Returns what
- * the step would gain if F were quadratic. */
+/* Newton's step of the alphas but those at an end of their range beyond which F falls. Returns
+ * what it would gain if F were quadratic. */
 static double find_step(const moments *m, const double *alpha, double most, int experts,
                         double *step)
 {
-    bool held[EXPERTS] = {false}, more = true;
-    double gain = 0;
-    for (int k = 0; k < experts; k++)
-        held[k] = (alpha[k] < NEAR && m->gradient[k] > 0) ||
-                  (alpha[k] > most - NEAR && m->gradient[k] < 0);
-    while (more) {
-        double x[EXPERTS];
-        int own[EXPERTS], n = 0;
-        more = false;
-        gain = 0;
-        for (int k = 0; k < experts; k++) {
-            step[k] = 0;
-            if (!held[k])
-                own[n++] = k;
-        }
-        solve(m, own, n, x);
-        for (int a = 0; a < n; a++) {
-            int k = own[a];
-            step[k] = x[a];
-            gain -= 0.5 * m->gradient[k] * x[a];
-            held[k] = (alpha[k] < NEAR && x[a] < 0) || (alpha[k] > most - NEAR && x[a] > 0);
-            more |= held[k];
-        }
+    double x[EXPERTS], gain = 0;
+    int own[EXPERTS], n = 0;
+    for (int k = 0; k < experts; k++) {
+        step[k] = 0;
+        if (!(alpha[k] < NEAR && m->gradient[k] > 0) &&
+            !(alpha[k] > most - NEAR && m->gradient[k] < 0))
+            own[n++] = k;
+    }
+    solve(m, own, n, x);
+    for (int a = 0; a < n; a++) {
+        step[own[a]] = x[a];
+        gain -= 0.5 * m->gradient[own[a]] * x[a];
     }
     return gain;
 }
