@@ -153,23 +153,6 @@ static void evaluate(moments *out, const fit_rows *rows, const double *alpha, in
     *out = all;
 }
 
-static gpuzip_status make_scratch(double **scratch, const fit_rows *rows)
-{
-    *scratch = malloc(GROUPS * (size_t)rows->vocab * sizeof **scratch);
-    return *scratch ? GPUZIP_OK : FAIL(GPUZIP_ERR_MEMORY);
-}
-
-gpuzip_status fit_bits(const fit_rows *rows, const double *alpha, double *bits)
-{
-    moments m;
-    double *scratch;
-    TRY(make_scratch(&scratch, rows));
-    evaluate(&m, rows, alpha, 1, scratch);
-    free(scratch);
-    *bits = m.bits;
-    return GPUZIP_OK;
-}
-
 /* ---- the minimum --------------------------------------------------------- */
 
 /* Solves curvature * x = -gradient for own[n] of the experts, by Cholesky's decomposition.
@@ -224,13 +207,15 @@ static double within(double alpha, double most)
     return fmin(fmax(alpha, 0), most);
 }
 
-gpuzip_status fit_alphas(const fit_rows *rows, double most, int threads, double *out)
+gpuzip_status fit_alphas(const fit_rows *rows, double most, int threads, double *out, double *bits)
 {
-    double alpha[EXPERTS], tried[EXPERTS], step[EXPERTS], *scratch;
+    double alpha[EXPERTS], tried[EXPERTS], step[EXPERTS];
+    double *scratch = malloc(GROUPS * (size_t)rows->vocab * sizeof *scratch);
     moments now, next;
     int experts = rows->experts;
     bool gained = true;
-    TRY(make_scratch(&scratch, rows));
+    if (!scratch)
+        return FAIL(GPUZIP_ERR_MEMORY);
     for (int k = 0; k < experts; k++)
         alpha[k] = 1.0 / experts;
     evaluate(&now, rows, alpha, threads, scratch);
@@ -250,5 +235,6 @@ gpuzip_status fit_alphas(const fit_rows *rows, double most, int threads, double 
     }
     free(scratch);
     memcpy(out, alpha, (size_t)experts * sizeof *alpha);
+    *bits = now.bits;
     return GPUZIP_OK;
 }
