@@ -13,8 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CURVE_WIDTH 64 /* bytes: in fewer a curve is noise */
-
 /* What is gathered. */
 typedef struct {
     buffer_io io; /* first: the callbacks' context */
@@ -185,7 +183,7 @@ static bool explain(gpuzip *gz, const args *a, const file_source *source, file_t
     if (!unpack(gz, source->name, content, &packed, &options))
         goto out;
     options.no_verify = true; /* what is made is not kept */
-    curve_begin(&g->curve, CURVE_WIDTH);
+    curve_begin(&g->curve);
     g->io = (buffer_io){.from = content, .to = &made};
     gpuzip_io io = {.context = g,
                     .read = buffer_on_read,
