@@ -80,9 +80,29 @@ uint64_t block_bytes(const block_rules *rules, size_t raw_size)
     return bytes;
 }
 
-uint64_t block_coding_bytes(const block_rules *rules, uint32_t streams)
+/* What block_coding_bytes() counts of what adapts. */
+static uint64_t adaptive_bytes(const engine_config *c, size_t tokens, uint32_t streams)
 {
     uint64_t bytes = 0;
+    if (c->bias || c->learn_alpha || c->prior) {
+        ops_adaptive_config config = {.vocab = c->vocab,
+                                      .experts = c->experts,
+                                      .bias = c->bias,
+                                      .alpha = c->learn_alpha,
+                                      .parts = 1};
+        bytes += ops_cpu.adaptive_bytes(&config);
+    }
+    if (c->prior) {
+        size_t longest = container_stream_length((uint32_t)tokens, streams);
+        size_t scope = c->window_scope ? (size_t)c->window : longest;
+        bytes += contexts_bytes(streams, longest, scope, c->update_interval, 0);
+    }
+    return bytes;
+}
+
+uint64_t block_coding_bytes(const block_rules *rules, size_t tokens, uint32_t streams)
+{
+    uint64_t bytes = adaptive_bytes(&rules->config, tokens, streams);
     for (int k = 0; k < rules->config.experts; k++) {
         if (!rules->model[k])
             continue;
@@ -112,7 +132,7 @@ static uint32_t choose_streams(const block_rules *rules, size_t n)
         wanted = n;
     if (wanted > CONTAINER_STREAMS_MAX)
         wanted = CONTAINER_STREAMS_MAX;
-    while (wanted > 1 && block_coding_bytes(rules, (uint32_t)wanted) > limit)
+    while (wanted > 1 && block_coding_bytes(rules, n, (uint32_t)wanted) > limit)
         wanted = wanted * 7 / 8;
     return container_fit_streams((uint32_t)n, (uint32_t)wanted);
 }

@@ -67,10 +67,10 @@ void block_close(block *b);
  * for text; content of very short tokens takes up to twice as much. */
 uint64_t block_bytes(const block_rules *rules, size_t raw_size);
 
-/* Bytes of memory that coding takes by the file format's nature: the caches of so many
- * streams and the rows of a pass. The same on every device, for what is compressed must
- * not depend on it; block_code() takes about as much. */
-uint64_t block_coding_bytes(const block_rules *rules, uint32_t streams);
+/* Bytes of memory that coding a block takes by the file format's nature: the caches of its
+ * streams, the rows of a pass and what adapts. The same on every device, for what is
+ * compressed must not depend on it; block_code() takes about as much. */
+uint64_t block_coding_bytes(const block_rules *rules, size_t tokens, uint32_t streams);
 
 /* Encoding: cuts raw into tokens and streams. Decoding: finds the streams of b->coded.
  * Errors (also in b->status): MEMORY. */

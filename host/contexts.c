@@ -63,7 +63,8 @@ struct contexts {
     table_slot *table[TABLES]; /* [mask + 1] */
     place *places;             /* [mask + 1] */
     match_state *match;        /* [streams] */
-    prediction *predicted;     /* [steps before an update][streams] */
+    size_t rows;               /* steps before an update, times streams */
+    prediction *predicted;     /* [rows] */
     state_stats stats[OPS_FEATURES][CONTEXTS_STATES];
     int16_t feature[OPS_FEATURES][CONTEXTS_STATES]; /* Q8 */
 };
@@ -78,6 +79,14 @@ static size_t longest(const contexts_config *config)
     return most;
 }
 
+static int bits_for(uint64_t tokens)
+{
+    int bits = 1;
+    while (bits < CONTEXTS_MAX_BITS && (uint64_t)1 << bits < 2 * tokens)
+        bits++;
+    return bits;
+}
+
 static int table_bits(const contexts_config *config)
 {
     if (config->table_bits)
@@ -85,25 +94,25 @@ static int table_bits(const contexts_config *config)
     size_t tokens = 0;
     for (int s = 0; s < config->streams; s++)
         tokens += config->length[s] < config->scope ? config->length[s] : config->scope;
-    int bits = 1;
-    while (bits < CONTEXTS_MAX_BITS && (size_t)1 << bits < 2 * tokens)
-        bits++;
-    return bits;
+    return bits_for(tokens);
 }
 
-static size_t predictions(const contexts_config *config)
+/* Of a stream, from one update or reset to the next. */
+static size_t predictions(size_t longest, size_t scope, int update_interval)
 {
-    size_t steps = longest(config);
-    if ((size_t)config->update_interval < steps)
-        steps = (size_t)config->update_interval;
-    return steps * (size_t)config->streams;
+    size_t steps = longest < scope ? longest : scope;
+    return (size_t)update_interval < steps ? (size_t)update_interval : steps;
 }
 
-size_t contexts_bytes(const contexts_config *config)
+uint64_t contexts_bytes(size_t streams, size_t longest, size_t scope, int update_interval,
+                        int table_bits)
 {
-    size_t slots = (size_t)1 << table_bits(config);
+    size_t learnt = longest < scope ? longest : scope;
+    int bits = table_bits ? table_bits : bits_for((uint64_t)streams * learnt);
+    uint64_t slots = (uint64_t)1 << bits;
     return sizeof(contexts) + slots * (TABLES * sizeof(table_slot) + sizeof(place)) +
-           (size_t)config->streams * sizeof(match_state) + predictions(config) * sizeof(prediction);
+           streams * (sizeof(match_state) +
+                      (uint64_t)predictions(longest, scope, update_interval) * sizeof(prediction));
 }
 
 gpuzip_status contexts_open(contexts **c, const contexts_config *config)
@@ -116,13 +125,15 @@ gpuzip_status contexts_open(contexts **c, const contexts_config *config)
         return FAIL(GPUZIP_ERR_MEMORY);
     made->config = *config;
     made->mask = ((uint32_t)1 << table_bits(config)) - 1;
+    made->rows = predictions(longest(config), config->scope, config->update_interval) *
+                 (size_t)config->streams;
     size_t slots = (size_t)made->mask + 1;
     bool whole = true;
     for (int k = 0; k < TABLES; k++) /* aligned so that no slot lies in two cache lines */
         whole &= (made->table[k] = aligned_alloc(64, slots * sizeof(table_slot))) != NULL;
     made->places = malloc(slots * sizeof *made->places);
     made->match = malloc((size_t)config->streams * sizeof *made->match);
-    made->predicted = calloc(predictions(config) + 1, sizeof *made->predicted);
+    made->predicted = calloc(made->rows + 1, sizeof *made->predicted);
     if (!whole || !made->places || !made->match || !made->predicted)
         TRY_OUT(GPUZIP_ERR_MEMORY);
     contexts_reset(made, 0);
@@ -170,7 +181,7 @@ void contexts_reset(contexts *c, size_t step)
     c->clear = true;
     for (int s = 0; s < c->config.streams; s++)
         c->match[s] = (match_state){.next = step};
-    for (size_t r = 0; r < predictions(&c->config); r++)
+    for (size_t r = 0; r < c->rows; r++)
         c->predicted[r].stamp = 0;
     memset(c->stats, 0, sizeof c->stats);
     for (int k = 0; k < OPS_FEATURES; k++)

@@ -98,8 +98,10 @@ typedef struct contexts contexts;
 gpuzip_status contexts_open(contexts **c, const contexts_config *config);
 void contexts_close(contexts *c);
 
-/* Bytes of memory that contexts_open() takes. */
-size_t contexts_bytes(const contexts_config *config);
+/* Bytes of memory that contexts_open() takes for `streams` streams of `longest` tokens or a
+ * few less; scope, update_interval and table_bits as in contexts_config. */
+uint64_t contexts_bytes(size_t streams, size_t longest, size_t scope, int update_interval,
+                        int table_bits);
 
 /* Forgets everything; `step` is the origin and the next step of every stream. */
 void contexts_reset(contexts *c, size_t step);

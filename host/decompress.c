@@ -130,13 +130,14 @@ static gpuzip_status submit_block(decompressor *d, const container_block *read, 
 
 /* Makes the pipeline ready for a coded block. Stored ones need no model, and perhaps none
  * is there. */
-static gpuzip_status prepare_coded(decompressor *d, const container_frame *frame, uint32_t streams)
+static gpuzip_status prepare_coded(decompressor *d, const container_frame *frame,
+                                   const container_block *read)
 {
     handle_plan plan;
     TRY(handle_plan_frame(d->gz, frame, &plan));
     block_rules rules = handle_rules(d->gz, &plan);
     rules.decode = true;
-    TRY(handle_check_memory(d->gz, &rules, streams));
+    TRY(handle_check_memory(d->gz, &rules, read->tokens, read->streams));
     return files_prepare(d->gz, d->f, &plan, &rules);
 }
 
@@ -146,7 +147,7 @@ static gpuzip_status read_block(decompressor *d, const container_frame *frame, s
     TRY(input_fill(&d->in, size));
     TRY(container_read_block(&read, d->in.data + d->in.first, input_have(&d->in, size)));
     if (read.kind == CONTAINER_CODED)
-        TRY(prepare_coded(d, frame, read.streams));
+        TRY(prepare_coded(d, frame, &read));
     TRY(submit_block(d, &read, size));
     d->in.first += size;
     return GPUZIP_OK;

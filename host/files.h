@@ -34,7 +34,7 @@ struct file {
     uint64_t frames;                     /* read */
     uint8_t head[CONTAINER_FRAME_BOUND]; /* [head_size] to be written first */
     size_t head_size;
-    engine_config config; /* compressing: of all blocks, on no device */
+    engine_config config; /* of what is measured, on no device */
     const tokenizer *t;   /* likewise */
 };
 
@@ -53,6 +53,9 @@ gpuzip_status files_run(gpuzip *gz, const file_kind *kind, const gpuzip_io *io, 
 /* Makes the pipeline ready for f's next blocks; if it is not, what is under way is written
  * first. Errors: MEMORY, DEVICE, SELF_TEST, and f's own. */
 gpuzip_status files_prepare(gpuzip *gz, file *f, const handle_plan *plan, const block_rules *rules);
+
+/* Writes what is under way, so that no device is in use. Errors: f's own. */
+gpuzip_status files_settle(gpuzip *gz, file *f);
 
 /* As pipeline_next(); what is under way is written until there is room.
  * Errors: f's own, from what was read before. */

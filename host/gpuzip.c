@@ -472,9 +472,10 @@ block_rules handle_rules(const gpuzip *gz, const handle_plan *plan)
     return rules;
 }
 
-gpuzip_status handle_check_memory(gpuzip *gz, const block_rules *rules, uint32_t streams)
+gpuzip_status handle_check_memory(gpuzip *gz, const block_rules *rules, size_t tokens,
+                                  uint32_t streams)
 {
-    uint64_t needed = block_coding_bytes(rules, streams);
+    uint64_t needed = block_coding_bytes(rules, tokens, streams);
     if (!gz->memory_limit || needed <= gz->memory_limit)
         return GPUZIP_OK;
     return handle_fail(gz, GPUZIP_ERR_MEMORY,

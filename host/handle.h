@@ -65,8 +65,10 @@ engine_config handle_plan_on(const handle_plan *plan, const device *d);
 /* What the plan means for blocks; how to encode is left to be filled in. */
 block_rules handle_rules(const gpuzip *gz, const handle_plan *plan);
 
-/* Refuses coding that needs more memory than the limit. Errors: MEMORY, with the text set. */
-gpuzip_status handle_check_memory(gpuzip *gz, const block_rules *rules, uint32_t streams);
+/* Refuses coding a block that needs more memory than the limit. Errors: MEMORY, with the text
+ * set. */
+gpuzip_status handle_check_memory(gpuzip *gz, const block_rules *rules, size_t tokens,
+                                  uint32_t streams);
 
 /* The model whose id begins so, or NULL. */
 const handle_model *handle_find_model(const gpuzip *gz, const uint8_t id[CONTAINER_MODEL_BYTES]);

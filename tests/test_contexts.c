@@ -406,21 +406,27 @@ static void resets(void **state)
     free_case(t);
 }
 
-/* Tables are sized by the tokens that they may come to hold. */
+/* Tables are sized by the tokens that they may come to hold, up to a limit; the rest by the
+ * streams and the steps between updates. */
 static void memory(void **state)
 {
     (void)state;
-    test_case *t = make_case(2, (const size_t[]){1000, 1000}, 300, 1, 0);
-    size_t slot = 6 * 32 + 8, all = contexts_bytes(&t->config);
+    uint64_t slot = 6 * 32 + 8, all = contexts_bytes(2, 1000, SIZE_MAX, 1, 0);
     assert_true(all >= 4096 * slot && all < 4096 * slot + 65536);
-    t->config.scope = 100;
-    assert_int_equal(all - contexts_bytes(&t->config), (4096 - 512) * slot);
-    static const size_t large[2] = {(size_t)1 << 30, 5};
-    t->config.scope = SIZE_MAX;
-    t->config.length = large;
-    all = contexts_bytes(&t->config);
-    assert_true(all >= ((size_t)1 << 20) * slot && all < ((size_t)1 << 20) * slot + 65536);
-    free_case(t);
+    assert_int_equal(all - contexts_bytes(2, 1000, 100, 1, 0), (4096 - 512) * slot);
+    assert_int_equal(contexts_bytes(2, 1000, 100, 1, 12), all);
+    all = contexts_bytes(2, (size_t)1 << 30, SIZE_MAX, 1, 0);
+    assert_true(all >= ((uint64_t)1 << 20) * slot && all < ((uint64_t)1 << 20) * slot + 65536);
+
+    uint64_t step =
+        contexts_bytes(2, 1000, SIZE_MAX, 2, 0) - contexts_bytes(2, 1000, SIZE_MAX, 1, 0);
+    assert_true(step > 0);
+    assert_int_equal(contexts_bytes(2, 1000, SIZE_MAX, 1 << 20, 0),
+                     contexts_bytes(2, 1000, SIZE_MAX, 1, 0) + 999 * step);
+    assert_int_equal(contexts_bytes(2, 1000, 100, 1 << 20, 0),
+                     contexts_bytes(2, 1000, 100, 1, 0) + 99 * step);
+    /* more than a size_t of 32 bits: no file can ask for it unnoticed */
+    assert_true(contexts_bytes(65536, 256, SIZE_MAX, 256, 0) > (uint64_t)3 << 30);
 }
 
 static void prior(void **state)

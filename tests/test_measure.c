@@ -120,7 +120,8 @@ static gpuzip_stats measure(gpuzip *handle, const gpuzip_options *options, obser
 
 static gpuzip_options of_experts(int models, double alpha, double bayes)
 {
-    gpuzip_options o = {.window = 32, .hop = 16, .streams = 3, .no_verify = true};
+    gpuzip_options o = {
+        .window = 32, .hop = 16, .streams = 3, .adapt = GPUZIP_ADAPT_NONE, .no_verify = true};
     for (int k = 0; k < models; k++)
         o.expert[o.experts++] = (gpuzip_expert){GPUZIP_EXPERT_MODEL, k, alpha / (k + 1)};
     if (bayes > 0)
@@ -209,7 +210,7 @@ static void biases_are_measured(void **state)
     gpuzip_options options = of_experts(2, 0.4, 0.3);
     observer o = {0};
     (void)state;
-    options.biases = true;
+    options.adapt = GPUZIP_ADAPT_BIASES;
     gpuzip_stats s = measure(gz[1], &options, &o);
     assert_true(s.bias_gain_bits > 1);
     check_near(s.context_gain_bits, 0, 0);
@@ -223,7 +224,7 @@ static void learnt_alphas_are_told(void **state)
     gpuzip_options options = of_experts(1, 0.6, 0.4);
     observer o = {0};
     (void)state;
-    options.learn_alphas = options.contexts = true;
+    options.adapt = GPUZIP_ADAPT_ALPHAS | GPUZIP_ADAPT_CONTEXTS;
     options.update_interval = 1;
     gpuzip_stats s = measure(gz[1], &options, &o);
     size_t last = (s.tokens + 2) / 3 - 1; /* of the first of three streams */
@@ -249,7 +250,7 @@ static void threads_and_measuring_change_nothing(void **state)
         memset(o, 0, sizeof o);
         options.streams = 5;
         options.block_size = 2500;
-        options.biases = options.contexts = options.learn_alphas = learns;
+        options.adapt = learns ? GPUZIP_ADAPT_ALL : GPUZIP_ADAPT_NONE;
         for (int t = 1; t <= 2; t++)
             s[t] = measure(gz[t], &options, &o[t]);
         assert_memory_equal(s[1].expert, s[2].expert, sizeof s[1].expert);

@@ -88,11 +88,16 @@ static bool take_settings(gpuzip_options *o, gpuzip *gz, const char *name, const
                           .streams = info->streams,
                           .update_interval = info->update_interval,
                           .window_scope = info->window_scope,
-                          .contexts = info->contexts,
-                          .biases = info->biases,
-                          .learn_alphas = info->learn_alphas,
                           .block_size = info->block_size,
                           .experts = info->experts};
+    if (info->contexts)
+        o->adapt |= GPUZIP_ADAPT_CONTEXTS;
+    if (info->biases)
+        o->adapt |= GPUZIP_ADAPT_BIASES;
+    if (info->learn_alphas)
+        o->adapt |= GPUZIP_ADAPT_ALPHAS;
+    if (!o->adapt)
+        o->adapt = GPUZIP_ADAPT_NONE;
     for (int k = 0; k < info->experts; k++) {
         gpuzip_model_info model;
         gpuzip_expert *expert = &o->expert[k];
@@ -210,6 +215,7 @@ static bool explain(gpuzip *gz, const args *a, const file_source *source, file_t
               .call = &call,
               .figures = &figures,
               .options = &options,
+              .adapt = (options.adapt ? options.adapt : GPUZIP_ADAPT_ALL) & GPUZIP_ADAPT_ALL,
               .text = content->data,
               .size = content->size,
               .shown = g->shown,

@@ -200,12 +200,12 @@ static void put_experts(FILE *f, const page *p)
           f);
     for (int k = 0; k < s->experts; k++)
         put_expert_row(f, p, k);
-    fprintf(f,
-            "<tr class=sum><th scope=row>all together</th><td class=left>%s%s%s</td><td></td>"
-            "<td>",
-            p->options->contexts ? "with contexts" : "",
-            p->options->contexts && p->options->biases ? " and " : "",
-            p->options->biases ? (p->options->contexts ? "biases" : "with biases") : "");
+    bool contexts = p->adapt & GPUZIP_ADAPT_CONTEXTS, biases = p->adapt & GPUZIP_ADAPT_BIASES;
+    fprintf(f, "<tr class=sum><th scope=row>all together</th><td class=left>%s</td><td></td><td>",
+            contexts && biases ? "with contexts and biases"
+            : contexts         ? "with contexts"
+            : biases           ? "with biases"
+                               : "");
     page_put_count(f, (double)p->figures->model_file_bytes);
     fprintf(f,
             "</td><td>%.4f</td><td>%.4f</td><td></td><td></td></tr>\n</table></div>\n</section>\n",
