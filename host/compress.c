@@ -302,11 +302,9 @@ static gpuzip_status read_file(gpuzip *gz, file *f, const gpuzip_options *option
         TRY_OUT(plan_file(gz, o, &frame, &settings, &plan, &rules));
     }
     rules.measure = o->measure || f->way.io.observe;
-    TRY_OUT(files_prepare(gz, f, &plan, &rules));
-    f->config = plan.config;
-    f->t = plan.t;
     if (rules.measure)
         observe_begin(f, &plan);
+    TRY_OUT(files_prepare(gz, f, &plan, &rules));
     TRY_OUT(container_write_frame(f->head, sizeof f->head, &f->head_size, &frame));
     TRY_OUT(read_blocks(gz, f, &in, settings.block_size));
     container_end end = {f->way.stats.bytes_in, container_hash_value(f->hash)};

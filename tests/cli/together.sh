@@ -33,6 +33,21 @@ run 0 "$gz" --device cuda $model -dc cpu/1.gpz - cpu/2.gpz <cpu/3.gpz
 cat in/1 in/3 in/2 | cmp - $out || fail "files and - are not joined in order"
 rm in/*.gpz
 
+# Each has its own figures, too.
+for device in cpu cuda; do
+    run 0 "$gz" --device $device $settings -f --json in/1 in/2 in/5 in/12
+    cp $out $device.json
+done
+if command -v python3 >/dev/null; then
+    python3 -c 'import json
+one, other = ([json.loads(line) for line in open(name)] for name in ("cpu.json", "cuda.json"))
+assert len(one) == 4 and one[0]["model_bits"] > 0
+for a, b in zip(one, other):
+    assert a["measured"] == b["measured"] and a["model_bits"] == b["model_bits"], (a, b)' 2>$err ||
+        fail "other figures together than alone"
+fi
+rm in/*.gpz ./*.json
+
 # Messages come in the files' order, whoever is at fault; the others go on.
 mkdir mixed
 cp cpu/*.gpz mixed
