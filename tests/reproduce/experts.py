@@ -1,0 +1,121 @@
+"""Trains the byte-level experts of reproduce.sh: three Llamas.
+
+    python3 tests/reproduce/experts.py --data DATA --out OUT --size 50K --steps N      (200K, 500K)
+    gpuzip model import OUT/50K -o tests/reproduce/50K.gpzm --name bytes-50K
+
+DATA holds train/wiki_en.txt.xz; the first BYTES of it are all they read. Shapes, optimisers and export are
+those of weights/train. Seeds are fixed, but as there a run can end at a given time instead of after a
+number of steps; schedules follow its share, so that it ends decayed however fast the machine was.
+"""
+
+import argparse
+import json
+import lzma
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "weights" / "train"))
+from export import export  # noqa: E402
+from model import Config, Model  # noqa: E402
+from train import BOS, Rows, at, learning_rate, optimizers  # noqa: E402
+
+SEED = 20261123
+BYTES = 32_000_000  # of text
+CHUNK = 2048
+BATCH = 4096  # tokens a step
+LENGTHS = [(0.0, 256), (0.9, CHUNK)]  # tokens a row, from this share of the run
+#             vocabulary, hidden, feed-forward, layers, heads, KV heads, head_dim, positions
+SIZES = {
+    "50K": Config(257, 32, 96, 4, 2, 1, 16, CHUNK),
+    "200K": Config(257, 64, 176, 4, 4, 1, 16, CHUNK),
+    "500K": Config(257, 112, 304, 4, 4, 1, 16, CHUNK),
+}
+
+
+def byte_letters():
+    """The letter that byte-level BPE writes for each byte: printable ones their own, others from 256 on."""
+    own = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    others = iter(range(256, 512))
+    return [chr(b if b in own else next(others)) for b in range(256)]
+
+
+def byte_tokenizer():
+    """Byte b is the token b + 1, 0 is the beginning of a text; no merges."""
+    vocab = {"<|bos|>": BOS} | {letter: b + 1 for b, letter in enumerate(byte_letters())}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken("<|bos|>", special=True)])
+    return tokenizer
+
+
+def read_text(path):
+    """Tokens of the first documents, a BOS before each."""
+    with lzma.open(path) as f:
+        text = f.read(BYTES)
+    text = b"\0" + text[: text.rfind(b"\0")]  # whole documents; the NULs between them become BOS
+    raw = np.frombuffer(text, np.uint8).astype(np.uint16)
+    return np.where(raw == 0, BOS, raw + 1).astype(np.uint16)
+
+
+def train(model, tokens, share_of, log):
+    """share_of(step): how much of the run is over."""
+    rows = {length: Rows(tokens, length) for _, length in LENGTHS}
+    optims = optimizers(model)
+    begin, step, losses = time.process_time(), 0, []
+    while (share := share_of(step)) < 1:
+        length = at(LENGTHS, share)
+        ids, targets = rows[length].take(BATCH, length)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = model.loss(ids, targets, torch.bfloat16)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optim in optims:
+            for group in optim.param_groups:
+                group["lr"] = group["peak"] * learning_rate(step, share)
+            optim.step()
+        model.zero_grad()
+        step += 1
+        losses.append(loss.item())
+        if step % 50 == 0:
+            entry = {
+                "step": step,
+                "share": round(share, 3),
+                "length": length,
+                "loss": round(float(np.mean(losses[-50:])), 4),
+                "cpu_seconds": round(time.process_time() - begin),
+            }
+            print(json.dumps(entry), file=log, flush=True)
+    print(f"{step} steps, {time.process_time() - begin:.0f} s", file=log, flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--size", choices=SIZES, required=True)
+    end = parser.add_mutually_exclusive_group(required=True)
+    end.add_argument("--steps", type=int)
+    end.add_argument("--seconds", type=float, help="by the clock")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(SEED)
+    folder = args.out / args.size
+    folder.mkdir(parents=True, exist_ok=True)
+    byte_tokenizer().save(str(args.out / f"{args.size}.json"))
+    tokens = read_text(args.data / "train" / "wiki_en.txt.xz")
+    model = Model(SIZES[args.size])
+    print(f"{model.parameters_count()} parameters, {len(tokens)} tokens", flush=True)
+    start = time.time()
+    share_of = (lambda step: step / args.steps) if args.steps else (lambda _: (time.time() - start) / args.seconds)
+    train(model, tokens, share_of, sys.stdout)
+    export(model, args.out / f"{args.size}.json", folder)
+
+
+if __name__ == "__main__":
+    main()
