@@ -23,8 +23,8 @@ from experts import CHUNK, SIZES  # noqa: E402
 from model import Model  # noqa: E402
 
 SEED = 20261123
-CHUNKS = 24
-SAMPLE = 40_000_000  # bytes of a training file that chunks are drawn from
+CHUNKS = 12
+SAMPLE = 20_000_000  # bytes of a training file that chunks are drawn from
 SETS = [  # of experts, in the order of --model; NB is Naive Bayes
     ["500K", "200K"],
     ["500K", "200K", "50K"],
@@ -82,7 +82,7 @@ def naive_bayes_log2(chunks):
 def fit(logs, targets):
     """-> weights of the experts, and the bits a byte that they cost."""
     free = torch.zeros(len(logs), requires_grad=True)
-    optimizer = torch.optim.LBFGS([free], lr=0.5, max_iter=25, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([free], lr=0.5, max_iter=12, line_search_fn="strong_wolfe")
 
     def loss():
         product = sum(alpha * log for alpha, log in zip(free.softmax(0), logs)) * math.log(2)
@@ -110,10 +110,9 @@ def main():
         targets = torch.from_numpy(chunks.astype(np.int64)).flatten()
         logs = {size: expert_log2(args.experts, size, chunks) for size in SIZES}
         logs["NB"] = naive_bayes_log2(chunks)
-        for names in [["NB"]] + [[size] for size in SIZES] + SETS:
+        for names in SETS:
             alphas, bits = fit([logs[n] for n in names], targets)
-            if names in SETS:
-                print(name, "+".join(names), ",".join(f"{alpha:.2f}" for alpha in alphas), flush=True)
+            print(name, "+".join(names), ",".join(f"{alpha:.2f}" for alpha in alphas), flush=True)
             print(name, "+".join(names), f"{bits:.4f}", file=sys.stderr)
 
 

@@ -1,20 +1,22 @@
 #!/bin/sh
 # The papers' tables with real files; README.md says what they are and what came out.
 #
-#     reproduce.sh GPUZIP DATA [slow]     DATA holds models/ and dev/; exit 77: it is not there
+#     reproduce.sh GPUZIP DATA [all|mathematics|experts|models]     DATA holds models/ and dev/; exit 77: it is not there
 #
 # Chunks of 2,048 bytes are coded as if there were no others. Each file is decoded by another process and
 # compared. In the environment:
 #
-#     GPUZIP_MATH   the wPoE authors' whole mathematics set (test.txt, 3,761,623 bytes), which the published
-#                   figures are of and are then compared with; DATA/dev/math_test.txt is its first 1 MiB
-#     GPUZIP_LLMS   language models as --model takes them, with blanks between: rows for each
+#     GPUZIP_MATH     the wPoE authors' whole mathematics set (test.txt, 3,761,623 bytes), which the published
+#                     figures are of and are then compared with; DATA/dev/math_test.txt is its first 1 MiB
+#     GPUZIP_EXPERTS  the folder of 50K.gpzm, 200K.gpzm, 500K.gpzm and alphas.txt; else this one
+#     GPUZIP_LLMS     language models as --model takes them, with blanks between: rows for each
 #
-# Without "slow" only the first 32 KiB of two texts are coded. What is always required: a product of experts
-# is smaller than each of them alone.
+# With no third argument only the first 16 KiB of two texts are coded. What is always required: a product of
+# experts is smaller than each of them alone.
 set -eu
-gpuzip=$1 data=$2 slow=${3-}
+gpuzip=$1 data=$2 part=${3-short}
 here=$(cd "$(dirname "$0")" && pwd)
+trained=${GPUZIP_EXPERTS-$here}
 [ -d "$data/models/wpoe_enwik8_dim64" ] || {
     echo "no models in $data: skipped"
     exit 77
@@ -75,13 +77,13 @@ classic() {
 
 mathematics() {
     wpoe=$data/models/wpoe_enwik8_dim64 whole=no
-    if [ "$slow" = slow ] && [ -n "${GPUZIP_MATH-}" ]; then
+    if [ "$part" = short ]; then
+        head_of "$data/dev/math_test.txt" 16384
+    elif [ -n "${GPUZIP_MATH-}" ]; then
         whole=yes
         text=$GPUZIP_MATH raw=$(wc -c <"$GPUZIP_MATH")
-    elif [ "$slow" = slow ]; then
-        head_of "$data/dev/math_test.txt" 1048576
     else
-        head_of "$data/dev/math_test.txt" 32768
+        head_of "$data/dev/math_test.txt" 1048576
     fi
     echo "Mathematics, $raw bytes:"
     echo
@@ -99,11 +101,13 @@ mathematics() {
     row "both, alpha 0.55 and 0.45" 50.95 "$size"
     [ "$size" -lt "$alone" ] && [ "$size" -lt "$bayes" ] || fail "both are no smaller than each alone"
 
-    head_of "$data/dev/math_test.txt" 32768
+    head_of "$data/dev/math_test.txt" 16384
+    code "$text" --model "$wpoe" $window
+    shared=$size
     code "$text" --model "$wpoe" $window --block-size $chunk
-    awk -v size="$size" -v ideal="$ideal" -v n="$((raw / chunk))" 'BEGIN {
-        printf "\nA chunk in a block of its own, %d chunks, the transformer: %d bytes, ", n, size
-        printf "%.1f a chunk more than its probabilities ask for\n", (size - ideal) / n
+    awk -v shared="$shared" -v size="$size" -v ideal="$ideal" -v n="$((raw / chunk))" 'BEGIN {
+        printf "\nFirst %d chunks, the transformer: its probabilities ask for %d bytes; ", n, ideal
+        printf "in one block %d, in a block each %d: %.1f a block\n", shared, size, (size - shared) / (n - 1)
     }'
 }
 
@@ -112,10 +116,10 @@ options_of() {
     for expert in $(echo "$1" | tr + ' '); do
         case $expert in
         NB) printf '%s ' --naive-bayes ;;
-        *) printf '%s ' --model "$here/$expert.gpzm" ;;
+        *) printf '%s ' --model "$trained/$expert.gpzm" ;;
         esac
     done
-    sed -n "s/^$2 $1 /--alpha /p" "$here/alphas.txt"
+    sed -n "s/^$2 $1 /--alpha /p" "$trained/alphas.txt"
 }
 
 # experts BYTES SETS TEXT...: a line a set, a column a text; those after the set 500K must be smaller than it
@@ -123,6 +127,10 @@ experts() {
     bytes=$1 sets=$2
     shift 2
     echo
+    if ! [ -f "$trained/alphas.txt" ]; then
+        echo "No experts in $trained: README.md says how they are trained."
+        return
+    fi
     echo "Trained on Wikipedia, first $bytes bytes of each text, %:"
     echo
     echo "| |$(printf ' %s |' "$@")"
@@ -133,7 +141,7 @@ experts() {
         for name in "$@"; do
             head_of "$data/dev/$name" "$bytes"
             if [ "$set" = NB ]; then
-                code "$text" --model "$here/50K.gpzm" --naive-bayes --alpha 0,1 $window
+                code "$text" --model "$trained/50K.gpzm" --naive-bayes --alpha 0,1 $window
             else
                 code "$text" $(options_of "$set" "$name") $window
             fi
@@ -172,13 +180,15 @@ language_models() {
     done
 }
 
-mathematics
-if [ "$slow" = slow ]; then
-    texts="math_test.txt code_dev.txt asyoulik.txt german_dev.txt"
-    experts 98304 "NB 50K 200K 500K 500K+200K 500K+200K+50K 500K+200K+50K+NB 500K+NB" $texts
-    [ -z "${GPUZIP_LLMS-}" ] || language_models 98304 $texts
-else
-    experts 32768 "500K 500K+200K 500K+200K+50K 500K+200K+50K+NB" code_dev.txt
-    [ -z "${GPUZIP_LLMS-}" ] || language_models 32768 code_dev.txt
+texts="math_test.txt code_dev.txt asyoulik.txt german_dev.txt"
+bytes=98304
+sets="NB 50K 200K 500K 500K+200K 500K+200K+50K 500K+200K+50K+NB 500K+NB"
+if [ "$part" = short ]; then
+    texts=code_dev.txt bytes=16384 sets="500K 500K+200K 500K+200K+50K 500K+200K+50K+NB"
+fi
+case $part in short | all | mathematics) mathematics ;; esac
+case $part in short | all | experts) experts "$bytes" "$sets" $texts ;; esac
+if [ -n "${GPUZIP_LLMS-}" ]; then
+    case $part in short | all | models) language_models "$bytes" $texts ;; esac
 fi
 exit $failed
