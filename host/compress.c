@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "files.h"
+#include "fit.h"
 
 /* What a level means. A window longer than a model's context is cut to it. */
 typedef struct {
@@ -35,6 +36,12 @@ static uint32_t alpha_q16(double alpha)
     return (uint32_t)(alpha * CONTAINER_ALPHA_ONE + 0.5);
 }
 
+/* Which of the bits are set, where 0 stands for all. */
+static unsigned adapts(const gpuzip_options *o)
+{
+    return o->adapt ? o->adapt & GPUZIP_ADAPT_ALL : GPUZIP_ADAPT_ALL;
+}
+
 static gpuzip_status frame_experts(gpuzip *gz, const gpuzip_options *o, container_frame *frame)
 {
     static const gpuzip_expert only_model = {GPUZIP_EXPERT_MODEL, 0, 1.0};
@@ -47,7 +54,7 @@ static gpuzip_status frame_experts(gpuzip *gz, const gpuzip_options *o, containe
         if (!(expert[k].alpha >= 0 && expert[k].alpha <= 15.99))
             return handle_fail(gz, GPUZIP_ERR_ARGUMENT, "alpha must be from 0 to 15.99");
         dst->alpha = alpha_q16(expert[k].alpha);
-        if (o->learn_alphas && dst->alpha > CONTAINER_LEARNT_MAX)
+        if (adapts(o) & GPUZIP_ADAPT_ALPHAS && dst->alpha > CONTAINER_LEARNT_MAX)
             return handle_fail(gz, GPUZIP_ERR_ARGUMENT, "alphas that are learnt are at most 2");
         if (expert[k].kind == GPUZIP_EXPERT_NAIVE_BAYES) {
             dst->kind = CONTAINER_EXPERT_NAIVE_BAYES;
@@ -93,6 +100,9 @@ static gpuzip_status frame_settings(gpuzip *gz, const gpuzip_options *o, contain
                            window);
     if (o->window_scope && hop != window)
         return handle_fail(gz, GPUZIP_ERR_ARGUMENT, "window scope needs a hop equal to the window");
+    if (o->adapt > GPUZIP_ADAPT_NONE)
+        return handle_fail(gz, GPUZIP_ERR_ARGUMENT,
+                           "what adapts is some of three things, or nothing");
     if (o->block_size > GPUZIP_BLOCK_MAX)
         return handle_fail(gz, GPUZIP_ERR_ARGUMENT, "a block has at most %zu bytes",
                            GPUZIP_BLOCK_MAX);
@@ -106,15 +116,109 @@ static gpuzip_status frame_settings(gpuzip *gz, const gpuzip_options *o, contain
         settings->block_size = o->block_size;
     frame->window = (uint32_t)window;
     frame->hop = (uint32_t)hop;
-    bool mixing_learns = o->contexts || o->biases || o->learn_alphas;
     frame->update_interval = o->update_interval ? (uint32_t)o->update_interval
-                             : mixing_learns    ? UPDATE_INTERVAL
+                             : adapts(o)        ? UPDATE_INTERVAL
                                                 : 1;
     frame->window_scope = o->window_scope;
-    frame->contexts = o->contexts;
-    frame->biases = o->biases;
-    frame->learns_alphas = o->learn_alphas;
+    frame->contexts = adapts(o) & GPUZIP_ADAPT_CONTEXTS;
+    frame->biases = adapts(o) & GPUZIP_ADAPT_BIASES;
+    frame->learns_alphas = adapts(o) & GPUZIP_ADAPT_ALPHAS;
     return GPUZIP_OK;
+}
+
+/* ---- fitting ------------------------------------------------------------ */
+
+#define FIT_BYTES  ((size_t)1 << 20)  /* of input that alphas are fitted to */
+#define FIT_MEMORY ((size_t)64 << 20) /* bytes of a sample's rows */
+
+/* A file's input, of which some was read ahead. */
+typedef struct {
+    const gpuzip_io *io;
+    uint8_t *ahead; /* [ahead_size], of which ahead_used are taken */
+    size_t ahead_size, ahead_used;
+} input;
+
+static gpuzip_status read_io(gpuzip *gz, const gpuzip_io *io, uint8_t *data, size_t size,
+                             size_t *got)
+{
+    if (io->read(io->context, data, size, got))
+        return handle_fail(gz, GPUZIP_ERR_IO, "reading failed");
+    return GPUZIP_OK;
+}
+
+static gpuzip_status read_input(gpuzip *gz, input *in, uint8_t *data, size_t size, size_t *got)
+{
+    size_t left = in->ahead_size - in->ahead_used;
+    if (!left)
+        return read_io(gz, in->io, data, size, got);
+    *got = size < left ? size : left;
+    memcpy(data, in->ahead + in->ahead_used, *got);
+    in->ahead_used += *got;
+    return GPUZIP_OK;
+}
+
+/* Reads up to size bytes ahead. */
+static gpuzip_status read_ahead(gpuzip *gz, input *in, size_t size)
+{
+    size_t got = 1;
+    in->ahead = malloc(size);
+    if (!in->ahead)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    for (; in->ahead_size < size && got; in->ahead_size += got)
+        TRY(read_io(gz, in->io, in->ahead + in->ahead_size, size - in->ahead_size, &got));
+    return GPUZIP_OK;
+}
+
+static gpuzip_status sample_on(const gpuzip *gz, const device *d, const handle_plan *plan,
+                               const engine_block *work, fit_sample *sample)
+{
+    engine_config config = handle_plan_on(plan, d);
+    size_t memory = FIT_MEMORY;
+    if (gz->memory_limit && gz->memory_limit / 8 < memory)
+        memory = (size_t)gz->memory_limit / 8;
+    return fit_sample_take(sample, d->ops, d->ctx, &config, work, memory);
+}
+
+/* Takes a sample on the first GPU that is of use, or else on the CPU. None may be in use. */
+static gpuzip_status take_sample(gpuzip *gz, const handle_plan *plan, const engine_block *work,
+                                 fit_sample *sample)
+{
+    device *cpu;
+    for (int i = 0; i < gz->gpus; i++)
+        if (!gz->gpu[i].lost && sample_on(gz, &gz->gpu[i], plan, work, sample) == GPUZIP_OK)
+            return GPUZIP_OK;
+    TRY(handle_cpu(gz, &cpu));
+    return sample_on(gz, cpu, plan, work, sample);
+}
+
+/* Sets the frame's alphas to what suits the beginning of the input. */
+static gpuzip_status fit_frame(gpuzip *gz, file *f, input *in, const block_rules *rules,
+                               size_t block_size, const handle_plan *plan, container_frame *frame)
+{
+    gpuzip_status status = GPUZIP_OK;
+    uint32_t most = frame->learns_alphas ? CONTAINER_LEARNT_MAX : CONTAINER_ALPHA_MAX;
+    double alpha[GPUZIP_MAX_EXPERTS];
+    fit_sample sample = {0};
+    block b = {0};
+    TRY(files_settle(gz, f));
+    TRY(read_ahead(gz, in, block_size < FIT_BYTES ? block_size : FIT_BYTES));
+    if (in->ahead_size == 0)
+        return GPUZIP_OK;
+    TRY_OUT(block_extend(&b, in->ahead_size));
+    memcpy(b.raw, in->ahead, in->ahead_size);
+    b.raw_size = in->ahead_size;
+    TRY_OUT(block_prepare(rules, &b));
+    if (!b.stored)
+        TRY_OUT(take_sample(gz, plan, &b.work, &sample));
+    if (sample.rows.rows > 0) {
+        TRY_OUT(fit_alphas(&sample.rows, (double)most / CONTAINER_ALPHA_ONE, gz->threads, alpha));
+        for (int k = 0; k < frame->experts; k++)
+            frame->expert[k].alpha = alpha_q16(alpha[k]);
+    }
+out:
+    fit_sample_close(&sample);
+    block_close(&b);
+    return status;
 }
 
 /* ---- reading ------------------------------------------------------------ */
@@ -122,7 +226,7 @@ static gpuzip_status frame_settings(gpuzip *gz, const gpuzip_options *o, contain
 #define READ_FIRST ((size_t)64 << 10) /* bytes of room for a block of a file that may be short */
 
 /* Fills the block's raw[0, block_size) as far as the input goes. */
-static gpuzip_status read_block(gpuzip *gz, const gpuzip_io *io, block *b, size_t block_size)
+static gpuzip_status read_block(gpuzip *gz, input *in, block *b, size_t block_size)
 {
     size_t have = 0, got = 1;
     while (have < block_size && got) {
@@ -130,20 +234,19 @@ static gpuzip_status read_block(gpuzip *gz, const gpuzip_io *io, block *b, size_
         TRY(block_extend(b, room < block_size ? room : block_size));
         size_t wanted = b->raw_capacity < block_size ? b->raw_capacity : block_size;
         for (; have < wanted && got; have += got)
-            if (io->read(io->context, b->raw + have, wanted - have, &got))
-                return handle_fail(gz, GPUZIP_ERR_IO, "reading failed");
+            TRY(read_input(gz, in, b->raw + have, wanted - have, &got));
     }
     b->raw_size = have;
     return GPUZIP_OK;
 }
 
-static gpuzip_status read_blocks(gpuzip *gz, file *f, size_t block_size)
+static gpuzip_status read_blocks(gpuzip *gz, file *f, input *in, size_t block_size)
 {
     bool ended = false;
     while (!ended) {
         block *b;
         TRY(files_next(gz, f, block_size, &b));
-        TRY(read_block(gz, &f->way.io, b, block_size));
+        TRY(read_block(gz, in, b, block_size));
         ended = b->raw_size < block_size;
         if (!b->raw_size)
             break;
@@ -154,26 +257,44 @@ static gpuzip_status read_blocks(gpuzip *gz, file *f, size_t block_size)
     return GPUZIP_OK;
 }
 
+/* Everything that is the same for all blocks. */
+static gpuzip_status plan_file(gpuzip *gz, const gpuzip_options *o, const container_frame *frame,
+                               const level_settings *settings, handle_plan *plan,
+                               block_rules *rules)
+{
+    TRY(handle_plan_frame(gz, frame, plan));
+    *rules = handle_rules(gz, plan);
+    rules->verify = !o->no_verify;
+    rules->stream_tokens = (size_t)settings->stream_tokens;
+    rules->streams = (size_t)o->streams;
+    return handle_check_memory(gz, rules, 1, 1);
+}
+
 static gpuzip_status read_file(gpuzip *gz, file *f, const gpuzip_options *options)
 {
     static const gpuzip_options defaults;
+    gpuzip_status status = GPUZIP_OK;
     const gpuzip_options *o = options ? options : &defaults;
     container_frame frame = {0};
+    input in = {.io = &f->way.io};
     handle_plan plan;
+    block_rules rules;
     level_settings settings = {0};
     TRY(frame_experts(gz, o, &frame));
     TRY(frame_settings(gz, o, &frame, &settings));
-    TRY(handle_plan_frame(gz, &frame, &plan));
-    block_rules rules = handle_rules(gz, &plan);
-    rules.verify = !o->no_verify;
-    rules.stream_tokens = (size_t)settings.stream_tokens;
-    rules.streams = (size_t)o->streams;
-    TRY(handle_check_memory(gz, &rules, 1, 1));
-    TRY(files_prepare(gz, f, &plan, &rules));
-    TRY(container_write_frame(f->head, sizeof f->head, &f->head_size, &frame));
-    TRY(read_blocks(gz, f, settings.block_size));
+    TRY(plan_file(gz, o, &frame, &settings, &plan, &rules));
+    if (o->fit_alphas) {
+        TRY_OUT(fit_frame(gz, f, &in, &rules, settings.block_size, &plan, &frame));
+        TRY_OUT(plan_file(gz, o, &frame, &settings, &plan, &rules));
+    }
+    TRY_OUT(files_prepare(gz, f, &plan, &rules));
+    TRY_OUT(container_write_frame(f->head, sizeof f->head, &f->head_size, &frame));
+    TRY_OUT(read_blocks(gz, f, &in, settings.block_size));
     container_end end = {f->way.stats.bytes_in, container_hash_value(f->hash)};
-    return files_end_frame(gz, f, &end);
+    status = files_end_frame(gz, f, &end);
+out:
+    free(in.ahead);
+    return status;
 }
 
 /* ---- writing ------------------------------------------------------------ */

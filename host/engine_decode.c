@@ -233,7 +233,8 @@ static gpuzip_status code_group(engine_job *job, const step_group *g)
 
 /* Fills in the rows of the group at g->first, g->t. Streams that have ended stay for a while
  * as rows that nobody looks at, until a quarter of the rows is idle: else there would be a
- * recording for each number of rows. */
+ * recording for each number of rows. But where mixing learns, it would learn from them; then
+ * there is one block, of which one stream alone may end before the others. */
 static void fit_group(decoder *d, step_group *g)
 {
     const engine_job *job = d->job;
@@ -242,7 +243,8 @@ static void fit_group(decoder *d, step_group *g)
     g->padded = g->rows;
     if (g->first > 0)
         return;
-    if (d->records && g->rows < d->padded && g->rows > d->padded / 4 * 3)
+    bool may_pad = d->records && !team_learner(job->e->team);
+    if (may_pad && g->rows < d->padded && g->rows > d->padded / 4 * 3)
         g->padded = d->padded;
     d->padded = g->padded;
 }

@@ -75,12 +75,17 @@ static gpuzip_status own_status(gpuzip *gz, const file *f)
     return f->way.status;
 }
 
+gpuzip_status files_settle(gpuzip *gz, file *f)
+{
+    write_all(gz);
+    return own_status(gz, f);
+}
+
 gpuzip_status files_prepare(gpuzip *gz, file *f, const handle_plan *plan, const block_rules *rules)
 {
     if (pipeline_suits(gz->p, plan, rules))
         return GPUZIP_OK;
-    write_all(gz);
-    TRY(own_status(gz, f));
+    TRY(files_settle(gz, f));
     return pipeline_prepare(gz->p, plan, rules);
 }
 

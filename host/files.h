@@ -52,6 +52,9 @@ gpuzip_status files_run(gpuzip *gz, const file_kind *kind, const gpuzip_io *io, 
  * first. Errors: MEMORY, DEVICE, SELF_TEST, and f's own. */
 gpuzip_status files_prepare(gpuzip *gz, file *f, const handle_plan *plan, const block_rules *rules);
 
+/* Writes what is under way, so that no device is in use. Errors: f's own. */
+gpuzip_status files_settle(gpuzip *gz, file *f);
+
 /* As pipeline_next(); what is under way is written until there is room.
  * Errors: f's own, from what was read before. */
 gpuzip_status files_next(gpuzip *gz, file *f, size_t raw_size, block **b);

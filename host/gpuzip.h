@@ -174,6 +174,15 @@ typedef struct {
     double alpha; /* weight, 0 .. 15.99; kept to 1/65536 */
 } gpuzip_expert;
 
+/* What learns from the file itself, on both sides alike. Bits. */
+typedef enum {
+    GPUZIP_ADAPT_CONTEXTS = 1, /* contexts of tokens and a match model propose what comes */
+    GPUZIP_ADAPT_BIASES = 2,   /* a bias a token is learnt */
+    GPUZIP_ADAPT_ALPHAS = 4,   /* the experts' alphas are learnt, from those given, at most 2 */
+    GPUZIP_ADAPT_ALL = 7,
+    GPUZIP_ADAPT_NONE = 8 /* nothing does; alone */
+} gpuzip_adapt;
+
 #define GPUZIP_LEVEL_MIN     1
 #define GPUZIP_LEVEL_MAX     9
 #define GPUZIP_LEVEL_DEFAULT 6
@@ -186,13 +195,13 @@ typedef struct {
     int streams;         /* streams a block */
     int update_interval; /* steps between updates of what adapts; 0: 16, or 1 with counts alone */
     bool window_scope;   /* what adapts forgets at every window (needs hop == window) */
-    bool contexts;       /* contexts of tokens and a match model propose what comes */
-    bool biases;         /* a bias a token is learnt */
-    bool learn_alphas;   /* the experts' alphas are learnt, from those given, at most 2 */
+    unsigned adapt;      /* bits of gpuzip_adapt; 0: all of them, at every level */
     size_t block_size;   /* bytes of input a block, at most GPUZIP_BLOCK_MAX */
     int experts;         /* 0: model 0 alone with alpha 1 */
     gpuzip_expert expert[GPUZIP_MAX_EXPERTS];
-    bool no_verify; /* do not decode every block again after compressing it */
+    bool fit_alphas; /* the alphas that suit the beginning of the file best (with what else
+                        adapts left aside) take the place of those given */
+    bool no_verify;  /* do not decode every block again after compressing it */
 } gpuzip_options;
 
 #define GPUZIP_BLOCK_MAX ((size_t)16 << 20)

@@ -15,6 +15,7 @@ if(Python3_FOUND)
              COMMAND Python3::Interpreter ${source}/golden_coder.py
                      mixed=${source}/test_rangecoder.c carry=${source}/test_rangecoder.c
                      ones=${source}/test_rangecoder.c file=${source}/test_container.c
+                     frames=${source}/test_container_fields.c
                      file=${PROJECT_SOURCE_DIR}/coder/FORMAT.md)
     set_tests_properties(golden_coder PROPERTIES SKIP_RETURN_CODE 77)
 endif()

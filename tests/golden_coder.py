@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """The range coder and the .gpz format a second time, to confirm the goldens in C.
 
-    golden_coder.py             prints every golden as hex
-    golden_coder.py NAME=FILE.. fails unless these goldens stand in these files
+    golden_coder.py              prints every golden as hex
+    golden_coder.py NAME=FILE..  fails unless these goldens stand in these files
+    golden_coder.py --read FILE  reads a .gpz file, all but its streams, and prints its headers
 
 Written from coder/FORMAT.md with integers of any size, so that there is no window,
 no carry and no overflow to get wrong. Exit 77: libxxhash was not found.
@@ -101,21 +102,171 @@ def varint(value):
     return head + bytes([value])
 
 
+class Corrupt(Exception):
+    """The file is not what FORMAT.md says; the text says why."""
+
+
+class Reader:
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def bytes(self, size):
+        if self.at + size > len(self.data):
+            raise Corrupt("cut")
+        self.at += size
+        return self.data[self.at - size:self.at]
+
+    def varint(self, low, high):
+        value = shift = 0
+        while True:
+            byte = self.bytes(1)[0]
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                break
+        if shift > 7 and byte == 0 or not low <= value <= high:
+            raise Corrupt("a varint")
+        return value
+
+    def check(self, begin, hash64):
+        """The check that follows, of all bytes from begin on."""
+        want = (hash64(self.data[begin:self.at]) % 2**32).to_bytes(4, "little")
+        if self.bytes(4) != want:
+            raise Corrupt("a check")
+
+
+SCOPE, CONTEXTS, BIASES, ALPHAS = 1, 2, 4, 8
+MODEL, BAYES = 0, 1
+ONE = 65536
+
+
+class Frame:
+    """A frame header. experts: (kind, alpha in 1/65536, model id or b"")."""
+
+    def __init__(self, features, window, hop, update, experts, prior=0):
+        self.features, self.window, self.hop = features, window, hop
+        self.update, self.experts, self.prior = update, experts, prior
+
+    def write(self, hash64):
+        body = varint(self.features) + varint(self.window) + varint(self.window - self.hop)
+        body += varint(self.update)
+        if self.features & CONTEXTS:
+            body += varint(self.prior)
+        body += varint(len(self.experts))
+        for kind, alpha, model in self.experts:
+            distance = alpha - ONE
+            body += varint(kind) + varint(2 * distance if distance >= 0 else -2 * distance - 1)
+            body += model
+        return sealed(b"\xb7g\r\n\x01" + varint(len(body) + 4) + body, hash64)
+
+    @staticmethod
+    def read(reader, hash64):
+        begin = reader.at
+        if reader.bytes(5) != b"\xb7g\r\n\x01":
+            raise Corrupt("magic or version")
+        size = reader.varint(4, 4096)
+        end = reader.at + size - 4
+        features = reader.varint(0, 15)
+        window = reader.varint(2, 2**20)
+        hop = window - reader.varint(0, 0 if features & SCOPE else window - 1)
+        update = reader.varint(1, 2**20)
+        prior = reader.varint(0, 0) if features & CONTEXTS else 0
+        experts = []
+        for _ in range(reader.varint(1, 8)):
+            kind, code = reader.varint(MODEL, BAYES), reader.varint(0, 2**21)
+            alpha = ONE - (code + 1) // 2 if code % 2 else ONE + code // 2
+            if not 0 <= alpha < 2**20 or features & ALPHAS and alpha > 2**17:
+                raise Corrupt("an alpha")
+            experts.append((kind, alpha, reader.bytes(8) if kind == MODEL else b""))
+        while reader.at < end: # optional records
+            reader.varint(0, 2**63 - 1)
+            reader.bytes(reader.varint(0, end - reader.at))
+        if reader.at != end:
+            raise Corrupt("the size of a header")
+        reader.check(begin, hash64)
+        return Frame(features, window, hop, update, experts, prior)
+
+    def __str__(self):
+        names = ["scope", "contexts", "biases", "alphas"]
+        features = "+".join(n for i, n in enumerate(names) if self.features >> i & 1) or "none"
+        experts = " ".join(f"{'bayes' if kind else model.hex()}*{alpha}"
+                           for kind, alpha, model in self.experts)
+        return f"{features} window {self.window} hop {self.hop} update {self.update} {experts}"
+
+
+def sealed(data, hash64):
+    return data + (hash64(data) % 2**32).to_bytes(4, "little")
+
+
+def read_block(reader, hash64):
+    """Returns the raw size of the block that follows, 0 at an end mark, and its fields."""
+    begin, kind = reader.at, reader.varint(0, 2)
+    if kind == 0:
+        return 0, ("end", reader.varint(0, 2**63 - 1), reader.bytes(8))
+    raw = reader.varint(1, 2**24)
+    if kind == 1:
+        reader.bytes(raw)
+        reader.check(begin, hash64)
+        return raw, ("stored",)
+    end = reader.varint(0, 2**25)
+    end += reader.at
+    tokens = reader.varint(1, raw + 1)
+    streams = reader.varint(1, 65536)
+    if streams != -(-tokens // -(-tokens // streams)):
+        raise Corrupt("a stream without tokens")
+    sizes = [reader.varint(0, 2**24) for _ in range(streams - 1)]
+    reader.bytes(4) # of the content, which is not known here
+    last = end - 4 - reader.at - sum(sizes)
+    if last < 0:
+        raise Corrupt("the sizes of streams")
+    for size in [*sizes, last]:
+        if reader.bytes(size)[-1:] == b"\0":
+            raise Corrupt("a stream that ends in a zero byte")
+    reader.check(begin, hash64)
+    stored = len(varint(raw)) + raw + 5
+    if reader.at - begin >= stored:
+        raise Corrupt("a coded block that is not small")
+    return raw, ("coded", tokens, streams)
+
+
+def read_file(data, hash64):
+    """Yields the header and the blocks of each frame."""
+    reader = Reader(data)
+    while True:
+        frame, blocks, size = Frame.read(reader, hash64), [], 0
+        while True:
+            raw, block = read_block(reader, hash64)
+            if raw == 0:
+                break
+            blocks.append(block)
+            size += raw
+        if block[1] != size:
+            raise Corrupt("the size of a frame")
+        yield frame, blocks
+        if reader.at == len(data):
+            return
+
+
+def example_frames():
+    """Headers with every feature; those of test_container_fields.c."""
+    one, other = bytes(range(1, 9)), bytes(range(9, 1, -1))
+    every = CONTEXTS | BIASES | ALPHAS
+    return [
+        Frame(every, 1024, 512, 16, [(MODEL, ONE, one), (BAYES, 6554, b"")]),
+        Frame(every | SCOPE, 2048, 2048, 1, [(MODEL, 2 * ONE, one)]),
+        Frame(ALPHAS, 256, 128, 3, [(MODEL, 32768, one), (MODEL, 0, other), (BAYES, 2**17, b"")]),
+        Frame(CONTEXTS, 2, 1, 2**20, [(MODEL, 2**20 - 1, other)]),
+        Frame(BIASES, 2**20, 1, 128, [(BAYES, 2**17 + 1, b""), (MODEL, 1, one)]),
+    ]
+
+
 def example(hash64):
     """The file of FORMAT.md's example and of test_container.c."""
-    def sealed(data):
-        return data + (hash64(data) % 2**32).to_bytes(4, "little")
-
-    def alpha(value):
-        distance = round(value * 65536) - 65536
-        return varint(2 * distance if distance >= 0 else -2 * distance - 1)
-
-    experts = varint(0) + alpha(1) + bytes.fromhex("0123456789abcdef") + varint(1) + alpha(0.25)
-    body = varint(0) + varint(1024) + varint(512) + varint(16) + varint(2) + experts
-    frame = sealed(b"\xb7g\r\n\x01" + varint(len(body) + 4) + body)
+    experts = [(MODEL, ONE, bytes.fromhex("0123456789abcdef")), (BAYES, ONE // 4, b"")]
+    frame = Frame(0, 1024, 512, 16, experts).write(hash64)
 
     stored_raw = b"Hello, world.\n"
-    stored = sealed(varint(1) + varint(len(stored_raw)) + stored_raw)
+    stored = sealed(varint(1) + varint(len(stored_raw)) + stored_raw, hash64)
 
     raw = b"abacabadabacabaabacabadabacabaa"
     table = {"a": (0, 1 << 29), "b": (1 << 29, 1 << 28), "c": (3 << 28, 1 << 27), "d": (7 << 27, 1 << 27)}
@@ -123,11 +274,27 @@ def example(hash64):
     streams = [encode([table[c] for c in raw[s:s + length].decode()]) for s in (0, length)]
     body = varint(len(raw)) + varint(2) + varint(len(streams[0]))
     body += (hash64(raw) % 2**32).to_bytes(4, "little") + b"".join(streams)
-    coded = sealed(varint(2) + varint(len(raw)) + varint(len(body) + 4) + body)
+    coded = sealed(varint(2) + varint(len(raw)) + varint(len(body) + 4) + body, hash64)
 
     content = stored_raw + raw
     end = varint(0) + varint(len(content)) + hash64(content).to_bytes(8, "little")
     return frame, stored, coded, end
+
+
+def check_reading(goldens, frames, hash64):
+    """What was written reads as it was, and no byte of it may change."""
+    reader = Reader(goldens["frames"])
+    for frame in frames:
+        assert str(Frame.read(reader, hash64)) == str(frame)
+    [(frame, blocks)] = read_file(goldens["file"], hash64)
+    assert frame.features == 0 and blocks == [("stored",), ("coded", 31, 2)]
+    data = frames[0].write(hash64)
+    for i in range(len(data)):
+        try:
+            Frame.read(Reader(data[:i] + bytes([data[i] ^ 4]) + data[i + 1:]), hash64)
+        except Corrupt:
+            continue
+        sys.exit(f"byte {i} of a header may change")
 
 
 def main():
@@ -136,13 +303,23 @@ def main():
         "carry": encode(carry_symbols(6)),
         "ones": encode([(TOTAL - 1, 1)] * 4),
     }
-    parts = example(xxh3())
+    hash64 = xxh3()
+    if sys.argv[1:2] == ["--read"]:
+        with open(sys.argv[2], "rb") as file:
+            for frame, blocks in read_file(file.read(), hash64):
+                print(frame, *(" ".join(map(str, block)) for block in blocks), sep="\n    ")
+        return
+    parts = example(hash64)
     goldens["file"] = b"".join(parts)
+    frames = example_frames()
+    goldens["frames"] = b"".join(frame.write(hash64) for frame in frames)
+    check_reading(goldens, frames, hash64)
     if len(sys.argv) == 1:
         for name, data in goldens.items():
             print(f"{name}: {data.hex()}")
         print("file in parts:", *(part.hex(" ") for part in parts), sep="\n    ")
         print("symbols of carry:", carry_symbols(6))
+        print("frames:", *(f"{frame}: {frame.write(hash64).hex()}" for frame in frames), sep="\n    ")
     for argument in sys.argv[1:]:
         name, path = argument.split("=", 1)
         with open(path, encoding="utf-8") as file:

@@ -2,8 +2,10 @@
 gpuzip_test(test_engine gpuzip_engine)
 gpuzip_test(test_contexts gpuzip_engine Threads::Threads m)
 gpuzip_fuzz(fuzz_contexts gpuzip_engine)
+gpuzip_test(test_fit gpuzip_engine m)
 gpuzip_test(test_logits gpuzip_engine m)
 gpuzip_test(test_gpuzip gpuzip_host)
+gpuzip_test(test_adaptive gpuzip_host)
 gpuzip_fuzz(fuzz_gpuzip gpuzip_host)
 
 # The library over GPUs that are the CPU in disguise.

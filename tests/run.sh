@@ -90,7 +90,8 @@ echo "== clang, fuzzing for $seconds s a target"
 build "$root/build-fuzz" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=clang \
     -DCMAKE_CXX_COMPILER=clang++ -DGPUZIP_FUZZ=ON -DGPUZIP_CUDA=OFF
 status=0
-sh "$root/tests/compilers.sh" "$root/build/gpuzip" "$root/build-fuzz/gpuzip" || status=$?
+sh "$root/tests/compilers.sh" "$root/build/gpuzip" "$root/build-fuzz/gpuzip" \
+    "$root/build/tiny_checkpoint" || status=$?
 count "archives of two compilers" $status
 for target in "$root"/build-fuzz/fuzz_*; do
     [ -x "$target" ] || continue

@@ -97,6 +97,108 @@ static void container_frame_bodies(void **state)
     assert_int_equal(read_body(BODY("\0\x10\0\1\1\1\0\5\2ab\xff\1\1c")), GPUZIP_OK);
 }
 
+/* Headers with everything that may stand in one. Confirmed by golden_coder.py. */
+static const char golden_headers[] = "b7670d0a011a0e800880041000020000010203040506070801cb99078a52"
+                                     "c2b2"
+                                     "b7670d0a01170f801000010001008080080102030405060708a19a2e16"
+                                     "b7670d0a01270880028001030300ffff03010203040506070800ffff0709"
+                                     "0807060504030201808008e465c9ac"
+                                     "b7670d0a0118020201808040000100feff770908070605040302d7ef4476"
+                                     "b7670d0a011e04808040ffff3f8001020182800800fdff07010203040506"
+                                     "0708902ba878";
+
+static const container_frame golden_frames[] = {
+    {.window = 1024,
+     .hop = 512,
+     .update_interval = 16,
+     .contexts = true,
+     .biases = true,
+     .learns_alphas = true,
+     .experts = 2,
+     .expert = {{CONTAINER_EXPERT_MODEL, CONTAINER_ALPHA_ONE, {1, 2, 3, 4, 5, 6, 7, 8}},
+                {CONTAINER_EXPERT_NAIVE_BAYES, 6554, {0}}}},
+    {.window = 2048,
+     .hop = 2048,
+     .update_interval = 1,
+     .window_scope = true,
+     .contexts = true,
+     .biases = true,
+     .learns_alphas = true,
+     .experts = 1,
+     .expert = {{CONTAINER_EXPERT_MODEL, CONTAINER_LEARNT_MAX, {1, 2, 3, 4, 5, 6, 7, 8}}}},
+    {.window = 256,
+     .hop = 128,
+     .update_interval = 3,
+     .learns_alphas = true,
+     .experts = 3,
+     .expert = {{CONTAINER_EXPERT_MODEL, CONTAINER_ALPHA_ONE / 2, {1, 2, 3, 4, 5, 6, 7, 8}},
+                {CONTAINER_EXPERT_MODEL, 0, {9, 8, 7, 6, 5, 4, 3, 2}},
+                {CONTAINER_EXPERT_NAIVE_BAYES, CONTAINER_LEARNT_MAX, {0}}}},
+    {.window = 2,
+     .hop = 1,
+     .update_interval = CONTAINER_STEPS_MAX,
+     .contexts = true,
+     .experts = 1,
+     .expert = {{CONTAINER_EXPERT_MODEL, CONTAINER_ALPHA_MAX, {9, 8, 7, 6, 5, 4, 3, 2}}}},
+    {.window = CONTAINER_STEPS_MAX,
+     .hop = 1,
+     .update_interval = 128,
+     .biases = true,
+     .experts = 2,
+     .expert = {{CONTAINER_EXPERT_NAIVE_BAYES, CONTAINER_LEARNT_MAX + 1, {0}},
+                {CONTAINER_EXPERT_MODEL, 1, {1, 2, 3, 4, 5, 6, 7, 8}}}},
+};
+
+static void check_frame(const container_frame *a, const container_frame *b)
+{
+    assert_int_equal(a->window, b->window);
+    assert_int_equal(a->hop, b->hop);
+    assert_int_equal(a->update_interval, b->update_interval);
+    assert_int_equal(a->window_scope, b->window_scope);
+    assert_int_equal(a->contexts, b->contexts);
+    assert_int_equal(a->biases, b->biases);
+    assert_int_equal(a->learns_alphas, b->learns_alphas);
+    assert_int_equal(a->prior, b->prior);
+    assert_int_equal(a->experts, b->experts);
+    for (int k = 0; k < a->experts; k++) {
+        assert_int_equal(a->expert[k].kind, b->expert[k].kind);
+        assert_int_equal(a->expert[k].alpha, b->expert[k].alpha);
+        assert_memory_equal(a->expert[k].model_id, b->expert[k].model_id, CONTAINER_MODEL_BYTES);
+    }
+}
+
+/* Each golden header is read as the fields, the fields are written as the header, and no byte
+ * of it may change. */
+static void container_golden_headers(void **state)
+{
+    (void)state;
+    enum { COUNT = sizeof golden_frames / sizeof *golden_frames, SIZE = sizeof golden_headers / 2 };
+    uint8_t all[SIZE], again[CONTAINER_FRAME_BOUND];
+    size_t at = 0, size, again_size;
+    for (size_t i = 0; i < SIZE; i++) {
+        char digits[3] = {golden_headers[2 * i], golden_headers[2 * i + 1]};
+        all[i] = (uint8_t)strtoul(digits, NULL, 16);
+    }
+    for (int n = 0; n < COUNT; n++, at += size) {
+        container_frame frame;
+        uint8_t *src = all + at;
+        assert_int_equal(container_peek_frame(src, SIZE - at, &size), GPUZIP_OK);
+        assert_int_equal(container_read_frame(&frame, src, size), GPUZIP_OK);
+        check_frame(&frame, &golden_frames[n]);
+        assert_int_equal(container_write_frame(again, sizeof again, &again_size, &golden_frames[n]),
+                         GPUZIP_OK);
+        assert_int_equal(again_size, size);
+        assert_memory_equal(again, src, size);
+        for (size_t i = 0; i < 8 * size; i++) {
+            src[i / 8] ^= (uint8_t)(1 << i % 8);
+            assert_int_equal(container_read_frame(&frame, src, size),
+                             i < 32 ? GPUZIP_ERR_FORMAT : GPUZIP_ERR_CORRUPT);
+            src[i / 8] ^= (uint8_t)(1 << i % 8);
+        }
+    }
+    assert_int_equal(at, SIZE);
+}
+
 static void container_frame_sizes(void **state)
 {
     (void)state;
@@ -340,7 +442,7 @@ int main(void)
         cmocka_unit_test(container_frame_bodies),    cmocka_unit_test(container_frame_sizes),
         cmocka_unit_test(container_frame_arguments), cmocka_unit_test(container_coded_bodies),
         cmocka_unit_test(container_prefixes),        cmocka_unit_test(container_block_arguments),
-        cmocka_unit_test(container_layout),
+        cmocka_unit_test(container_layout),          cmocka_unit_test(container_golden_headers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,6 +23,7 @@ static const gpuzip_options options = {.window = 16,
                                        .hop = 8,
                                        .streams = 3,
                                        .block_size = 250,
+                                       .adapt = GPUZIP_ADAPT_NONE,
                                        .experts = 1,
                                        .expert = {{GPUZIP_EXPERT_MODEL, 0, 0.01}}};
 

@@ -63,8 +63,10 @@ typedef struct {
     bool scope, bayes;
     int models;
     int pass_rows; /* on the device */
-    bool adapts;   /* biases, alphas and contexts */
+    int adapts;    /* MIXING, CONTEXTS or both */
 } job;
+
+enum { MIXING = 1, CONTEXTS = 2, ALL = 3 };
 
 /* Few tokens, for the emulator takes milliseconds for each. */
 static const job jobs[] = {
@@ -78,8 +80,10 @@ static const job jobs[] = {
     {"learning", {{36, 4}}, 6, 3, 2, false, true, 1, 20},
     {"learning, steps of several passes", {{24, 10}}, 4, 2, 2, false, true, 2, 8},
     {"learning by windows", {{24, 3}}, 4, 4, 3, true, true, 1, 20},
-    {"adapting", {{120, 5}}, 16, 8, 2, false, false, 1, 20, true},
-    {"adapting by windows, two experts", {{60, 3}}, 8, 8, 3, true, true, 1, 8, true},
+    {"adapting", {{120, 5}}, 16, 8, 2, false, false, 1, 20, ALL},
+    {"adapting by windows, two experts", {{60, 3}}, 8, 8, 3, true, true, 1, 8, ALL},
+    {"adapting, a stream ends early", {{27, 5}}, 16, 16, 2, false, false, 1, 20, ALL},
+    {"biases and alphas, a stream ends early", {{33, 6}}, 4, 4, 2, false, false, 1, 20, MIXING},
 };
 #define JOBS (sizeof jobs / sizeof *jobs)
 
@@ -91,9 +95,9 @@ static engine_config config_of(const job *j, const side *s)
                        .window_scope = j->scope,
                        .escapes = 256,
                        .vocab = TINY_VOCAB,
-                       .bias = j->adapts,
-                       .learn_alpha = j->adapts,
-                       .prior = j->adapts ? &contexts_prior_builtin : NULL,
+                       .bias = j->adapts & MIXING,
+                       .learn_alpha = j->adapts & MIXING,
+                       .prior = j->adapts & CONTEXTS ? &contexts_prior_builtin : NULL,
                        .tail = tail,
                        .pass_rows = s->ops == &ops_cuda ? j->pass_rows : 0};
     for (int k = 0; k < j->models; k++)
@@ -224,7 +228,7 @@ static void blocks_do_not_mix(void **state)
         assert_int_equal(engine_open(&e, &ops_cpu, cpu.ctx, &c), GPUZIP_OK);
         for (int b = 0; b < alone.blocks; b++) /* and some of its streams alone */
             for (uint32_t s = 0, end; s < alone.block[b].streams; s = end) {
-                end = jobs[i].bayes ? alone.block[b].streams : s + 2;
+                end = jobs[i].bayes || jobs[i].adapts ? alone.block[b].streams : s + 2;
                 end = end < alone.block[b].streams ? end : alone.block[b].streams;
                 assert_int_equal(engine_encode(e, &alone.block[b], 1, s, end, &costs, NULL),
                                  GPUZIP_OK);

@@ -111,10 +111,13 @@ static void wrong_options_are_refused(void **state)
         {.block_size = GPUZIP_BLOCK_MAX + 1},
         {.streams = -1},
         {.update_interval = -1},
+        {.adapt = 2 * GPUZIP_ADAPT_NONE},
+        {.adapt = GPUZIP_ADAPT_NONE | GPUZIP_ADAPT_BIASES},
         {.experts = 9},
         {.experts = 1, .expert = {{GPUZIP_EXPERT_MODEL, 1, 1.0}}},
         {.experts = 1, .expert = {{GPUZIP_EXPERT_MODEL, 0, -1.0}}},
         {.experts = 1, .expert = {{GPUZIP_EXPERT_MODEL, 0, 16.0}}},
+        {.experts = 1, .expert = {{GPUZIP_EXPERT_MODEL, 0, 2.1}}}, /* learnt */
     };
     (void)state;
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {

@@ -120,14 +120,21 @@ static bool read_positive(const char *option, const char *text, int *value)
     return args_read_int(text, 1, INT32_MAX, value) || refuse(option, text, "a number from 1 on");
 }
 
+/* Numbers; or "fit"; or "learn", which numbers to begin with may follow. */
 static bool read_alphas(args *a, const char *text)
 {
     const char *at = text;
-    for (a->alphas = 0;; at++) {
+    a->alphas = 0;
+    a->options.fit_alphas = strcmp(text, "fit") == 0;
+    a->learns_alphas = strcmp(text, "learn") == 0 || strncmp(text, "learn:", 6) == 0;
+    if (a->options.fit_alphas || strcmp(text, "learn") == 0)
+        return true;
+    for (at += a->learns_alphas ? 6 : 0;; at++) {
         char *end;
         double value = strtod(at, &end);
         if (end == at || !(value >= 0) || value > ALPHA_MAX || (*end && *end != ','))
-            return refuse("--alpha", text, "numbers from 0 to 15.99 with commas between");
+            return refuse("--alpha", text,
+                          "numbers from 0 to 15.99 with commas between, learn, or fit");
         if (a->alphas == GPUZIP_MAX_EXPERTS)
             return refuse("--alpha", text, "at most one number an expert");
         a->alpha[a->alphas++] = value;
@@ -149,19 +156,25 @@ static bool read_block_size(args *a, const char *text)
 /* What learns from the file itself. */
 static bool read_adapt(gpuzip_options *o, const char *text)
 {
-    o->contexts = o->biases = o->learn_alphas = false;
+    static const struct {
+        const char *word;
+        unsigned bits;
+    } known[] = {{"all", GPUZIP_ADAPT_ALL},
+                 {"none", GPUZIP_ADAPT_NONE},
+                 {"contexts", GPUZIP_ADAPT_CONTEXTS},
+                 {"biases", GPUZIP_ADAPT_BIASES},
+                 {"alphas", GPUZIP_ADAPT_ALPHAS}};
+    const size_t words = sizeof known / sizeof *known;
+
+    o->adapt = 0;
     for (const char *at = text;; at++) {
-        size_t size = strcspn(at, ",");
-        bool all = size == 3 && strncmp(at, "all", size) == 0;
-        bool contexts = size == 8 && strncmp(at, "contexts", size) == 0;
-        bool biases = size == 6 && strncmp(at, "biases", size) == 0;
-        bool alphas = size == 6 && strncmp(at, "alphas", size) == 0;
-        bool none = size == 4 && strncmp(at, "none", size) == 0;
-        if (!all && !contexts && !biases && !alphas && !none)
+        size_t size = strcspn(at, ","), i = 0;
+        while (i < words && (strncmp(at, known[i].word, size) != 0 || known[i].word[size]))
+            i++;
+        if (i < words)
+            o->adapt |= known[i].bits;
+        if (i == words || o->adapt > GPUZIP_ADAPT_NONE)
             return refuse("--adapt", text, "all, none, or some of contexts, biases, alphas");
-        o->contexts |= all || contexts;
-        o->biases |= all || biases;
-        o->learn_alphas |= all || alphas;
         at += size;
         if (!*at)
             return true;
@@ -296,6 +309,8 @@ static bool check(const args *a)
         wrong = "at most 8 experts work together";
     else if (a->alphas > 0 && a->alphas != experts)
         wrong = "--alpha takes one number for each --model, then one for --naive-bayes";
+    else if (a->learns_alphas && a->options.adapt && !(a->options.adapt & GPUZIP_ADAPT_ALPHAS))
+        wrong = "--alpha learn needs alphas in --adapt";
     else if (a->options.window > 0 && a->options.hop > a->options.window)
         wrong = "--hop can be no larger than --window";
     if (wrong)

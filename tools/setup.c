@@ -64,6 +64,8 @@ void setup_options(gpuzip_options *options, const args *a)
     int experts = models + (a->naive_bayes ? 1 : 0);
     *options = a->options;
     options->experts = experts;
+    if (!options->adapt && a->alphas > 0 && !a->learns_alphas) /* they are meant as they are */
+        options->adapt = GPUZIP_ADAPT_ALL & ~GPUZIP_ADAPT_ALPHAS;
     for (int i = 0; i < experts; i++) {
         gpuzip_expert *expert = &options->expert[i];
         expert->kind = i < models ? GPUZIP_EXPERT_MODEL : GPUZIP_EXPERT_NAIVE_BAYES;

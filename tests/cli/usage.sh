@@ -21,6 +21,7 @@ for options in --bogus -Z '-T x' '-T -1' '-T 1x' '--window 1' '--window 1.5' \
     '--block-size 1T' '--block-size -1' '--block-size 99999999999999999999' '--memory 1X' '--memory 17179869184G' \
     '--device gpu' '--alpha x' '--alpha 1,' '--alpha -1' '--alpha 16' '--alpha nan' \
     '--alpha 1,1' '--naive-bayes --alpha 1' '--alpha 1,1,1,1,1,1,1,1,1' '-c -o x' '--adapt some' '--adapt all,' \
+    '--adapt none,biases' '--adapt biasesx' '--adapt bias' --adapt= \
     '--window 8 --hop 9' '-r -o x' -0; do
     run 1 "$gz" $options text
     says '^gpuzip: '
@@ -62,9 +63,30 @@ same $out text
 run 0 "$gz" -f --naive-bayes --alpha 0.7,0.3 --update 8 text
 run 0 "$gz" -dc text.gpz
 same $out text
-run 0 "$gz" -f --adapt all text
+
+# What adapts: all; with alphas given not these, unless that is said; or nothing.
+adapts() {
+    listed=$1
+    shift
+    run 0 "$gz" -f "$@" text
+    run 0 "$gz" -lv text.gpz
+    prints "adapts  *$listed, every 16 steps\$"
+}
+adapts 'contexts biases alphas'
+cp text.gpz default
+adapts 'contexts biases alphas' --adapt all
+same text.gpz default
+adapts 'contexts biases' --alpha 1
+adapts 'contexts biases alphas' --alpha 1 --adapt all
+same text.gpz default
+adapts 'biases' --adapt biases
+adapts 'contexts alphas' --adapt alphas,contexts
+run 1 "$gz" -f --adapt alphas --alpha 2.5 text
+says 'at most 2'
+run 0 "$gz" -f --adapt none text
 run 0 "$gz" -lv text.gpz
-prints 'adapts  *contexts biases alphas, every 16 steps'
+! grep -q adapts $out || fail 'something adapts'
+run 0 "$gz" -f --adapt all text
 run 0 "$gz" -dc text.gpz
 same $out text
 run 0 "$gz" -f --naive-bayes --adapt contexts,alphas --update 5 text
@@ -89,3 +111,12 @@ run 0 "$gz" -T1 -c text
 cp $out one
 run 0 "$gz" -T4 -c text
 same $out one
+
+# Frames that adapt differently, one after another.
+for what in all none contexts biases contexts,biases all; do
+    run 0 "$gz" -c --adapt $what text
+    cat $out
+done >frames.gpz
+cat text text text text text text >texts
+run 0 "$gz" -dc frames.gpz
+same $out texts

@@ -21,7 +21,7 @@ failed=0
 check() {
     name=$1 key=$2 file=$3 model=$4
     shift 4
-    "$gpuzip" -q --model "$model" --no-verify -c "$@" "$file" >"$work/x.gpz"
+    "$gpuzip" -q --model "$model" --adapt none --no-verify -c "$@" "$file" >"$work/x.gpz"
     "$gpuzip" -q --model "$model" -dc "$work/x.gpz" >"$work/x"
     cmp "$file" "$work/x"
     size=$(wc -c <"$work/x.gpz")

@@ -1,0 +1,359 @@
+/* mix_adaptive_reference.h: rows with candidates for tests of mixing that learns, and ops.h's
+ * formulas written down plainly, in integers of 128 bits. */
+#ifndef GPUZIP_MIX_ADAPTIVE_REFERENCE_H
+#define GPUZIP_MIX_ADAPTIVE_REFERENCE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <string.h>
+
+#include "detmath.h"
+#include "test_kernels.h"
+
+#define TOTAL (1u << OPS_CDF_BITS)
+#define ROWS  12
+#define ONE   65536
+
+typedef __int128 wide;
+
+/* -- data -------------------------------------------------------------------------------- */
+
+/* Rows of a mix, its experts the logits of some models and counts last. */
+typedef struct {
+    int vocab, escapes, models, counted, rows;
+    bool hostile;
+    float *logits[2];     /* [rows][vocab] */
+    int32_t *counts;      /* [vocab] */
+    int32_t symbol[ROWS]; /* coded */
+    int32_t candidates[ROWS];
+    ops_candidate candidate[ROWS][OPS_CANDIDATES];
+} sample;
+
+static const struct {
+    int vocab, escapes, models, counted;
+    bool bias, alpha, hostile;
+} cases[] = {
+    {4096, 256, 1, 0, true, true, false}, {700, 0, 2, 1, true, true, false},
+    {513, 256, 1, 1, false, true, false}, {300, 0, 1, 0, true, false, false},
+    {1000, 256, 1, 0, true, true, true},  {1, 256, 1, 0, true, true, true},
+    {20, 0, 1, 1, true, true, true},      {256, 0, 1, 0, false, false, true},
+};
+#define CASES ((int)(sizeof cases / sizeof *cases))
+
+static sample sample_new(int c, bool hostile)
+{
+    sample s = {cases[c].vocab, cases[c].escapes, cases[c].models, cases[c].counted, ROWS, hostile};
+    for (int k = 0; k < s.models; k++)
+        s.logits[k] = test_array((size_t)ROWS * (size_t)s.vocab, sizeof(float));
+    s.counts = test_array((size_t)s.vocab, sizeof *s.counts);
+    return s;
+}
+
+static void sample_free(sample *s)
+{
+    free(s->logits[0]);
+    free(s->logits[1]);
+    free(s->counts);
+}
+
+static void draw_candidates(sample *s, test_random *random, int r)
+{
+    int most = s->vocab < OPS_CANDIDATES ? s->vocab : OPS_CANDIDATES;
+    int n = s->hostile ? most : (int)random_below(random, (uint32_t)most + 1);
+    int32_t first = (int32_t)random_below(random, (uint32_t)(s->vocab - n) + 1);
+    s->candidates[r] = r == 5 ? -1 : n;
+    for (int c = 0; c < n; c++) {
+        ops_candidate *x = &s->candidate[r][c];
+        x->symbol = first + (c + r) % n; /* in no order */
+        x->longest = (uint8_t)random_below(random, OPS_FEATURES);
+        x->known = (uint8_t)(1 + random_below(random, 3));
+        for (int k = 0; k < OPS_FEATURES; k++) {
+            int16_t f = (int16_t)(random_normal(random) * 1000);
+            if (s->hostile)
+                f = random_below(random, 2) ? OPS_FEATURE_MAX : -OPS_FEATURE_MAX;
+            x->feature[k] = f;
+        }
+    }
+}
+
+/* Logits, candidates and symbols anew. */
+static void draw(sample *s, test_random *random)
+{
+    for (int k = 0; k < s->models; k++)
+        for (int i = 0; i < ROWS * s->vocab; i++) {
+            float rank = 1 + (float)random_below(random, (uint32_t)s->vocab);
+            s->logits[k][i] = -logf(rank) * (float)(1 + i % 3) + random_normal(random);
+            if (s->hostile && random_below(random, 8) == 0)
+                s->logits[k][i] = random_below(random, 2) ? 1e30f : -1e30f;
+        }
+    for (int i = 0; i < s->vocab; i++)
+        s->counts[i] = s->hostile ? 32 * ONE - 1 : det_log2_q16(1 + random_bits(random) % 5000);
+    for (int r = 0; r < ROWS; r++) {
+        draw_candidates(s, random, r);
+        s->symbol[r] = (int32_t)random_below(random, (uint32_t)(s->vocab + s->escapes));
+        if (r % 2 && s->candidates[r] > 0)
+            s->symbol[r] = s->candidate[r][0].symbol;
+    }
+}
+
+static void draw_weights(test_random *random, bool hostile, int32_t *w)
+{
+    for (int i = 0; i < OPS_SETS * OPS_WEIGHTS; i++) {
+        w[i] = (int32_t)(random_normal(random) * 10000);
+        if (hostile)
+            w[i] = random_below(random, 2) ? OPS_WEIGHT_MAX : -OPS_WEIGHT_MAX;
+    }
+}
+
+static ops_adaptive_config config_of(int c, const int32_t *weights, int parts)
+{
+    ops_adaptive_config config = {.vocab = cases[c].vocab,
+                                  .experts = cases[c].models + cases[c].counted,
+                                  .bias = cases[c].bias,
+                                  .alpha = cases[c].alpha,
+                                  .weights = weights,
+                                  .parts = parts};
+    for (int k = 0; k < config.experts; k++)
+        config.start[k] = k == 0 ? ONE : 20000;
+    return config;
+}
+
+static ops_mix mix_of(const sample *s, ops_adaptive *adaptive)
+{
+    ops_mix mix = {.experts = s->models + s->counted, .vocab = s->vocab, .escapes = s->escapes};
+    for (int k = 0; k < mix.experts; k++) {
+        mix.expert[k].alpha = k == 0 ? ONE : 20000;
+        if (k < s->models) {
+            mix.expert[k].logits = s->logits[k];
+            mix.expert[k].stride = (size_t)s->vocab;
+        } else {
+            mix.expert[k].counts = s->counts;
+        }
+    }
+    mix.adaptive = adaptive;
+    mix.candidate = s->candidate[0];
+    mix.candidates = s->candidates;
+    return mix;
+}
+
+/* -- ops.h's formulas, written down plainly ---------------------------------------------- */
+
+typedef struct {
+    ops_adaptive_config config;
+    int32_t *bias;
+    wide *trust, *expected, *seen; /* [vocab] T, E, N */
+    wide alpha[OPS_MAX_EXPERTS], g[OPS_MAX_EXPERTS], h[OPS_MAX_EXPERTS];
+    int32_t weights[OPS_SETS][OPS_WEIGHTS];
+    wide gradient[OPS_SETS][OPS_WEIGHTS], curvature[OPS_SETS][OPS_WEIGHTS];
+} naive;
+
+/* One row's numbers. */
+typedef struct {
+    wide *w;                  /* [vocab] as changed */
+    wide *l[OPS_MAX_EXPERTS]; /* [vocab] */
+    wide *d;                  /* [vocab] */
+    wide z, total;
+    int set[OPS_CANDIDATES];
+    wide delta[OPS_CANDIDATES], feature[OPS_CANDIDATES][OPS_WEIGHTS];
+} naive_row;
+
+static naive naive_new(const ops_adaptive_config *config)
+{
+    naive n = {.config = *config};
+    size_t vocab = (size_t)config->vocab;
+    n.bias = test_array(vocab, sizeof *n.bias);
+    n.trust = test_array(vocab, sizeof *n.trust);
+    n.expected = test_array(vocab, sizeof *n.expected);
+    n.seen = test_array(vocab, sizeof *n.seen);
+    for (int k = 0; k < config->experts; k++)
+        n.alpha[k] = config->start[k];
+    memcpy(n.weights, config->weights, sizeof n.weights);
+    return n;
+}
+
+static void naive_free(naive *n)
+{
+    free(n->bias);
+    free(n->trust);
+    free(n->expected);
+    free(n->seen);
+}
+
+static wide bound(wide x, wide low, wide high)
+{
+    return x < low ? low : x > high ? high : x;
+}
+
+static wide divide(wide a, wide b) /* floor, b > 0 */
+{
+    return a >= 0 ? a / b : -((-a + b - 1) / b);
+}
+
+static wide weight_of(wide d)
+{
+    return (wide)rintf(det_exp2f((float)(int64_t)d * 0x1p-16f) * 0x1p30f);
+}
+
+static wide log2_of(wide n)
+{
+    int shift = 0;
+    while (n >> shift >= (wide)1 << 32)
+        shift++;
+    return det_log2_q16((uint32_t)(n >> shift)) + shift * 65536;
+}
+
+static int candidates_of(const ops_mix *mix, int r)
+{
+    return mix->candidates && mix->candidates[r] > 0 ? mix->candidates[r] : 0;
+}
+
+static naive_row naive_open(const naive *n, const ops_mix *mix, int r)
+{
+    naive_row row = {0};
+    size_t vocab = (size_t)mix->vocab;
+    wide max_t = 0, *t = test_array(vocab, sizeof *t);
+    row.w = test_array(vocab, sizeof *row.w);
+    row.d = test_array(vocab, sizeof *row.d);
+    for (int k = 0; k < mix->experts; k++) {
+        const ops_expert *expert = &mix->expert[k];
+        const float *x = expert->logits ? expert->logits + (size_t)r * expert->stride : NULL;
+        float max = -INFINITY;
+        row.l[k] = test_array(vocab, sizeof *row.l[k]);
+        for (size_t i = 0; x && i < vocab; i++)
+            max = fmaxf(max, x[i]);
+        for (size_t i = 0; i < vocab; i++) {
+            row.l[k][i] = x ? (int64_t)rintf(fmaxf((x[i] - max) * 94548.4609375f, -0x1p24f))
+                            : expert->counts[i];
+            t[i] += (n->config.alpha ? n->alpha[k] : expert->alpha) * row.l[k][i];
+        }
+    }
+    for (size_t i = 0; i < vocab; i++) {
+        t[i] += (wide)(n->config.bias ? n->bias[i] : 0) * 65536;
+        max_t = i == 0 || t[i] > max_t ? t[i] : max_t;
+    }
+    for (size_t i = 0; i < vocab; i++) {
+        row.d[i] = bound((t[i] - max_t) >> 16, -40 * 65536, 0);
+        row.w[i] = weight_of(row.d[i]);
+        row.z += row.w[i];
+    }
+    wide z = row.z;
+    for (int c = 0; c < candidates_of(mix, r); c++) {
+        const ops_candidate *x = &mix->candidate[(size_t)r * OPS_CANDIDATES + (size_t)c];
+        wide u = row.d[x->symbol], w = row.w[x->symbol], sum = 0;
+        wide o = bound((u + 30 * 65536 - log2_of(z - w > 1 ? z - w : 1)) >> 8, -7680, 7680);
+        int level = o < -2048 ? 0 : o < -1024 ? 1 : o < -256 ? 2 : o < 512 ? 3 : 4;
+        row.set[c] = (x->longest * 5 + level) * 3 + x->known - 1;
+        for (int j = 0; j < OPS_WEIGHTS; j++) {
+            row.feature[c][j] = j < 7 ? x->feature[j] : j == 7 ? o : 256;
+            sum += n->weights[row.set[c]][j] * row.feature[c][j];
+        }
+        row.delta[c] = bound(sum >> 8, -24 * 65536, 24 * 65536);
+        row.w[x->symbol] = weight_of(u + row.delta[c]);
+        row.z += row.w[x->symbol] - w;
+    }
+    row.total = row.z + mix->escapes * (row.z >> 20);
+    free(t);
+    return row;
+}
+
+static void naive_close(naive_row *row)
+{
+    for (int k = 0; k < OPS_MAX_EXPERTS; k++)
+        free(row->l[k]);
+    free(row->w);
+    free(row->d);
+}
+
+static void naive_cdf(const naive_row *row, const ops_mix *mix, uint32_t *start)
+{
+    int symbols = mix->vocab + mix->escapes, h = 0;
+    wide c = 0;
+    while (row->total >> h >= (wide)1 << 34)
+        h++;
+    for (int i = 0; i <= symbols; i++) {
+        start[i] =
+            (uint32_t)((c >> h) * (TOTAL - (uint32_t)symbols) / (row->total >> h)) + (uint32_t)i;
+        c += i < mix->vocab ? row->w[i] : row->z >> 20;
+    }
+}
+
+static wide probability(const naive_row *row, int i)
+{
+    float inv = 0x1p20f / (float)(uint64_t)row->total;
+    return (wide)rintf((float)(uint64_t)row->w[i] * inv);
+}
+
+static void naive_add_alpha(naive *n, const naive_row *row, const ops_mix *mix, int r, int k, int y)
+{
+    wide s0 = 0, s1 = 0, s2 = 0, rest = 1 << 20, p1 = 0, p2 = 0;
+    for (int i = 0; i < mix->vocab; i++) {
+        wide v = row->l[k][i] >> 12, a = row->w[i] >> 10, p = probability(row, i);
+        bool candidate = false;
+        for (int c = 0; c < candidates_of(mix, r); c++)
+            candidate |= mix->candidate[(size_t)r * OPS_CANDIDATES + (size_t)c].symbol == i;
+        if (candidate) {
+            rest -= p;
+            p1 += p * v;
+            p2 += p * v * v;
+        } else {
+            s0 += a;
+            s1 += a * v;
+            s2 += a * v * v;
+        }
+    }
+    assert_true(s2 <= (wide)1 << 62);
+    wide m1 = (rest * (s0 ? divide(s1 * 256, s0) : 0) + 256 * p1) >> 20;
+    wide m2 = (rest * (s0 ? divide(s2, s0) : 0) + p2) >> 20;
+    wide variance = m2 - (m1 * m1 >> 16);
+    n->g[k] += (row->l[k][y] >> 12) * 256 - m1;
+    n->h[k] += variance > 0 ? variance : 0;
+}
+
+static void naive_add(naive *n, const naive_row *row, const ops_mix *mix, int r, int y)
+{
+    for (int i = 0; i < mix->vocab; i++)
+        n->expected[i] += probability(row, i);
+    if (y < mix->vocab)
+        n->seen[y]++;
+    for (int c = 0; c < candidates_of(mix, r); c++) {
+        int x = mix->candidate[(size_t)r * OPS_CANDIDATES + (size_t)c].symbol;
+        wide q = (probability(row, x) + 8) >> 4;
+        for (int j = 0; j < OPS_WEIGHTS; j++) {
+            wide f = row->feature[c][j];
+            n->gradient[row->set[c]][j] += ((x == y ? 65536 : 0) - q) * f;
+            n->curvature[row->set[c]][j] += (q * (65536 - q) >> 16) * (f * f >> 8);
+        }
+    }
+    for (int k = 0; y < mix->vocab && k < mix->experts; k++)
+        naive_add_alpha(n, row, mix, r, k, y);
+}
+
+static void naive_learn(naive *n)
+{
+    for (int i = 0; i < n->config.vocab; i++) {
+        n->trust[i] = bound(n->trust[i] + n->expected[i], 0, 60 << 20);
+        float error = (float)(int64_t)(n->seen[i] * (1 << 20) - n->expected[i]);
+        float step = error * 94548.4609375f / (float)(int32_t)(n->trust[i] + (3 << 20));
+        wide b = n->bias[i] + (wide)rintf(fminf(fmaxf(step, -0x1p21f), 0x1p21f));
+        n->bias[i] = (int32_t)bound(b, -OPS_BIAS_MAX, OPS_BIAS_MAX);
+        n->expected[i] = n->seen[i] = 0;
+    }
+    for (int s = 0; s < OPS_SETS; s++)
+        for (int j = 0; j < OPS_WEIGHTS; j++) {
+            wide d = bound((200 << 8) + (n->curvature[s][j] >> 16), 0, 4000 << 8);
+            wide w = n->weights[s][j] + divide(4 * n->gradient[s][j] + d, 2 * d);
+            n->weights[s][j] = (int32_t)bound(w, -OPS_WEIGHT_MAX, OPS_WEIGHT_MAX);
+            n->gradient[s][j] = 0;
+        }
+    for (int k = 0; k < n->config.experts; k++) {
+        wide d = (200 << 8) + (123 * n->h[k] >> 8);
+        n->alpha[k] = bound(n->alpha[k] + divide(2 * (n->g[k] * 4096) + d, 2 * d),
+                            n->config.start[k] / 5, 1 << 17);
+        n->g[k] = 0;
+    }
+}
+
+#endif
