@@ -8,7 +8,7 @@
 #
 #     GPUZIP_MATH     the wPoE authors' whole mathematics set (test.txt, 3,761,623 bytes), which the published
 #                     figures are of and are then compared with; DATA/dev/math_test.txt is its first 1 MiB
-#     GPUZIP_EXPERTS  the folder of 50K.gpzm, 200K.gpzm, 500K.gpzm and alphas.txt; else this one
+#     GPUZIP_EXPERTS  the folder of 50K.gpzm, 200K.gpzm and 500K.gpzm; else this one
 #     GPUZIP_LLMS     language models as --model takes them, with blanks between: rows for each
 #
 # With no third argument only the first 16 KiB of two texts are coded. What is always required: a product of
@@ -70,9 +70,9 @@ row() {
 
 # classic NAME PUBLISHED DECOMPRESS
 classic() {
-    bytes=$(python3 "$here/chunks.py" "$1" "$text" "$work/x")
+    size=$(python3 "$here/chunks.py" "$1" "$text" "$work/x")
     $3 <"$work/x" | cmp "$text" -
-    row "$1" "$2" "$bytes"
+    row "$1" "$2" "$size"
 }
 
 mathematics() {
@@ -111,7 +111,7 @@ mathematics() {
     }'
 }
 
-# options_of SET TEXT: what --model and so on a set such as 500K+NB stands for
+# options_of SET: what a set such as 500K+NB stands for
 options_of() {
     for expert in $(echo "$1" | tr + ' '); do
         case $expert in
@@ -119,7 +119,10 @@ options_of() {
         *) printf '%s ' --model "$trained/$expert.gpzm" ;;
         esac
     done
-    sed -n "s/^$2 $1 /--alpha /p" "$trained/alphas.txt"
+    case $1 in
+    NB) echo --model "$trained/50K.gpzm" --alpha 0,1 ;;
+    *+*) echo --alpha fit ;;
+    esac
 }
 
 # experts BYTES SETS TEXT...: a line a set, a column a text; those after the set 500K must be smaller than it
@@ -127,7 +130,7 @@ experts() {
     bytes=$1 sets=$2
     shift 2
     echo
-    if ! [ -f "$trained/alphas.txt" ]; then
+    if ! [ -f "$trained/500K.gpzm" ]; then
         echo "No experts in $trained: README.md says how they are trained."
         return
     fi
@@ -140,11 +143,7 @@ experts() {
         line="| $set |"
         for name in "$@"; do
             head_of "$data/dev/$name" "$bytes"
-            if [ "$set" = NB ]; then
-                code "$text" --model "$trained/50K.gpzm" --naive-bayes --alpha 0,1 $window
-            else
-                code "$text" $(options_of "$set" "$name") $window
-            fi
+            code "$text" $(options_of "$set") $window
             line="$line $(percent "$size" "$raw") |"
             [ "$set" != 500K ] || echo "$name $size" >>"$work/best"
             best=$(sed -n "s/^$name //p" "$work/best")
@@ -181,7 +180,7 @@ language_models() {
 }
 
 texts="math_test.txt code_dev.txt asyoulik.txt german_dev.txt"
-bytes=98304
+bytes=98304 # of each text of the second and third table
 sets="NB 50K 200K 500K 500K+200K 500K+200K+50K 500K+200K+50K+NB 500K+NB"
 if [ "$part" = short ]; then
     texts=code_dev.txt bytes=16384 sets="500K 500K+200K 500K+200K+50K 500K+200K+50K+NB"
