@@ -160,7 +160,7 @@ static void guess(contexts_prior *prior)
                 q = 1 - 1.0 / (2 + i);
             prior->q[k][i] = (uint16_t)(q * 65536);
         }
-    for (int i = 0; i < OPS_SETS; i++)
+    for (int i = 0; i < OPS_PLACES; i++)
         for (int j = 0; j < OPS_FEATURES; j++)
             prior->weights[i][j] = 19661; /* 0.3 */
 }
@@ -220,7 +220,10 @@ static void print(const contexts_prior *prior)
         printf("        {");
         for (int j = 0; j < OPS_WEIGHTS; j++)
             printf("%s%d", j ? ", " : "", prior->weights[i][j]);
-        printf("}, /* %s, %d, %d */\n", context_name[i / 15], i / 3 % 5, i % 3 + 1);
+        if (i < OPS_PLACES)
+            printf("}, /* %s, %d, %d */\n", context_name[i / 15], i / 3 % 5, i % 3 + 1);
+        else
+            printf("}, /* %d, %d */\n", (i - OPS_PLACES) / 16, (i - OPS_PLACES) % 16);
     }
     printf("    },\n};\n");
 }
