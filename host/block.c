@@ -47,22 +47,37 @@ static void release_work(block *b)
     free(b->work.stream);
     free(b->stream_bytes);
     free(b->again);
+    free(b->work.measure);
     b->work = (engine_block){0};
     b->stream_bytes = NULL;
     b->again = NULL;
 }
 
+/* What was measured is kept until the block is used again. */
+static void release_measures(block *b)
+{
+    free(b->token);
+    free(b->measure);
+    b->token = NULL;
+    b->measure = NULL;
+}
+
 void block_close(block *b)
 {
     release_work(b);
+    release_measures(b);
     free(b->raw);
     free(b->code);
     *b = (block){0};
 }
 
-uint64_t block_bytes(size_t raw_size)
+uint64_t block_bytes(const block_rules *rules, size_t raw_size)
 {
-    return 8 * (uint64_t)raw_size; /* content, code, and three times four bytes a token */
+    /* content, code, and three times four bytes a token; text has three bytes a token */
+    uint64_t bytes = 8 * (uint64_t)raw_size;
+    if (rules->measure)
+        bytes += raw_size / 3 * sizeof(float) * (uint64_t)ENGINE_MEASURES(rules->config.experts);
+    return bytes;
 }
 
 /* What block_coding_bytes() counts of what adapts. */
@@ -134,6 +149,12 @@ static gpuzip_status prepare_encoding(const block_rules *rules, block *b)
         return GPUZIP_OK;
     }
     work->streams = choose_streams(rules, work->tokens);
+    if (rules->measure) {
+        size_t numbers = ENGINE_MEASURES((size_t)rules->config.experts);
+        work->measure = calloc(work->tokens, numbers * sizeof *work->measure);
+        if (!work->measure)
+            return FAIL(GPUZIP_ERR_MEMORY);
+    }
     return lanes_make_room(work, &b->stream_bytes);
 }
 
@@ -154,6 +175,7 @@ static gpuzip_status prepare_decoding(block *b)
 
 gpuzip_status block_prepare(const block_rules *rules, block *b)
 {
+    release_measures(b);
     b->seconds_tokenizer = b->coder_bits = 0;
     b->status = rules->decode ? prepare_decoding(b) : prepare_encoding(rules, b);
     if (b->status != GPUZIP_OK || b->stored)
@@ -186,6 +208,7 @@ static int gather(const block_rules *rules, block *const *b, int n, engine_block
         if (b[i]->stored)
             continue;
         work[count] = b[i]->work;
+        work[count].measure = NULL;
         if (!rules->decode)
             work[count].token = b[i]->again;
         count++;
@@ -371,6 +394,13 @@ gpuzip_status block_finish(const block_rules *rules, block *b)
     if (b->status == GPUZIP_OK)
         b->status = rules->decode ? finish_decoding(rules, b) : finish_encoding(rules, b);
     b->tokens = b->stored ? 0 : b->work.tokens;
+    b->streams = b->stored ? 0 : b->work.streams;
+    if (b->status == GPUZIP_OK && !b->stored && b->work.measure) {
+        b->token = b->work.token;
+        b->measure = b->work.measure;
+        b->work.token = NULL;
+        b->work.measure = NULL;
+    }
     release_work(b);
     return b->status;
 }

@@ -15,7 +15,8 @@
 /* What holds for all blocks of a frame. */
 typedef struct {
     bool decode;
-    bool verify; /* decode what was encoded again */
+    bool verify;  /* decode what was encoded again */
+    bool measure; /* encoding: measure every token */
     const tokenizer *t;
     engine_config config;                           /* of no device */
     const weights_model *model[GPUZIP_MAX_EXPERTS]; /* of config's experts, or NULL */
@@ -40,6 +41,9 @@ typedef struct {
     uint8_t *stream_bytes; /* the encoder's streams */
     uint32_t *again;       /* [work.tokens] decoded from them, or NULL */
     size_t tokens;         /* of the coded block */
+    uint32_t streams;      /* likewise */
+    uint32_t *token;       /* [tokens] of a measured block that was coded, or NULL */
+    float *measure;        /* [tokens][ENGINE_MEASURES(experts)] likewise */
     double seconds_tokenizer, coder_bits;
 } block;
 
@@ -60,7 +64,7 @@ void block_close(block *b);
 
 /* Bytes of memory that a block of so much content holds at most while it is worked on,
  * for text; content of very short tokens takes up to twice as much. */
-uint64_t block_bytes(size_t raw_size);
+uint64_t block_bytes(const block_rules *rules, size_t raw_size);
 
 /* Bytes of memory that coding a block takes by the file format's nature: the caches of its
  * streams, the rows of a pass and what adapts. The same on every device, for what is

@@ -4,6 +4,7 @@
 
 #include "files.h"
 #include "fit.h"
+#include "observe.h"
 
 /* What a level means. A window longer than a model's context is cut to it. */
 typedef struct {
@@ -287,7 +288,12 @@ static gpuzip_status read_file(gpuzip *gz, file *f, const gpuzip_options *option
         TRY_OUT(fit_frame(gz, f, &in, &rules, settings.block_size, &plan, &frame));
         TRY_OUT(plan_file(gz, o, &frame, &settings, &plan, &rules));
     }
+    rules.measure = o->measure || f->way.io.observe;
     TRY_OUT(files_prepare(gz, f, &plan, &rules));
+    f->config = plan.config;
+    f->t = plan.t;
+    if (rules.measure)
+        observe_begin(f, &plan);
     TRY_OUT(container_write_frame(f->head, sizeof f->head, &f->head_size, &frame));
     TRY_OUT(read_blocks(gz, f, &in, settings.block_size));
     container_end end = {f->way.stats.bytes_in, container_hash_value(f->hash)};
@@ -325,6 +331,7 @@ static gpuzip_status write_block(gpuzip *gz, file *f, const pipeline_item *item)
         stats->model_bytes += b->raw_size;
         stats->coder_bits += b->coder_bits;
     }
+    observe_block(f, b);
     return write_bytes(gz, f, b->code, b->code_size);
 }
 

@@ -266,6 +266,7 @@ static void list_frame(const gpuzip *gz, const container_frame *frame, gpuzip_in
     info->window = (int)frame->window;
     info->hop = (int)frame->hop;
     info->update_interval = (int)frame->update_interval;
+    info->window_scope = frame->window_scope;
     info->contexts = frame->contexts;
     info->biases = frame->biases;
     info->learn_alphas = frame->learns_alphas;
@@ -277,6 +278,16 @@ static void list_frame(const gpuzip *gz, const container_frame *frame, gpuzip_in
     }
 }
 
+/* What the first coded block adds, if it is whole; a list does not judge. */
+static gpuzip_status list_streams(input *in, size_t size, gpuzip_info *info)
+{
+    container_block read;
+    TRY(input_fill(in, size));
+    if (container_read_block(&read, in->data + in->first, input_have(in, size)) == GPUZIP_OK)
+        info->streams = (int)read.streams;
+    return GPUZIP_OK;
+}
+
 static gpuzip_status list_blocks(input *in, gpuzip_info *info)
 {
     container_prefix prefix;
@@ -286,6 +297,10 @@ static gpuzip_status list_blocks(input *in, gpuzip_info *info)
         TRY(input_prefix(in, &prefix));
         if (prefix.kind == CONTAINER_END)
             break;
+        if (!info->blocks)
+            info->block_size = prefix.raw_size;
+        if (!info->streams && prefix.kind == CONTAINER_CODED)
+            TRY(list_streams(in, prefix.size, info));
         TRY(input_skip(in, prefix.size));
         size += prefix.raw_size;
         info->blocks++;

@@ -207,6 +207,7 @@ void engine_close(engine *e)
         e->ops->release(e->ctx, e->count_log[k]);
     }
     e->ops->host_release(e->ctx, e->zeros);
+    measure_close(e->measures);
     engine_team_close(e->own_team);
     e->ops->release(e->ctx, e->pass_memory);
     for (int i = 0; i < STAGES; i++) {
@@ -305,6 +306,12 @@ static gpuzip_status gather_streams(engine_job *job, engine_block *block, int bl
                                                        .code = &block[b].stream[s],
                                                        .block = &block[b],
                                                        .order = order};
+            if (!block[b].measure)
+                continue;
+            job_stream *stream = &job->stream[job->streams - 1];
+            stream->measured = stream->coded =
+                block[b].measure + at * ENGINE_MEASURES(job->e->config.experts);
+            job->measures = true;
         }
     }
     assert(job->streams == (int)(end - first));
@@ -321,6 +328,8 @@ static gpuzip_status begin_job(engine_job *job, engine_block *block, int blocks,
     assert(first < end && blocks >= 1);
     assert(!e->adaptive || blocks == 1);
     TRY(gather_streams(job, block, blocks, first, end));
+    if (job->measures && !e->measures)
+        TRY(measure_open(&e->measures, e));
     TRY(reserve_states(e, job->streams));
     if (e->team == e->own_team)
         TRY(engine_team_begin(e->team, block, 1, job->streams));

@@ -56,7 +56,17 @@ typedef struct {
     double seconds_contexts;
     double forward_ops; /* as in gpuzip_stats */
     double model_bits;  /* sum of -log2(freq / 2^30) */
+    double seconds_measure;
 } engine_costs;
+
+/* What is measured of a token, in bits, without what room for escapes costs. Of an escape,
+ * which no expert knows, only the first and the alphas are not 0. */
+#define ENGINE_MEASURE_BITS              0         /* -log2(freq / 2^30) */
+#define ENGINE_MEASURE_LOG2_Z            1         /* of the product of the experts */
+#define ENGINE_MEASURE_BIASED            2         /* with the biases, without candidates */
+#define ENGINE_MEASURE_EXPERT(k)         (3 + (k)) /* with expert k alone, alpha 1 */
+#define ENGINE_MEASURE_ALPHA(k, experts) (3 + (experts) + (k)) /* of expert k */
+#define ENGINE_MEASURES(experts)         (3 + 2 * (experts))
 
 /* A block: its tokens, and a byte string a stream. */
 typedef struct {
@@ -65,6 +75,7 @@ typedef struct {
     container_stream *stream; /* [streams] */
     uint32_t streams;         /* a value of container_fit_streams() for the tokens */
     gpuzip_status status;     /* of decoding, see engine_decode() */
+    float *measure; /* [tokens][ENGINE_MEASURES(experts)] written when encoding, or NULL */
 } engine_block;
 
 /* Told how many of the longest stream's steps are done; nonzero cancels. */

@@ -21,7 +21,12 @@ static gpuzip_status code_stage(engine_job *job, int index)
         ops_interval interval = g->rows.interval[r];
         int s = g->stream[r];
         rc_encode(&job->encoder[s], interval.start, interval.freq);
-        job->stream[s].bits += symbol_bits(interval.freq);
+        double bits = symbol_bits(interval.freq);
+        job->stream[s].bits += bits;
+        if (job->stream[s].coded) {
+            job->stream[s].coded[ENGINE_MEASURE_BITS] = (float)bits;
+            job->stream[s].coded += ENGINE_MEASURES(e->config.experts);
+        }
     }
     e->ops->range_pop();
     g->mixed = 0;
@@ -185,6 +190,8 @@ static gpuzip_status mix_pass(engine_job *job, engine_stage *g, int s0, int s1, 
         int n = smaller(e->logits_rows, rows - first);
         TRY(begin_mix(job, &mix, first, n));
         TRY(mix_rows(job, &mix, first, n, (size_t)first));
+        TRY(measure_logits(job, &mix, n));
+        TRY(measure_rows(job, g, &mix, first, n));
     }
     return GPUZIP_OK;
 }
@@ -217,6 +224,7 @@ static gpuzip_status mix_learning(engine_job *job, engine_stage *g, int s0, int 
     TRY(e->ops->upload(e->ctx, e->pending + at, g->symbol, bytes));
     e->pending_end += (size_t)rows;
     TRY(begin_mix(job, &mix, 0, rows));
+    TRY(measure_logits(job, &mix, rows));
     for (int i = 0; i < steps;) {
         int to_update = steps_to_update(e, t + (size_t)i), group = smaller(to_update, steps - i);
         int n = 0;
@@ -229,6 +237,7 @@ static gpuzip_status mix_learning(engine_job *job, engine_stage *g, int s0, int 
             mix.candidates = e->pass.candidates + mixed;
         }
         TRY(mix_rows(job, &mix, mixed, n, at));
+        TRY(measure_rows(job, g, &mix, mixed, n));
         mixed += n;
         at += (size_t)n;
         i += group;

@@ -2,7 +2,7 @@
  *
  * engine.c opens engines and gathers streams into a job; engine_encode.c takes a job through
  * its windows in passes of many steps, engine_decode.c step by step; engine_learn.c has the
- * adaptive experts.
+ * adaptive experts, engine_measure.c statistics.
  *
  * The host queues work on the device and goes on; what it must know it fetches, and waits
  * for that alone. Memory that queued work still reads or writes is left alone: two stages
@@ -38,6 +38,9 @@ typedef struct {
     contexts_row *asked; /* [pass_rows] the mixed rows, with contexts */
     int mixed;           /* rows whose intervals are to be coded; 0: none */
 } engine_stage;
+
+/* See engine_measure.c. */
+typedef struct engine_measures engine_measures;
 
 /* The state of all streams at one step. */
 typedef struct {
@@ -77,6 +80,8 @@ struct engine {
     uint32_t *count[GPUZIP_MAX_EXPERTS];    /* device, Naive Bayes: [vocab] */
     int32_t *count_log[GPUZIP_MAX_EXPERTS]; /* device, [vocab] log2(count + 1), Q16 */
     void *zeros;                            /* page-locked, [vocab] */
+
+    engine_measures *measures; /* NULL: none yet */
 };
 
 /* A stream of some block. */
@@ -85,8 +90,9 @@ typedef struct {
     size_t length;
     container_stream *code;
     engine_block *block;
-    double bits;    /* sum of -log2(freq / 2^30) */
-    uint32_t order; /* among the streams of all blocks */
+    double bits;             /* sum of -log2(freq / 2^30) */
+    uint32_t order;          /* among the streams of all blocks */
+    float *measured, *coded; /* where the next token's measures, and its bits, go; or NULL */
 } job_stream;
 
 /* Streams being coded. Longer ones come first, so that those which still have a token
@@ -101,6 +107,7 @@ typedef struct {
     size_t update_due;   /* decoding: before this step */
     engine_costs *costs;
     const engine_progress *progress; /* or NULL */
+    bool measures;                   /* some block's tokens are measured */
 } engine_job;
 
 /* The streams that still have a token at step t: the first so many. */
@@ -148,6 +155,19 @@ gpuzip_status read_again(engine_job *job, size_t base, size_t t);
 
 /* Queues the logits of rows [first, first + rows) of the last pass; *mix mixes them. */
 gpuzip_status begin_mix(engine_job *job, ops_mix *mix, int first, int rows);
+
+/* engine_measure.c: what experts alone would pay. */
+
+/* measure_close() accepts NULL. Errors: MEMORY. */
+gpuzip_status measure_open(engine_measures **m, const engine *e);
+void measure_close(engine_measures *m);
+
+/* Fetches the first rows of a mix's logits, and measures the mixed rows [first, first + rows)
+ * of a stage, which read them: those of mix->row, or from the first on. Before what they teach
+ * is learnt. Nothing happens where nobody asked. Errors: DEVICE. */
+gpuzip_status measure_logits(engine_job *job, const ops_mix *mix, int rows);
+gpuzip_status measure_rows(engine_job *job, const engine_stage *g, const ops_mix *mix, int first,
+                           int rows);
 
 /* engine_team.c: what the members of a team learn together. */
 

@@ -34,6 +34,8 @@ struct file {
     uint64_t frames;                     /* read */
     uint8_t head[CONTAINER_FRAME_BOUND]; /* [head_size] to be written first */
     size_t head_size;
+    engine_config config; /* compressing: of all blocks, on no device */
+    const tokenizer *t;   /* likewise */
 };
 
 /* Reads a file; ended() is called in its turn. */

@@ -337,6 +337,7 @@ gpuzip_status gpuzip_get_model_info(const gpuzip *gz, int index, gpuzip_model_in
         .activation_bits = c->activation_bits,
         .kv_bits = c->kv_bits,
         .parameters = w->parameters,
+        .token_ops = model_token_ops(w),
         .file_size = w->file_size,
     };
     memcpy(filled.id, w->id, sizeof filled.id);
@@ -491,6 +492,7 @@ void handle_add_costs(gpuzip_stats *stats, const engine_costs *costs)
     stats->seconds_contexts += costs->seconds_contexts;
     stats->seconds_mix += costs->seconds_mix;
     stats->seconds_coder += costs->seconds_coder;
+    stats->seconds_measure += costs->seconds_measure;
     stats->forward_ops += costs->forward_ops;
 }
 

@@ -138,6 +138,7 @@ typedef struct {
     int layers, dim, heads, kv_heads, head_dim, ffn, vocab, context;
     int weight_bits, activation_bits, kv_bits;
     uint64_t parameters; /* weights, biases and norms; tables not counted */
+    double token_ops;    /* 2 for every multiply-add of the linear layers for a token */
     uint64_t file_size;  /* bytes of the .gpzm */
 } gpuzip_model_info;
 
@@ -202,11 +203,13 @@ typedef struct {
     bool fit_alphas; /* the alphas that suit the beginning of the file best (with what else
                         adapts left aside) take the place of those given */
     bool no_verify;  /* do not decode every block again after compressing it */
+    bool measure;    /* what gpuzip_stats says of every expert; takes time. The file is the same */
 } gpuzip_options;
 
 #define GPUZIP_BLOCK_MAX ((size_t)16 << 20)
 
 struct gpuzip_stats;
+struct gpuzip_token;
 
 /* Where bytes come from and go to. Each callback gets `context` first. */
 typedef struct {
@@ -223,7 +226,22 @@ typedef struct {
      * it has failed. stats: NULL unless status is OK. gpuzip_error() has its text meanwhile.
      * May be NULL. */
     void (*ended)(void *context, gpuzip_status status, const struct gpuzip_stats *stats);
+    /* Compressing only: told of every token, in order, as blocks are written, and what is in
+     * options.measure is measured. May be NULL. */
+    void (*observe)(void *context, const struct gpuzip_token *token);
 } gpuzip_io;
+
+/* A token that was compressed. Bits are -log2 of probabilities. */
+typedef struct gpuzip_token {
+    uint64_t offset;      /* of its first byte in the input */
+    const uint8_t *bytes; /* [size], valid during the call */
+    size_t size;          /* 0: a space before the text, that a tokenizer put there */
+    bool stored;          /* no token but a block that is stored; nothing below was measured */
+    double bits;          /* that it cost; of a stored block: 8 * its bytes in the file */
+    double log2_z;        /* see gpuzip_stats */
+    double expert_bits[GPUZIP_MAX_EXPERTS]; /* that it would cost with this expert alone */
+    double alpha[GPUZIP_MAX_EXPERTS];       /* the experts' weights for it */
+} gpuzip_token;
 
 /* What a call did. Cross-entropies are in bits over the coded tokens. */
 typedef struct gpuzip_stats {
@@ -236,6 +254,27 @@ typedef struct gpuzip_stats {
     double seconds_tokenizer, seconds_forward, seconds_contexts, seconds_mix, seconds_coder,
         seconds_verify;
     double forward_ops; /* s8 multiply-adds times 2 that the linear layers needed */
+
+    /* With options.measure, sums over the tokens. For each the product of experts is
+     * pi = prod p_k^alpha_k / Z, so that -log2 pi = sum alpha_k (-log2 p_k) + log2 Z, and
+     *     model_bits = weighted_bits + log2_z - bias_gain_bits - context_gain_bits
+     *                  + rounding_bits + escape_bits
+     * Escapes stand for bytes that no expert knows; the others' terms leave them out. */
+    double seconds_measure;
+    int experts; /* that were measured; 0: nothing was */
+    struct {
+        gpuzip_expert_kind kind;
+        int model;
+        double bits;       /* with this expert alone and alpha 1, escapes included */
+        double alpha;      /* at the end of the last block */
+        double mean_alpha; /* over the tokens */
+    } expert[GPUZIP_MAX_EXPERTS];
+    double weighted_bits;                     /* sum alpha_k (-log2 p_k) */
+    double log2_z;                            /* <= 0 where alphas sum to 1 */
+    double bias_gain_bits, context_gain_bits; /* the latter with what rounding costs */
+    double rounding_bits;                     /* without contexts: of frequencies to integers */
+    uint64_t escapes;
+    double escape_bits; /* what they cost, and room for them at every other token */
 } gpuzip_stats;
 
 /* Reads everything from io, writes one .gpz frame. stats may be NULL.
@@ -272,6 +311,9 @@ typedef struct {
     int version;
     int window, hop; /* of the first frame, as all below */
     int update_interval;
+    bool window_scope;
+    size_t block_size; /* bytes of its first block's original; 0: there is none */
+    int streams;       /* of its first coded block; 0: there is none */
     bool contexts, biases, learn_alphas;
     int experts;
     struct {

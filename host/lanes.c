@@ -233,6 +233,7 @@ static void add_costs(engine_costs *costs, const lanes *l)
     costs->seconds_mix += slowest->seconds_mix;
     costs->seconds_contexts += slowest->seconds_contexts;
     costs->seconds_coder += slowest->seconds_coder;
+    costs->seconds_measure += slowest->seconds_measure;
 }
 
 static gpuzip_status run_blocks(lanes *l, engine_code_function *code, engine_block *block,

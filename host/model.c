@@ -428,6 +428,14 @@ void model_row_ops(const model *m, double *forward, double *extend)
     *extend = unit * (w->config.layers * qkv + (w->config.layers - 1) * rest);
 }
 
+double model_token_ops(const weights_model *w)
+{
+    const weights_layer *l = w->layer;
+    double layer = (double)l->qkv.n * l->qkv.k + (double)l->out.n * l->out.k +
+                   (double)l->up.n * l->up.k + (double)l->down.n * l->down.k;
+    return 2 * (w->config.layers * layer + (double)w->head.n * w->head.k);
+}
+
 gpuzip_status model_fingerprint(model *m, const uint32_t *tokens, int count, uint64_t *hash)
 {
     gpuzip_status status = GPUZIP_OK;

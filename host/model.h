@@ -51,6 +51,10 @@ size_t model_logits_stride(const model *m);
  * model_forward() and model_logits(), and of model_extend(). */
 void model_row_ops(const model *m, double *forward, double *extend);
 
+/* Operations (2 a multiply-add of a weight, whatever its planes) of the linear layers for a
+ * token that is predicted. */
+double model_token_ops(const weights_model *w);
+
 /* Runs tokens [count] from position 0 and gives the XXH3-64 of the logits'
  * bits: the test vectors of a model file. Errors: MEMORY, DEVICE. */
 gpuzip_status model_fingerprint(model *m, const uint32_t *tokens, int count, uint64_t *hash);

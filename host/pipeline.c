@@ -163,8 +163,9 @@ bool pipeline_suits(const pipeline *p, const handle_plan *plan, const block_rule
 {
     const block_rules *r = &p->rules;
     return p->ready && same_config(&p->plan, plan) && r->decode == rules->decode &&
-           r->verify == rules->verify && r->memory_limit == rules->memory_limit &&
-           r->stream_tokens == rules->stream_tokens && r->streams == rules->streams;
+           r->verify == rules->verify && r->measure == rules->measure &&
+           r->memory_limit == rules->memory_limit && r->stream_tokens == rules->stream_tokens &&
+           r->streams == rules->streams;
 }
 
 gpuzip_status pipeline_prepare(pipeline *p, const handle_plan *plan, const block_rules *rules)
@@ -235,10 +236,10 @@ bool pipeline_overlaps(const pipeline *p)
 
 block *pipeline_next(pipeline *p, size_t raw_size)
 {
-    uint64_t bytes = block_bytes(raw_size);
+    uint64_t bytes = block_bytes(&p->rules, raw_size);
     release_taken(p);
     for (int i = 0; i < p->used; i++)
-        bytes += block_bytes(pipeline_slot(p, i)->raw_size);
+        bytes += block_bytes(&p->rules, pipeline_slot(p, i)->raw_size);
     if (p->used == p->capacity || (p->used && bytes > p->room))
         return NULL;
     slot *s = pipeline_slot(p, p->used);

@@ -102,9 +102,11 @@ static void share_costs(const pipeline *p, slot *const *group, int count, const 
         const engine_costs *e = &costs->engine;
         group[i]->item.costs = (block_costs){
             .engine = {.seconds_forward = part * e->seconds_forward,
+                       .seconds_contexts = part * e->seconds_contexts,
                        .seconds_mix = part * e->seconds_mix,
                        .seconds_coder = part * e->seconds_coder,
                        .forward_ops = part * e->forward_ops,
+                       .seconds_measure = part * e->seconds_measure,
                        .model_bits =
                            all_bits > 0 ? e->model_bits * (coded_bits(p, b) / all_bits) : 0},
             .seconds_verify = part * costs->seconds_verify};
@@ -199,7 +201,7 @@ static int choose_group(worker *w)
         if (!count)
             first = i;
         streams += s->item.b.work.streams;
-        bytes += block_bytes(s->raw_size);
+        bytes += block_bytes(&p->rules, s->raw_size);
         full = count > 0 && (!fits(w, streams) || bytes > p->room / part ||
                              (uint64_t)(i - first) >= (uint64_t)p->capacity / part);
         if (!full)

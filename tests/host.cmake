@@ -6,6 +6,7 @@ gpuzip_test(test_fit gpuzip_engine m)
 gpuzip_test(test_logits gpuzip_engine m)
 gpuzip_test(test_gpuzip gpuzip_host)
 gpuzip_test(test_adaptive gpuzip_host)
+gpuzip_test(test_measure gpuzip_host m)
 gpuzip_fuzz(fuzz_gpuzip gpuzip_host)
 
 # The library over GPUs that are the CPU in disguise.

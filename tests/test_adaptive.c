@@ -82,9 +82,7 @@ static gpuzip_options draw_options(dice *d, uint32_t adapts)
                         .hop = windows[w][1],
                         .streams = (int[]){1, 2, 3, 7, 100}[roll(d, 5)],
                         .update_interval = (int[]){0, 1, 3, 16, 1000}[roll(d, 5)],
-                        .contexts = adapts & 1,
-                        .biases = adapts & 2,
-                        .learn_alphas = adapts & 4,
+                        .adapt = adapts ? adapts : GPUZIP_ADAPT_NONE,
                         .window_scope = windows[w][0] == windows[w][1] && roll(d, 2),
                         .no_verify = true};
     if (roll(d, 4) == 0)
@@ -166,8 +164,8 @@ static void the_same_model_twice_changes_nothing(void **state)
         gpuzip_options o = {.window = 64,
                             .hop = 32,
                             .streams = 3,
-                            .contexts = n >= 4,
-                            .biases = n >= 4,
+                            .adapt = n >= 4 ? GPUZIP_ADAPT_CONTEXTS | GPUZIP_ADAPT_BIASES
+                                            : GPUZIP_ADAPT_NONE,
                             .experts = 1,
                             .expert = {{GPUZIP_EXPERT_MODEL, 0, 1}}};
         assert_true(compress(0, &o, data, size, &once) > 0 || n < 4);

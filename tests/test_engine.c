@@ -210,6 +210,47 @@ static void forward_is_the_same_everywhere(void **state)
 
 /* ---- blocks -------------------------------------------------------------- */
 
+/* Encodes text[0, n) and measures it; the caller frees what is returned. */
+static float *measure(const fixture *f, const ops *ops, const engine_config *c, size_t n)
+{
+    engine *e;
+    uint8_t *buffer;
+    engine_costs costs = {0};
+    engine_block block = block_of(n, 3);
+    block.measure = calloc(n, ENGINE_MEASURES(c->experts) * sizeof *block.measure);
+    assert_int_equal(lanes_make_room(&block, &buffer), GPUZIP_OK);
+    assert_int_equal(engine_open(&e, ops, f->ctx, c), GPUZIP_OK);
+    assert_int_equal(engine_encode(e, &block, 1, 0, block.streams, &costs, NULL), GPUZIP_OK);
+    engine_close(e);
+    free(block.stream);
+    free(buffer);
+    return block.measure;
+}
+
+/* However many rows a pass has, and are mixed at a time. */
+static void measures_know_no_passes(void **state)
+{
+    enum { TOKENS = 300 };
+    fixture f;
+    (void)state;
+    assert_true(fixture_open(&f, NULL, 1));
+    for (int learns = NOTHING; learns <= MIXING; learns++) {
+        engine_config c = config_of(&f, 32, 24, 5, false, learns);
+        size_t size = TOKENS * ENGINE_MEASURES(c.experts) * sizeof(float);
+        float *whole = measure(&f, &ops_cpu, &c, TOKENS);
+        for (int rows = 1; rows <= 50; rows += 7) {
+            ops narrow = ops_cpu;
+            narrow.logits_bytes = (size_t)(rows / 3 + 1) * TINY_VOCAB * sizeof(float);
+            c.pass_rows = rows;
+            float *cut = measure(&f, &narrow, &c, TOKENS);
+            assert_memory_equal(cut, whole, size);
+            free(cut);
+        }
+        free(whole);
+    }
+    fixture_close(&f);
+}
+
 static void code_is_the_same_everywhere(void **state)
 {
     fixture f;
@@ -434,6 +475,7 @@ int main(void)
         cmocka_unit_test(extend_fills_the_cache),
         cmocka_unit_test(forward_is_the_same_everywhere),
         cmocka_unit_test(code_is_the_same_everywhere),
+        cmocka_unit_test(measures_know_no_passes),
         cmocka_unit_test(blocks_decode),
         cmocka_unit_test(passes_do_not_matter),
         cmocka_unit_test(blocks_are_independent),

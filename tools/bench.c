@@ -1,7 +1,7 @@
 /* bench.c: see bench.h. */
 #include "bench.h"
 
-#include "file_io.h"
+#include "buffer.h"
 #include "message.h"
 #include "progress.h"
 #include "report.h"
@@ -10,56 +10,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Bytes in memory: data[0, size) of data[0, capacity). */
-typedef struct {
-    uint8_t *data;
-    size_t size, capacity;
-} buffer;
-
-/* What the library's callbacks work on. */
-typedef struct {
-    const buffer *from;
-    size_t at; /* from->data[0, at) was read */
-    buffer *to;
-} memory_io;
-
-static int on_read(void *context, void *data, size_t size, size_t *got)
-{
-    memory_io *io = context;
-    size_t left = io->from->size - io->at;
-    *got = size < left ? size : left;
-    if (*got > 0)
-        memcpy(data, io->from->data + io->at, *got);
-    io->at += *got;
-    return 0;
-}
-
-/* Makes room for size more bytes; false when memory is short. */
-static bool buffer_reserve(buffer *b, size_t size)
-{
-    if (size <= b->capacity - b->size)
-        return true;
-    if (size > SIZE_MAX / 2 - b->capacity)
-        return false;
-    size_t capacity = 2 * (b->capacity + size);
-    uint8_t *data = realloc(b->data, capacity);
-    if (!data)
-        return false;
-    b->data = data;
-    b->capacity = capacity;
-    return true;
-}
-
-static int on_write(void *context, const void *data, size_t size)
-{
-    buffer *to = ((memory_io *)context)->to;
-    if (!buffer_reserve(to, size))
-        return -1;
-    memcpy(to->data + to->size, data, size);
-    to->size += size;
-    return 0;
-}
 
 /* Reads all of the file path into b. Returns false after telling the user. */
 static bool read_all(buffer *b, const args *a, const char *path)
@@ -71,17 +21,7 @@ static bool read_all(buffer *b, const args *a, const char *path)
     }
     bool done = file_open_source(source, path, a->force ? FILE_ANYTHING : FILE_THROUGH_LINKS);
     if (done) {
-        size_t got = 1;
-        while (done && got > 0) {
-            if (!buffer_reserve(b, FILE_BUFFER_SIZE)) {
-                message_error(source->name, "%s", strerror(ENOMEM));
-                done = false;
-            } else if (file_read(source, b->data + b->size, FILE_BUFFER_SIZE, &got) != 0) {
-                done = false;
-            } else {
-                b->size += got;
-            }
-        }
+        done = buffer_read_source(b, source);
         file_close_source(source);
     }
     free(source);
@@ -103,8 +43,8 @@ static gpuzip_status measure(measurement *best, gpuzip *gz, const args *a,
     double begun = progress_seconds();
     measurement m = {0};
     do {
-        memory_io memory = {.from = from, .to = to};
-        gpuzip_io io = {.context = &memory, .read = on_read, .write = on_write};
+        buffer_io memory = {.from = from, .to = to};
+        gpuzip_io io = {.context = &memory, .read = buffer_on_read, .write = buffer_on_write};
         gpuzip_stats stats;
         to->size = 0;
         double start = progress_seconds();

@@ -21,6 +21,7 @@ typedef struct code_transfer {
     file_target target;
     progress progress;
     report_call call;
+    curve *curve; /* NULL: nothing is measured */
     double begun;
 } transfer;
 
@@ -38,6 +39,11 @@ static int on_progress(void *context, uint64_t bytes_in, uint64_t bytes_out)
 {
     progress_update(&((transfer *)context)->progress, bytes_in, bytes_out);
     return 0;
+}
+
+static void on_token(void *context, const gpuzip_token *token)
+{
+    curve_add(((transfer *)context)->curve, token);
 }
 
 bool code_file_has_suffix(const char *name)
@@ -114,6 +120,7 @@ static void print_summary(const args *a, const report_call *call)
 static void free_transfer(transfer *t)
 {
     file_close_source(&t->source);
+    free(t->curve);
     free(t->derived);
     free(t->path);
     free(t);
@@ -192,6 +199,17 @@ out:
     return NULL;
 }
 
+/* Has what --stats and --json tell of the experts measured; not for want of memory. */
+static void begin_measuring(transfer *t, gpuzip_io *io)
+{
+    t->curve = malloc(sizeof *t->curve);
+    if (!t->curve)
+        return;
+    curve_begin(t->curve, 1);
+    t->call.curve = t->curve;
+    io->observe = on_token;
+}
+
 /* Puts an open transfer under way, last of all. */
 static void begin(transfer *t)
 {
@@ -217,6 +235,8 @@ static void begin(transfer *t)
     } else {
         gpuzip_options options;
         setup_options(&options, a);
+        if (a->stats || a->json)
+            begin_measuring(t, &io);
         gpuzip_begin_compress(run->gz, &options, &io);
     }
 }

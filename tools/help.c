@@ -27,7 +27,8 @@ void help_print_short(void)
           "  --model M    use M, not the built-in model: a .gpzm file, a Hugging Face\n"
           "               folder, or the name of one in its cache\n"
           "\n"
-          "       gpuzip model import SOURCE -o X.gpzm | info [MODEL]\n",
+          "       gpuzip model import SOURCE -o X.gpzm | info [MODEL]\n"
+          "       gpuzip explain FILE [-o REPORT.html]\n",
           stdout);
 }
 
@@ -87,11 +88,18 @@ void help_print_long(void)
           "What to print:\n"
           "  -q, --quiet          no warnings and progress; -qq: no errors either\n"
           "  -v, --verbose        a line a file\n"
-          "      --stats          what the models and the coder did\n"
+          "      --stats          what the experts and the coder did; measuring what each\n"
+          "                       expert alone would pay takes time\n"
           "      --json           the same, or the list, as one JSON object a file\n"
           "  -h, --help           the most needed options\n"
           "  -H, --long-help      this\n"
           "  -V, --version        the version\n"
+          "\n"
+          "Where the bits went:\n"
+          "  gpuzip explain FILE [-o REPORT.html] [OPTION]...\n"
+          "                       writes FILE.html: the text coloured by what each token cost,\n"
+          "                       curves and figures. OPTIONs are those of compressing; of a .gpz\n"
+          "                       file its own settings count, and its models are needed\n"
           "\n"
           "Models:\n"
           "  gpuzip model import SOURCE -o X.gpzm [--weight-bits 8|15] [--activation-bits 8|15]\n"

@@ -3,6 +3,7 @@
 #include "bench.h"
 #include "code_file.h"
 #include "devices.h"
+#include "explain.h"
 #include "file_io.h"
 #include "list.h"
 #include "message.h"
@@ -126,6 +127,8 @@ int main(int argc, char **argv)
     signals_begin();
     if (argc > 1 && strcmp(argv[1], "model") == 0)
         model_cmd(argc - 1, argv + 1);
+    else if (argc > 1 && strcmp(argv[1], "explain") == 0)
+        explain_cmd(argc - 1, argv + 1);
     else if (args_parse(&a, argc, argv) == ARGS_RUN) {
         if (a.mode == MODE_DEVICES)
             devices_list(&a);

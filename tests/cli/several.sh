@@ -69,3 +69,11 @@ exists text
 head -c 30 r/a.gpz >r/cut.gpz
 run 1 "$gz" -d --rm r/cut.gpz
 holds r 'a.gpz cut.gpz '
+
+# Also where they adapt differently and share all other settings.
+for adapt in biases contexts biases,alphas; do
+    run 0 "$gz" -c --adapt $adapt a
+    cat $out
+done >mixed.gpz
+run 0 "$gz" -dc mixed.gpz
+cat a a a | cmp - $out || fail "joined files that adapt differently"

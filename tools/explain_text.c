@@ -1,0 +1,232 @@
+/* explain_text.c: text of any bytes as HTML, and the tokens of a page coloured by their cost. */
+#include "explain_page.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- characters --------------------------------------------------------- */
+
+/* The size of the UTF-8 character at text[0, size), which becomes *code, or 0 if there is none. */
+static size_t read_character(const uint8_t *text, size_t size, uint32_t *code)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    uint8_t first = text[0];
+    size_t n = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+    if (n == 0 || n > size || first > 0xf4)
+        return 0;
+    uint32_t c = n == 1 ? first : first & (0x7fu >> n);
+    for (size_t i = 1; i < n; i++) {
+        if ((text[i] & 0xc0) != 0x80)
+            return 0;
+        c = c << 6 | (text[i] & 0x3f);
+    }
+    if (c < least[n] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
+        return 0;
+    *code = c;
+    return n;
+}
+
+/* Whether a character shows nothing, or changes how its neighbours show. */
+static bool is_hidden(uint32_t c)
+{
+    static const uint32_t range[][2] = {{0x80, 0x9f},     {0xad, 0xad},     {0x61c, 0x61c},
+                                        {0x180e, 0x180e}, {0x200b, 0x200b}, {0x200e, 0x200f},
+                                        {0x2028, 0x202e}, {0x2060, 0x206f}, {0xfdd0, 0xfdef},
+                                        {0xfeff, 0xfeff}, {0xfff9, 0xfffb}, {0xe0000, 0xe0fff}};
+    for (size_t i = 0; i < sizeof range / sizeof *range; i++)
+        if (c >= range[i][0] && c <= range[i][1])
+            return true;
+    return (c & 0xfffe) == 0xfffe;
+}
+
+/* Writes a character of n bytes. lines: newlines and tabs are such. */
+static void put_character(FILE *f, const uint8_t *bytes, size_t n, uint32_t c, bool lines)
+{
+    static const char *const control[] = {"NUL", "SOH", "STX", "ETX", "EOT", "ENQ", "ACK", "BEL",
+                                          "BS",  "TAB", "LF",  "VT",  "FF",  "CR",  "SO",  "SI",
+                                          "DLE", "DC1", "DC2", "DC3", "DC4", "NAK", "SYN", "ETB",
+                                          "CAN", "EM",  "SUB", "ESC", "FS",  "GS",  "RS",  "US"};
+    if (c == '<')
+        fputs("&lt;", f);
+    else if (c == '>')
+        fputs("&gt;", f);
+    else if (c == '&')
+        fputs("&amp;", f);
+    else if (c == '"')
+        fputs("&quot;", f);
+    else if (c == '\'')
+        fputs("&#39;", f);
+    else if (c == '\n')
+        fputs(lines ? "<b>&#8629;</b>\n" : "<b>&#8629;</b>", f);
+    else if (c == '\t' && lines)
+        fputc('\t', f);
+    else if (c < 0x20 || c == 0x7f)
+        fprintf(f, "<b>%s</b>", c == 0x7f ? "DEL" : control[c]);
+    else if (is_hidden(c))
+        fprintf(f, "<b>U+%04X</b>", (unsigned)c);
+    else
+        fwrite(bytes, 1, n, f);
+}
+
+/* Writes what begins at text[0, size), size > 0; returns its bytes. */
+static size_t put_next(FILE *f, const uint8_t *text, size_t size, bool lines)
+{
+    uint32_t c;
+    size_t n = read_character(text, size, &c);
+    if (n > 0) {
+        put_character(f, text, n, c, lines);
+        return n;
+    }
+    fprintf(f, "<b>%02X</b>", text[0]);
+    return 1;
+}
+
+void page_put_text(FILE *f, const uint8_t *text, size_t size)
+{
+    for (size_t at = 0; at < size;)
+        at += put_next(f, text + at, size - at, false);
+}
+
+void page_put_name(FILE *f, const char *name)
+{
+    page_put_text(f, (const uint8_t *)name, strlen(name));
+}
+
+/* ---- tokens ------------------------------------------------------------- */
+
+#define CHUNK_BYTES 4096 /* of text; a browser lays out those in sight alone */
+
+/* Where the colours change, in bits; the script has them from the page. */
+static const double steps[] = {0.1, 0.5, 1, 2, 4, 6, 8, 11};
+#define STEPS (sizeof steps / sizeof *steps)
+
+static int colour_of(double bits)
+{
+    int colour = 0;
+    while (colour < (int)STEPS && bits >= steps[colour])
+        colour++;
+    return colour;
+}
+
+/* Writes what a token shows. A character that several tokens share stands in the first of them;
+ * *character is where the last one that was written ends. */
+static void put_token(FILE *f, const page *p, const page_token *t, size_t *character)
+{
+    size_t at = (size_t)t->offset, end = at + t->size < p->shown ? at + t->size : p->shown;
+    bool written = false;
+    if (t->stored)
+        fputs("<i class=s>", f);
+    else
+        fprintf(f, "<i class=c%d>", colour_of(t->bits));
+    if (at < *character)
+        at = *character;
+    for (; at < end; written = true) {
+        at += put_next(f, p->text + at, p->size - at, true);
+        *character = at;
+    }
+    fputs(written ? "</i>" : "<b>&middot;</b></i>", f);
+}
+
+/* An array of hundredths. */
+static void put_hundredths(FILE *f, const page *p, const char *name, int expert)
+{
+    fprintf(f, "%s[", name);
+    for (size_t i = 0; i < p->tokens; i++) {
+        const page_token *t = &p->token[i];
+        double bits = expert < 0 ? t->bits : t->expert_bits[expert];
+        fprintf(f, "%s%ld", i ? "," : "", lrint(100 * bits));
+    }
+    fputs("]", f);
+}
+
+static void put_numbers(FILE *f, const page *p)
+{
+    fputs("<script type=\"application/json\" id=\"numbers\">\n{\"steps\":[", f);
+    for (size_t i = 0; i < STEPS; i++)
+        fprintf(f, "%s%g", i ? "," : "", steps[i]);
+    fputs("],\n\"size\":[", f);
+    for (size_t i = 0; i < p->tokens; i++)
+        fprintf(f, "%s%u", i ? "," : "", (unsigned)p->token[i].size);
+    fputs("],\n", f);
+    put_hundredths(f, p, "\"bits\":", -1);
+    fputs(",\n\"alone\":[", f);
+    for (int k = 0; k < p->call->stats.experts; k++)
+        put_hundredths(f, p, k ? ",\n" : "\n", k);
+    fputs("]}\n</script>\n", f);
+}
+
+static void put_legend(FILE *f)
+{
+    fputs("<p class=legend aria-label=\"Colours\"><span>bits a token:</span> ", f);
+    for (size_t i = 0; i <= STEPS; i++) {
+        fprintf(f, "<i class=c%zu>", i);
+        if (i == 0)
+            fprintf(f, "below %g", steps[0]);
+        else if (i < STEPS)
+            fprintf(f, "%g&ndash;%g", steps[i - 1], steps[i]);
+        else
+            fprintf(f, "%g and more", steps[i - 1]);
+        fputs("</i>", f);
+    }
+    fputs("</p>\n<p class=\"legend gains\" hidden><span>bits gained by the mix:</span> "
+          "<i class=g0>4 and more</i><i class=g1>1&ndash;4</i><i class=g2>0.1&ndash;1</i>"
+          "<i class=g3>about 0</i><span>lost:</span> <i class=g4>0.1&ndash;1</i>"
+          "<i class=g5>1&ndash;4</i><i class=g6>4 and more</i></p>\n",
+          f);
+}
+
+static void put_chooser(FILE *f, const page *p)
+{
+    int experts = p->call->stats.experts;
+    fputs("<p class=chooser><label>Colour by <select id=\"by\"><option value=\"c\">the bits that "
+          "each token cost</option>",
+          f);
+    for (int k = 0; k < experts; k++) {
+        fprintf(f, "<option value=\"a%d\">the bits with ", k);
+        page_put_expert(f, p, k);
+        fputs(" alone</option>", f);
+    }
+    for (int k = 0; k < experts; k++) {
+        fprintf(f, "<option value=\"g%d\">what the mix gained over ", k);
+        page_put_expert(f, p, k);
+        fputs(" alone</option>", f);
+    }
+    fputs("</select></label> <span class=hint>Point at a token, or use the arrow keys in the "
+          "text.</span></p>\n",
+          f);
+}
+
+void page_put_tokens(FILE *f, const page *p)
+{
+    size_t character = 0, chunk = 0;
+    fputs("<section><h2>The text, coloured by what it cost</h2>\n<p>", f);
+    if (p->shown < p->size) {
+        fputs("The first ", f);
+        page_put_count(f, (double)p->shown);
+        fputs(" of ", f);
+        page_put_count(f, (double)p->size);
+        fputs(" bytes are shown; the figures and curves are of all. ", f);
+    }
+    fputs("Underlined tokens cost 8 bits and more. Small codes stand for bytes that are no text; "
+          "a dot for a token within a character that an earlier one shows.</p>\n",
+          f);
+    put_chooser(f, p);
+    put_legend(f);
+    fputs("<div id=\"text\" tabindex=\"0\" role=\"group\" aria-label=\"The text; arrow keys go "
+          "from token to token\"><div>",
+          f);
+    for (size_t i = 0; i < p->tokens; i++) {
+        const page_token *t = &p->token[i];
+        put_token(f, p, t, &character);
+        chunk += t->size;
+        size_t end = (size_t)t->offset + t->size;
+        if (chunk >= CHUNK_BYTES && i + 1 < p->tokens && p->text[end - 1] == '\n') {
+            fputs("</div><div>", f);
+            chunk = 0;
+        }
+    }
+    fputs("</div></div>\n<div id=\"tip\" hidden></div><p id=\"told\" aria-live=\"polite\"></p>\n",
+          f);
+    put_numbers(f, p);
+    fputs("</section>\n", f);
+}
