@@ -171,7 +171,7 @@ static long double log_pi(const naive *n, const naive_row *row, const ops_mix *m
     for (int c = 0; c < candidates_of(mix, r); c++) {
         int x = mix->candidate[(size_t)r * OPS_CANDIDATES + (size_t)c].symbol;
         t[x] += (long double)row->delta[c] / ONE;
-        if (kind == 2 && row->set[c] == which)
+        if (kind == 2 && (row->set[c] == which || row->other[c] == which))
             t[x] += change * (long double)row->feature[c][j] / 256;
     }
     for (int i = 0; i < mix->vocab; i++)
@@ -216,7 +216,10 @@ static void check_gradients(const naive *n, const ops_mix *mix, int r, int y)
              0.0001);
     for (int c = 0; c < candidates_of(mix, r); c++)
         for (int j = 0; j < OPS_WEIGHTS; j++)
-            near((double)sums.gradient[row.set[c]][j] / (1 << 24), SLOPE(2, row.set[c], j), 0.003);
+            for (int i = 0; i < 2; i++) {
+                int set = i ? row.other[c] : row.set[c];
+                near((double)sums.gradient[set][j] / (1 << 24), SLOPE(2, set, j), 0.003);
+            }
 #undef SLOPE
     free(sums.expected);
     free(sums.seen);
@@ -328,7 +331,7 @@ static void adaptive_many_rows(void **state)
         row[i] = i >= FIRST;
         symbol[i] = row[i] ? 5 : 3;
         candidates[i] = row[i]; /* p = 1/2 */
-        candidate[i * OPS_CANDIDATES] = (ops_candidate){.symbol = 5, .known = 1};
+        candidate[i * OPS_CANDIDATES] = (ops_candidate){.symbol = 5, .known = 1, .kind = 7};
         for (int k = 0; k < OPS_FEATURES; k++)
             candidate[i * OPS_CANDIDATES].feature[k] = OPS_FEATURE_MAX;
     }
