@@ -176,7 +176,7 @@ static gpuzip_status prepare_decoding(block *b)
 gpuzip_status block_prepare(const block_rules *rules, block *b)
 {
     release_measures(b);
-    b->seconds_tokenizer = b->coder_bits = 0;
+    b->seconds_tokenizer = b->coder_bits = b->model_bits = 0;
     b->status = rules->decode ? prepare_decoding(b) : prepare_encoding(rules, b);
     if (b->status != GPUZIP_OK || b->stored)
         release_work(b);
@@ -224,29 +224,32 @@ static gpuzip_status decode(const block_rules *rules, lanes *l, block *const *b,
     gpuzip_status status = count ? lanes_decode(l, work, count, costs, progress) : GPUZIP_OK;
     if (status != GPUZIP_OK && status != GPUZIP_ERR_CORRUPT)
         return FAIL(status);
-    for (int i = 0, j = 0; i < n; i++)
-        if (!b[i]->stored)
-            b[i]->status = work[j++].status;
+    for (int i = 0, j = 0; i < n; i++) {
+        if (b[i]->stored)
+            continue;
+        if (rules->decode)
+            b[i]->model_bits = work[j].bits;
+        b[i]->status = work[j++].status;
+    }
     return GPUZIP_OK;
 }
 
 /* Which blocks became smaller: the others will be stored, and do not count. */
 static void judge(block *const *b, int n, engine_costs *costs)
 {
-    double all = 0, wasted = 0;
     for (int i = 0; i < n; i++) {
         const engine_block *work = &b[i]->work;
         uint32_t raw_size = (uint32_t)b[i]->raw_size;
         b[i]->coder_bits = 0;
         for (uint32_t s = 0; s < work->streams; s++)
             b[i]->coder_bits += 8.0 * (double)work->stream[s].size;
-        all += b[i]->coder_bits;
         b[i]->stored = container_coded_size(raw_size, (uint32_t)work->tokens, work->stream,
                                             work->streams) >= container_stored_size(raw_size);
-        if (b[i]->stored)
-            wasted += b[i]->coder_bits;
+        if (b[i]->stored) {
+            costs->model_bits -= b[i]->model_bits;
+            b[i]->model_bits = 0;
+        }
     }
-    costs->model_bits -= all > 0 ? costs->model_bits * (wasted / all) : 0;
 }
 
 static gpuzip_status verify(const block_rules *rules, lanes *l, block *const *b, int n,
@@ -278,6 +281,8 @@ static gpuzip_status encode(const block_rules *rules, lanes *l, block *const *b,
     for (int i = 0; i < n; i++)
         work[i] = b[i]->work;
     TRY(lanes_encode(l, work, n, &costs->engine, progress ? &encoding : NULL));
+    for (int i = 0; i < n; i++)
+        b[i]->model_bits = work[i].bits;
     judge(b, n, &costs->engine);
     if (!rules->verify)
         return GPUZIP_OK;

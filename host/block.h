@@ -45,6 +45,7 @@ typedef struct {
     uint32_t *token;       /* [tokens] of a measured block that was coded, or NULL */
     float *measure;        /* [tokens][ENGINE_MEASURES(experts)] likewise */
     double seconds_tokenizer, coder_bits;
+    double model_bits; /* -log2(freq / 2^30) of its tokens; 0 if it is stored */
 } block;
 
 /* What coding some blocks together cost. */

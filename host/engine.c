@@ -347,8 +347,10 @@ static void end_job(engine_job *job, gpuzip_status status)
         engine_team_end(e->team);
     if (status != GPUZIP_OK)
         (void)e->ops->sync(e->ctx); /* stages may be in use without their marks */
-    for (int s = 0; s < job->streams; s++)
+    for (int s = 0; s < job->streams; s++) {
         job->costs->model_bits += job->stream[s].bits;
+        job->stream[s].block->bits += job->stream[s].bits;
+    }
     free(job->encoder);
     free(job->decoder);
     free(job->stream);

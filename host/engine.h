@@ -75,6 +75,7 @@ typedef struct {
     container_stream *stream; /* [streams] */
     uint32_t streams;         /* a value of container_fit_streams() for the tokens */
     gpuzip_status status;     /* of decoding, see engine_decode() */
+    double bits;              /* -log2(freq / 2^30) of its tokens is added to it */
     float *measure; /* [tokens][ENGINE_MEASURES(experts)] written when encoding, or NULL */
 } engine_block;
 

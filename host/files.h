@@ -34,7 +34,7 @@ struct file {
     uint64_t frames;                     /* read */
     uint8_t head[CONTAINER_FRAME_BOUND]; /* [head_size] to be written first */
     size_t head_size;
-    engine_config config; /* compressing: of all blocks, on no device */
+    engine_config config; /* of what is measured, on no device */
     const tokenizer *t;   /* likewise */
 };
 

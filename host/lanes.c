@@ -246,9 +246,11 @@ static gpuzip_status run_blocks(lanes *l, engine_code_function *code, engine_blo
         streams += block[i].streams;
     if (blocks > 1 || !is_shared(l, streams))
         return code(l->whole, block, blocks, 0, streams, costs, progress);
+    double before = costs->model_bits;
     status = run_lanes(l, code, block, &p);
     block->status = status;
     add_costs(costs, l);
+    block->bits += costs->model_bits - before;
     return status;
 }
 

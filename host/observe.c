@@ -18,6 +18,8 @@ static double room_bits(int escapes)
 void observe_begin(file *f, const handle_plan *plan)
 {
     gpuzip_stats *stats = &f->way.stats;
+    f->config = plan->config;
+    f->t = plan->t;
     stats->experts = plan->config.experts;
     for (int k = 0; k < stats->experts; k++) {
         stats->expert[k].kind = plan->config.expert[k].kind;

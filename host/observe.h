@@ -4,7 +4,7 @@
 
 #include "files.h"
 
-/* Names the experts in f's statistics: they are measured. */
+/* Names the experts in f's statistics: they are measured. For every block of f. */
 void observe_begin(file *f, const handle_plan *plan);
 
 /* Adds up what was measured of f's next block, if it was, and tells f's observer of it. */

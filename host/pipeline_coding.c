@@ -82,34 +82,25 @@ static int coding_step(void *context, size_t done, size_t steps)
     return stop;
 }
 
-/* Bits that the range coder wrote for a block. */
-static double coded_bits(const pipeline *p, const block *b)
+/* Shares out what coding a group cost: the time by the tokens. */
+static void share_costs(slot *const *group, int count, const block_costs *costs)
 {
-    return p->rules.decode ? 8.0 * (double)b->coded.payload_size : b->stored ? 0 : b->coder_bits;
-}
-
-/* Shares out what coding a group cost: the time by the tokens, the bits by the bits. */
-static void share_costs(const pipeline *p, slot *const *group, int count, const block_costs *costs)
-{
-    double all_tokens = 0, all_bits = 0;
-    for (int i = 0; i < count; i++) {
+    double all_tokens = 0;
+    for (int i = 0; i < count; i++)
         all_tokens += (double)group[i]->item.b.work.tokens;
-        all_bits += coded_bits(p, &group[i]->item.b);
-    }
     for (int i = 0; i < count; i++) {
         const block *b = &group[i]->item.b;
         double part = (double)b->work.tokens / all_tokens;
         const engine_costs *e = &costs->engine;
-        group[i]->item.costs = (block_costs){
-            .engine = {.seconds_forward = part * e->seconds_forward,
-                       .seconds_contexts = part * e->seconds_contexts,
-                       .seconds_mix = part * e->seconds_mix,
-                       .seconds_coder = part * e->seconds_coder,
-                       .forward_ops = part * e->forward_ops,
-                       .seconds_measure = part * e->seconds_measure,
-                       .model_bits =
-                           all_bits > 0 ? e->model_bits * (coded_bits(p, b) / all_bits) : 0},
-            .seconds_verify = part * costs->seconds_verify};
+        group[i]->item.costs =
+            (block_costs){.engine = {.seconds_forward = part * e->seconds_forward,
+                                     .seconds_contexts = part * e->seconds_contexts,
+                                     .seconds_mix = part * e->seconds_mix,
+                                     .seconds_coder = part * e->seconds_coder,
+                                     .forward_ops = part * e->forward_ops,
+                                     .seconds_measure = part * e->seconds_measure,
+                                     .model_bits = b->model_bits},
+                          .seconds_verify = part * costs->seconds_verify};
     }
 }
 
@@ -122,7 +113,7 @@ static gpuzip_status code(pipeline *p, lanes *l, slot *const *group, int count)
     for (int i = 0; i < count; i++)
         b[i] = &group[i]->item.b;
     TRY(block_code(&p->rules, l, b, count, &costs, &progress));
-    share_costs(p, group, count, &costs);
+    share_costs(group, count, &costs);
     return GPUZIP_OK;
 }
 

@@ -121,7 +121,7 @@ static gpuzip_stats measure(gpuzip *handle, const gpuzip_options *options, obser
 static gpuzip_options of_experts(int models, double alpha, double bayes)
 {
     gpuzip_options o = {
-        .window = 32, .hop = 16, .streams = 3, .no_verify = true, .adapt = GPUZIP_ADAPT_NONE};
+        .window = 32, .hop = 16, .streams = 3, .adapt = GPUZIP_ADAPT_NONE, .no_verify = true};
     for (int k = 0; k < models; k++)
         o.expert[o.experts++] = (gpuzip_expert){GPUZIP_EXPERT_MODEL, k, alpha / (k + 1)};
     if (bayes > 0)

@@ -205,7 +205,7 @@ static void begin_measuring(transfer *t, gpuzip_io *io)
     t->curve = malloc(sizeof *t->curve);
     if (!t->curve)
         return;
-    curve_begin(t->curve, 1);
+    curve_begin(t->curve);
     t->call.curve = t->curve;
     io->observe = on_token;
 }

@@ -6,10 +6,10 @@
 
 #define ALPHA_STEP 1e-4 /* changes below it are none */
 
-void curve_begin(curve *c, uint64_t width)
+void curve_begin(curve *c)
 {
     memset(c, 0, sizeof *c);
-    c->width = width;
+    c->width = CURVE_WIDTH;
 }
 
 void curve_add_bin(curve_bin *sum, const curve_bin *b)

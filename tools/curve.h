@@ -4,7 +4,8 @@
 
 #include "gpuzip.h"
 
-#define CURVE_BINS 256
+#define CURVE_BINS  256
+#define CURVE_WIDTH 64 /* bytes of a bin at first: in fewer a curve is noise */
 
 /* Sums over the tokens that begin in a stretch of the file. A stored block, which is no token,
  * is spread over the bytes that it holds. */
@@ -22,8 +23,7 @@ typedef struct {
     uint64_t width;
 } curve;
 
-/* An empty one. width: bytes of a bin at least, >= 1. */
-void curve_begin(curve *c, uint64_t width);
+void curve_begin(curve *c); /* an empty one */
 void curve_add(curve *c, const gpuzip_token *token);
 
 /* Adds bin b to sum. */

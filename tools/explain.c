@@ -13,8 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CURVE_WIDTH 64 /* bytes: in fewer a curve is noise */
-
 /* What is gathered. */
 typedef struct {
     buffer_io io; /* first: the callbacks' context */
@@ -90,11 +88,14 @@ static bool take_settings(gpuzip_options *o, gpuzip *gz, const char *name, const
                           .streams = info->streams,
                           .update_interval = info->update_interval,
                           .window_scope = info->window_scope,
-                          .adapt = (info->contexts ? GPUZIP_ADAPT_CONTEXTS : 0u) |
-                                   (info->biases ? GPUZIP_ADAPT_BIASES : 0u) |
-                                   (info->learn_alphas ? GPUZIP_ADAPT_ALPHAS : 0u),
                           .block_size = info->block_size,
                           .experts = info->experts};
+    if (info->contexts)
+        o->adapt |= GPUZIP_ADAPT_CONTEXTS;
+    if (info->biases)
+        o->adapt |= GPUZIP_ADAPT_BIASES;
+    if (info->learn_alphas)
+        o->adapt |= GPUZIP_ADAPT_ALPHAS;
     if (!o->adapt)
         o->adapt = GPUZIP_ADAPT_NONE;
     for (int k = 0; k < info->experts; k++) {
@@ -186,10 +187,8 @@ static bool explain(gpuzip *gz, const args *a, const file_source *source, file_t
     }
     if (!unpack(gz, source->name, content, &packed, &options))
         goto out;
-    if (!options.adapt) /* as it will be */
-        options.adapt = GPUZIP_ADAPT_ALL;
     options.no_verify = true; /* what is made is not kept */
-    curve_begin(&g->curve, CURVE_WIDTH);
+    curve_begin(&g->curve);
     g->io = (buffer_io){.from = content, .to = &made};
     gpuzip_io io = {.context = g,
                     .read = buffer_on_read,
@@ -216,6 +215,7 @@ static bool explain(gpuzip *gz, const args *a, const file_source *source, file_t
               .call = &call,
               .figures = &figures,
               .options = &options,
+              .adapt = (options.adapt ? options.adapt : GPUZIP_ADAPT_ALL) & GPUZIP_ADAPT_ALL,
               .text = content->data,
               .size = content->size,
               .shown = g->shown,

@@ -38,8 +38,7 @@ static int first_series(chart_kind kind)
  * line as the code. */
 static bool is_drawn(const page *p, chart_kind kind, int series)
 {
-    return kind == CHART_ALPHAS || series == FINAL || p->call->stats.experts > 1 ||
-           p->options->adapt & GPUZIP_ADAPT_ALL;
+    return kind == CHART_ALPHAS || series == FINAL || p->call->stats.experts > 1 || p->adapt != 0;
 }
 
 static double greatest(const page *p, chart_kind kind)

@@ -193,8 +193,6 @@ static void put_experts(FILE *f, const page *p)
 {
     const gpuzip_stats *s = &p->call->stats;
     double bytes = s->model_bytes > 0 ? (double)s->model_bytes : 1;
-    bool contexts = p->options->adapt & GPUZIP_ADAPT_CONTEXTS;
-    bool biases = p->options->adapt & GPUZIP_ADAPT_BIASES;
     fputs("<section><h2>The experts</h2>\n<p>What each would have cost alone, and its weight in "
           "the product.</p>\n<div class=scroll><table>\n<tr><th>expert</th><th class=left>what</th>"
           "<th>parameters</th><th>bytes of the model</th><th>bits/byte alone</th>"
@@ -202,11 +200,12 @@ static void put_experts(FILE *f, const page *p)
           f);
     for (int k = 0; k < s->experts; k++)
         put_expert_row(f, p, k);
-    fprintf(f,
-            "<tr class=sum><th scope=row>all together</th><td class=left>%s%s%s</td><td></td>"
-            "<td>",
-            contexts ? "with contexts" : "", contexts && biases ? " and " : "",
-            biases ? (contexts ? "biases" : "with biases") : "");
+    bool contexts = p->adapt & GPUZIP_ADAPT_CONTEXTS, biases = p->adapt & GPUZIP_ADAPT_BIASES;
+    fprintf(f, "<tr class=sum><th scope=row>all together</th><td class=left>%s</td><td></td><td>",
+            contexts && biases ? "with contexts and biases"
+            : contexts         ? "with contexts"
+            : biases           ? "with biases"
+                               : "");
     page_put_count(f, (double)p->figures->model_file_bytes);
     fprintf(f,
             "</td><td>%.4f</td><td>%.4f</td><td></td><td></td></tr>\n</table></div>\n</section>\n",

@@ -26,6 +26,7 @@ typedef struct {
     const report_call *call;
     const report_figures *figures;
     const gpuzip_options *options; /* that it was compressed with */
+    unsigned adapt;                /* what of gpuzip_adapt did */
     const uint8_t *text;           /* [size] all of the file */
     size_t size;
     size_t shown;            /* bytes of it that token[] covers */

@@ -100,10 +100,16 @@ void page_put_name(FILE *f, const char *name)
 static const double steps[] = {0.1, 0.5, 1, 2, 4, 6, 8, 11};
 #define STEPS (sizeof steps / sizeof *steps)
 
+/* Hundredths are what the script has; colours are of them here too. */
+static long hundredths_of(double bits)
+{
+    return lrint(100 * bits);
+}
+
 static int colour_of(double bits)
 {
     int colour = 0;
-    while (colour < (int)STEPS && bits >= steps[colour])
+    while (colour < (int)STEPS && (double)hundredths_of(bits) >= 100 * steps[colour])
         colour++;
     return colour;
 }
@@ -134,7 +140,7 @@ static void put_hundredths(FILE *f, const page *p, const char *name, int expert)
     for (size_t i = 0; i < p->tokens; i++) {
         const page_token *t = &p->token[i];
         double bits = expert < 0 ? t->bits : t->expert_bits[expert];
-        fprintf(f, "%s%ld", i ? "," : "", lrint(100 * bits));
+        fprintf(f, "%s%ld", i ? "," : "", hundredths_of(bits));
     }
     fputs("]", f);
 }

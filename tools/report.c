@@ -169,8 +169,10 @@ static json_t *alphas_json(const gpuzip_stats *s, const curve *c)
     int step = (c->bins + JSON_ALPHAS - 1) / JSON_ALPHAS;
     for (int i = 0; i < c->bins; i += step) {
         curve_bin b = join_bins(c, i, i + step < c->bins ? i + step : c->bins);
+        if (b.tokens == 0) /* a stored block, or a long token */
+            continue;
         json_t *values = json_array();
-        for (int k = 0; k < s->experts && b.tokens > 0; k++)
+        for (int k = 0; k < s->experts; k++)
             json_array_append_new(values, json_real(b.alpha[k] / b.tokens));
         json_array_append_new(
             alphas,

@@ -62,6 +62,11 @@ for seed in 1 2; do
     same $out prose.gpz
 done
 
+# What is measured on the host is the same, and so is the page that shows it.
+run 0 "$cpu" explain $settings --adapt all prose -o page.html
+emulated 0 1 explain --device cuda $settings --adapt all prose -o other.html
+same other.html page.html
+
 # Small blocks, several at a time, among them one that is stored.
 {
     head -c 400 letters

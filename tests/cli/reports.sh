@@ -40,7 +40,42 @@ json "lines[0]['original_bytes'] == 400 and lines[0]['compressed_bytes'] == $siz
 json "abs(lines[0]['bits_per_byte'] - 8 * $size / 400) < 1e-6"
 json 'lines[0]["output"] == "text.gpz" and lines[0]["operation"] == "compress"'
 run 0 "$gz" -t --json text.gpz
-json 'lines[0]["operation"] == "decompress"'
+json 'lines[0]["operation"] == "decompress" and lines[0]["measured"] is None'
+
+# What was measured of the experts: the sum is what the tokens cost.
+run 0 "$gz" -f --json --naive-bayes --alpha 0.9,0.2 --adapt all text
+if command -v python3 >/dev/null; then
+    python3 -m json.tool $out >/dev/null || fail "not JSON"
+fi
+json '[e["kind"] for e in lines[0]["measured"]["experts"]] == ["model", "naive-bayes"]'
+json '[e["alpha"] > 0 and e["bits"] > 0 for e in lines[0]["measured"]["experts"]] == [True, True]'
+json 'len(lines[0]["measured"]["experts"][0]["model_id"]) == 64'
+json 'abs(sum(s * lines[0]["measured"][k] for s, k in ((1, "weighted_bits"), (1, "log2_z_bits"),
+    (-1, "bias_gain_bits"), (-1, "context_gain_bits"), (1, "rounding_bits"), (1, "escape_bits")))
+    - lines[0]["model_bits"]) < 0.01'
+json '0 < len(lines[0]["measured"]["alphas"]) <= 32'
+json 'all(len(a["alpha"]) == 2 for a in lines[0]["measured"]["alphas"])'
+json '0 < lines[0]["measured"]["information_capacity"] < 8'
+same_figures() {
+    python3 -c 'import json, sys
+a, b = (json.load(open(name)) for name in sys.argv[1:])
+assert a["measured"] == b["measured"] and a["model_bits"] == b["model_bits"]' "$1" "$2" 2>$err ||
+        fail "other figures with other threads"
+}
+if command -v python3 >/dev/null; then
+    for threads in 1 2; do
+        run 0 "$gz" -f --json --streams 2 -T$threads text
+        cp $out threads$threads
+    done
+    same_figures threads1 threads2
+    rm threads1 threads2
+fi
+run 0 "$gz" -f --stats --adapt alphas text
+prints '1 gpuzip-.* [0-9.]*  *[0-9.]* '
+prints 'information capacity'
+prints 'bits: log2 Z, mean'
+prints 'alphas along the file'
+run 0 "$gz" -f text
 
 # Beside the data, not among them.
 run 0 "$gz" --json -c text

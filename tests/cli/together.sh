@@ -33,6 +33,21 @@ run 0 "$gz" --device cuda $model -dc cpu/1.gpz - cpu/2.gpz <cpu/3.gpz
 cat in/1 in/3 in/2 | cmp - $out || fail "files and - are not joined in order"
 rm in/*.gpz
 
+# Each has its own figures, too.
+for device in cpu cuda; do
+    run 0 "$gz" --device $device $settings -f --json in/1 in/2 in/5 in/12
+    cp $out $device.json
+done
+if command -v python3 >/dev/null; then
+    python3 -c 'import json
+one, other = ([json.loads(line) for line in open(name)] for name in ("cpu.json", "cuda.json"))
+assert len(one) == 4 and one[0]["model_bits"] > 0
+for a, b in zip(one, other):
+    assert a["measured"] == b["measured"] and a["model_bits"] == b["model_bits"], (a, b)' 2>$err ||
+        fail "other figures together than alone"
+fi
+rm in/*.gpz ./*.json
+
 # Messages come in the files' order, whoever is at fault; the others go on.
 mkdir mixed
 cp cpu/*.gpz mixed
@@ -68,6 +83,17 @@ same r/2.gpz cpu/2.gpz
 run 0 "$gz" --device cuda $model --rm -d r/1.gpz r/2.gpz
 holds r '1 2 3 3.gpz 3.gpz.gpz '
 same r/1 in/1
+
+# Alphas are fitted on a GPU as on the CPU, while other files are under way.
+mkdir f
+cp in/1 in/2 in/5 f
+for i in 1 2 5; do
+    run 0 "$gz" --device cpu $model --naive-bayes --alpha fit f/$i -o f/$i.cpu
+done
+run 0 "$gz" --device cuda $model --naive-bayes --alpha fit f/1 f/2 f/5
+for i in 1 2 5; do
+    same f/$i.gpz f/$i.cpu
+done
 
 # Few descriptors; a folder; --test.
 run 0 sh -c 'ulimit -n 24; "$@"' sh "$gz" --device cuda $settings -r in
