@@ -48,11 +48,10 @@ endif()
 add_test(NAME oracle
          COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/oracle/oracle.sh $<TARGET_FILE:gpuzip> ${data} slow)
 add_test(NAME corpus COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/corpus.sh $<TARGET_FILE:gpuzip> ${data})
-add_test(NAME bound COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/bound.sh $<TARGET_FILE:gpuzip> ${data})
 find_package(Python3 COMPONENTS Interpreter)
 if(Python3_FOUND)
     add_test(NAME theory COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/oracle/theory.py
                                  $<TARGET_FILE:gpuzip> ${data})
     set_tests_properties(theory PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 900 LABELS slow)
 endif()
-set_tests_properties(oracle corpus bound PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 3000 LABELS slow)
+set_tests_properties(oracle corpus PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 3000 LABELS slow)
