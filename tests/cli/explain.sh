@@ -125,7 +125,7 @@ class Page(html.parser.HTMLParser):
     def handle_data(self, data):
         if self.open[-1:] == ["i"] and self.tokens:
             self.tokens[-1] += data
-        if self.open[-1:] == ["b"] and self.tokens:
+        if self.open[-2:] == ["i", "b"]:
             self.codes.append(data)
 
 page = Page()
@@ -151,7 +151,7 @@ page text.html 'sum(numbers["size"]) == 400 and shown == open("text").read()'
 page empty.html 'not page.tokens'
 page noise.html 'len(page.tokens) == 1'
 page hostile.html 'shown.startswith("<script>alert(1)</script>") and "Gr\u00fc\u00dfe" in shown'
-page hostile.html '[code for code in page.codes[:60] if re.fullmatch("[0-9A-F]{2}", code)] ==
-    "ED A0 80 C0 AF F4 90 80 80 F0 9F 98".split()'
+page hostile.html '([code for code in page.codes if re.fullmatch("[0-9A-F]{2}", code)] ==
+    "ED A0 80 C0 AF F4 90 80 80 F0 9F 98".split())'
 page hostile.html '{"NUL", "ESC", "DEL", "CR", "U+202E", "U+202C", "U+FFFE", "U+FEFF"} <= set(page.codes)'
 page letters.html '524288 <= sum(numbers["size"]) < 524304'
