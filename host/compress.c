@@ -1,4 +1,5 @@
 /* compress.c: from a reader to one .gpz frame, block by block. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -192,13 +193,23 @@ static gpuzip_status take_sample(gpuzip *gz, const handle_plan *plan, const engi
     return sample_on(gz, cpu, plan, work, sample);
 }
 
+static void note_fit(const gpuzip *gz, const fit_sample *sample, const double *alpha, double bits)
+{
+    char text[GPUZIP_MAX_EXPERTS * 16] = "";
+    for (int k = 0, used = 0; k < sample->rows.experts; k++)
+        used +=
+            snprintf(text + used, sizeof text - (size_t)used, "%s%.3f", k ? ", " : "", alpha[k]);
+    handle_note(gz, GPUZIP_NOTE_DETAIL, "alphas %s: %.3f bits a token, of %d tokens", text, bits,
+                sample->rows.rows);
+}
+
 /* Sets the frame's alphas to what suits the beginning of the input. */
 static gpuzip_status fit_frame(gpuzip *gz, file *f, input *in, const block_rules *rules,
                                size_t block_size, const handle_plan *plan, container_frame *frame)
 {
     gpuzip_status status = GPUZIP_OK;
     uint32_t most = frame->learns_alphas ? CONTAINER_LEARNT_MAX : CONTAINER_ALPHA_MAX;
-    double alpha[GPUZIP_MAX_EXPERTS];
+    double alpha[GPUZIP_MAX_EXPERTS], bits;
     fit_sample sample = {0};
     block b = {0};
     TRY(files_settle(gz, f));
@@ -212,7 +223,9 @@ static gpuzip_status fit_frame(gpuzip *gz, file *f, input *in, const block_rules
     if (!b.stored)
         TRY_OUT(take_sample(gz, plan, &b.work, &sample));
     if (sample.rows.rows > 0) {
-        TRY_OUT(fit_alphas(&sample.rows, (double)most / CONTAINER_ALPHA_ONE, gz->threads, alpha));
+        TRY_OUT(fit_alphas(&sample.rows, (double)most / CONTAINER_ALPHA_ONE, gz->threads, alpha,
+                           &bits));
+        note_fit(gz, &sample, alpha, bits);
         for (int k = 0; k < frame->experts; k++)
             frame->expert[k].alpha = alpha_q16(alpha[k]);
     }

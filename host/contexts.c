@@ -218,24 +218,26 @@ static uint64_t hash_tokens(const contexts *c, int stream, size_t step, int n)
     return h;
 }
 
-static uint64_t hash_bytes(const contexts *c, int stream, size_t step)
+/* The last bytes before a step, as bits 0 .. 25 of contexts_tail(). */
+static uint32_t bytes_before(const contexts *c, int stream, size_t step)
 {
     const uint32_t *token = c->config.token[stream] + step;
     uint32_t bytes = 0, n = 0;
     for (size_t i = 1; i <= 3 && i <= step - c->origin && n < 3; i++) {
         uint32_t tail = c->config.tail[token[-(ptrdiff_t)i]];
         bytes |= (tail & 0xffffff) << 8 * n;
-        n += tail >> 24;
+        n += tail >> 24 & 3;
     }
     n = n < 3 ? n : 3;
-    return mix64(HASH_BYTES | n << 24 | (bytes & 0xffffff));
+    return n << 24 | (bytes & 0xffffff);
 }
 
 /* Of what table k looks at, before a step. */
 static uint64_t hash_context(const contexts *c, int k, int stream, size_t step)
 {
     static const int tokens[TABLES] = {0, 1, 2, 3, 4, 6};
-    return k == 0 ? hash_bytes(c, stream, step) : hash_tokens(c, stream, step, tokens[k]);
+    return k == 0 ? mix64(HASH_BYTES | bytes_before(c, stream, step))
+                  : hash_tokens(c, stream, step, tokens[k]);
 }
 
 static table_slot *slot_of(const contexts *c, int k, uint64_t hash)
@@ -398,10 +400,19 @@ static void gather_match(gathering *g, const contexts *c, int stream)
         gather(g, MATCH, symbol, match_level(m));
 }
 
+/* 16 times the class of the bytes before a row. */
+static uint8_t kind_of_row(const contexts *c, contexts_row row)
+{
+    uint32_t before = bytes_before(c, row.stream, row.step);
+    uint8_t bytes[2] = {(uint8_t)before, (uint8_t)(before >> 8)};
+    return (uint8_t)(16 * contexts_class(bytes, before >> 24));
+}
+
 static int32_t predict_row(contexts *c, contexts_row row, const uint64_t hash[TABLES],
                            ops_candidate *candidate)
 {
     gathering g = {.p = predicted_row(c, row.stream, row.step)};
+    uint8_t kind = kind_of_row(c, row);
     g.p->stamp = row.step + 1;
     g.p->candidates = 0;
     match_follow(c, row.stream, row.step);
@@ -414,6 +425,7 @@ static int32_t predict_row(contexts *c, contexts_row row, const uint64_t hash[TA
             candidate[i].feature[k] = c->feature[k][g.p->state[k][i]];
         candidate[i].longest = g.longest[i];
         candidate[i].known = g.known[i] < 3 ? g.known[i] : 3;
+        candidate[i].kind = kind | (uint8_t)(c->config.tail[g.p->symbol[i]] >> 28);
     }
     return g.p->candidates;
 }

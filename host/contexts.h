@@ -15,7 +15,7 @@
  * Tables. Slot hash & (2^table_bits - 1) belongs to the context with check = hash >> 32,
  * the last that was learnt there. hash of n tokens, newest first: h = 0; h = mix64(h + token
  * + 1), or mix64(h) where there is no token. Of 3 bytes, those of the last 3 tokens:
- * mix64(2^32 + their contexts_tail()).
+ * mix64(2^32 + bits 0 .. 25 of their contexts_tail()).
  *     mix64(x): x ^= x >> 31; x *= 0x9E3779B97F4A7C15; x ^= x >> 29;
  *               x *= 0xBF58476D1CE4E5B9; x ^= x >> 32
  * A slot has 7 (symbol, count), the last seen first. To learn a symbol: it is there: its
@@ -47,6 +47,13 @@
  *
  * Candidates: of the match, then of contexts 5 .. 0, each slot's last seen first, the first
  * OPS_CANDIDATES that differ.
+ *
+ * Kinds. That of a candidate is 16 times the class of the last two bytes before the row, newest
+ * first, of those of the last 3 tokens, and the class of the symbol's first two. Class of a byte
+ * and the one beside it: 0 if there is none; 1 line feed, carriage return; blank, tab: 2 beside
+ * a blank, tab, line feed or carriage return, 3 a letter, 4 a digit, 5 else; digit: 6 beside a
+ * digit, 7 else; a-z: 8 beside such, 9 else; 10 A-Z; 11 above 127; others: 12 beside a letter,
+ * 13 a digit, 14 another of the others, 15 else. Letters: a-z, A-Z and those above 127.
  */
 #ifndef GPUZIP_CONTEXTS_H
 #define GPUZIP_CONTEXTS_H
@@ -68,14 +75,12 @@ typedef struct {
 /* Of the built-in model. weights/train/prior.c made it. */
 extern const contexts_prior contexts_prior_builtin;
 
-/* The last 3 bytes that a token stands for, newest lowest, and above them how many. */
-static inline uint32_t contexts_tail(const uint8_t *bytes, size_t size)
-{
-    uint32_t n = size < 3 ? (uint32_t)size : 3, tail = n << 24;
-    for (uint32_t i = 0; i < n; i++)
-        tail |= (uint32_t)bytes[size - 1 - i] << 8 * i;
-    return tail;
-}
+/* The class (see above) of the first of n bytes. */
+uint32_t contexts_class(const uint8_t *bytes, size_t n);
+
+/* What contexts see of a symbol that stands for these bytes: the last 3 in bits 0 .. 23, newest
+ * lowest, how many there are of them in 24 .. 25, the class of the first in 28 .. 31. */
+uint32_t contexts_tail(const uint8_t *bytes, size_t size);
 
 typedef struct {
     int vocab;            /* symbols that may be candidates */

@@ -153,23 +153,6 @@ static void evaluate(moments *out, const fit_rows *rows, const double *alpha, in
     *out = all;
 }
 
-static gpuzip_status make_scratch(double **scratch, const fit_rows *rows)
-{
-    *scratch = malloc(GROUPS * (size_t)rows->vocab * sizeof **scratch);
-    return *scratch ? GPUZIP_OK : FAIL(GPUZIP_ERR_MEMORY);
-}
-
-gpuzip_status fit_bits(const fit_rows *rows, const double *alpha, double *bits)
-{
-    moments m;
-    double *scratch;
-    TRY(make_scratch(&scratch, rows));
-    evaluate(&m, rows, alpha, 1, scratch);
-    free(scratch);
-    *bits = m.bits;
-    return GPUZIP_OK;
-}
-
 /* ---- the minimum --------------------------------------------------------- */
 
 /* Solves curvature * x = -gradient for own[n] of the experts, by Cholesky's decomposition.
@@ -198,35 +181,23 @@ static void solve(const moments *m, const int *own, int n, double *x)
     }
 }
 
-/* Newton's step of the alphas that can move: not those at an end of their range which F, or
- * the step of all the others, pushes beyond. So a part of the step leads down. Returns what
- * the step would gain if F were quadratic. */
+/* Newton's step of the alphas but those at an end of their range beyond which F falls. Returns
+ * what it would gain if F were quadratic. */
 static double find_step(const moments *m, const double *alpha, double most, int experts,
                         double *step)
 {
-    bool held[EXPERTS] = {false}, more = true;
-    double gain = 0;
-    for (int k = 0; k < experts; k++)
-        held[k] = (alpha[k] < NEAR && m->gradient[k] > 0) ||
-                  (alpha[k] > most - NEAR && m->gradient[k] < 0);
-    while (more) {
-        double x[EXPERTS];
-        int own[EXPERTS], n = 0;
-        more = false;
-        gain = 0;
-        for (int k = 0; k < experts; k++) {
-            step[k] = 0;
-            if (!held[k])
-                own[n++] = k;
-        }
-        solve(m, own, n, x);
-        for (int a = 0; a < n; a++) {
-            int k = own[a];
-            step[k] = x[a];
-            gain -= 0.5 * m->gradient[k] * x[a];
-            held[k] = (alpha[k] < NEAR && x[a] < 0) || (alpha[k] > most - NEAR && x[a] > 0);
-            more |= held[k];
-        }
+    double x[EXPERTS], gain = 0;
+    int own[EXPERTS], n = 0;
+    for (int k = 0; k < experts; k++) {
+        step[k] = 0;
+        if (!(alpha[k] < NEAR && m->gradient[k] > 0) &&
+            !(alpha[k] > most - NEAR && m->gradient[k] < 0))
+            own[n++] = k;
+    }
+    solve(m, own, n, x);
+    for (int a = 0; a < n; a++) {
+        step[own[a]] = x[a];
+        gain -= 0.5 * m->gradient[own[a]] * x[a];
     }
     return gain;
 }
@@ -236,13 +207,15 @@ static double within(double alpha, double most)
     return fmin(fmax(alpha, 0), most);
 }
 
-gpuzip_status fit_alphas(const fit_rows *rows, double most, int threads, double *out)
+gpuzip_status fit_alphas(const fit_rows *rows, double most, int threads, double *out, double *bits)
 {
-    double alpha[EXPERTS], tried[EXPERTS], step[EXPERTS], *scratch;
+    double alpha[EXPERTS], tried[EXPERTS], step[EXPERTS];
+    double *scratch = malloc(GROUPS * (size_t)rows->vocab * sizeof *scratch);
     moments now, next;
     int experts = rows->experts;
     bool gained = true;
-    TRY(make_scratch(&scratch, rows));
+    if (!scratch)
+        return FAIL(GPUZIP_ERR_MEMORY);
     for (int k = 0; k < experts; k++)
         alpha[k] = 1.0 / experts;
     evaluate(&now, rows, alpha, threads, scratch);
@@ -262,5 +235,6 @@ gpuzip_status fit_alphas(const fit_rows *rows, double most, int threads, double 
     }
     free(scratch);
     memcpy(out, alpha, (size_t)experts * sizeof *alpha);
+    *bits = now.bits;
     return GPUZIP_OK;
 }

@@ -25,11 +25,10 @@ typedef struct {
     const int32_t *symbol; /* [rows] < vocab, what came */
 } fit_rows;
 
-/* F(alpha), with alpha [experts]. Errors: MEMORY. */
-gpuzip_status fit_bits(const fit_rows *rows, const double *alpha, double *bits);
-
-/* Finds alpha [experts], each from 0 to most, of the least F. Errors: MEMORY. */
-gpuzip_status fit_alphas(const fit_rows *rows, double most, int threads, double *alpha);
+/* Finds alpha [experts], each from 0 to most, of the least F, which becomes *bits.
+ * Errors: MEMORY. */
+gpuzip_status fit_alphas(const fit_rows *rows, double most, int threads, double *alpha,
+                         double *bits);
 
 /* Rows of a block, spread over it: the models read some of its windows as they would when it
  * is coded, Naive Bayes all that comes before. memory: bytes that rows may take, about; at

@@ -32,7 +32,8 @@ typedef struct {
     ops_context *ctx;
     const engine_config *config;
     const engine_block *block;
-    size_t length;         /* of all streams but the last */
+    size_t length; /* of all streams but the last */
+    int pass_rows;
     sample_window *window; /* [windows] */
     int windows;
     sample_row *row; /* [rows] */
@@ -131,7 +132,7 @@ static int16_t *row_log(const sampler *s, int row, int k)
 /* Memory for the passes of a model. */
 typedef struct {
     model_state *state;
-    int32_t *device_rows, *rows; /* [3][PASS_ROWS]: tokens, slots, positions */
+    int32_t *device_rows, *rows; /* [3][pass_rows] tokens, slots, positions */
     float *logits;               /* [vocab], on the host */
 } reader;
 
@@ -158,12 +159,13 @@ static gpuzip_status read_steps(sampler *s, int k, reader *in, const sample_wind
         uint32_t before = step == w->base ? UINT32_MAX : w->token[step - 1];
         uint32_t bos = (uint32_t)model_weights(s->config->expert[k].m)->config.bos;
         in->rows[r] = (int32_t)(before < vocab ? before : bos);
-        in->rows[PASS_ROWS + r] = 0;
-        in->rows[2 * PASS_ROWS + r] = (int32_t)(step - w->base);
+        in->rows[s->pass_rows + r] = 0;
+        in->rows[2 * s->pass_rows + r] = (int32_t)(step - w->base);
     }
-    ops_batch batch = {in->device_rows, in->device_rows + PASS_ROWS,
-                       in->device_rows + 2 * PASS_ROWS, n};
-    TRY(s->ops->upload(s->ctx, in->device_rows, in->rows, 3 * PASS_ROWS * sizeof *in->rows));
+    ops_batch batch = {in->device_rows, in->device_rows + s->pass_rows,
+                       in->device_rows + 2 * s->pass_rows, n};
+    size_t bytes = 3 * (size_t)s->pass_rows * sizeof *in->rows;
+    TRY(s->ops->upload(s->ctx, in->device_rows, in->rows, bytes));
     if (*row == w->end_row || s->row[*row].step >= end)
         return model_extend(in->state, &batch);
     TRY(model_forward(in->state, &batch));
@@ -179,23 +181,21 @@ static gpuzip_status read_model(sampler *s, int k)
 {
     gpuzip_status status = GPUZIP_OK;
     reader in = {0};
-    const size_t bytes = 3 * PASS_ROWS * sizeof *in.rows;
-    in.rows = malloc(bytes);
+    size_t pass = (size_t)s->pass_rows, bytes = 3 * pass * sizeof *in.rows;
+    in.rows = calloc(1, bytes);
     in.logits = malloc((size_t)s->config->vocab * sizeof *in.logits);
     if (!in.rows || !in.logits) {
         status = FAIL(GPUZIP_ERR_MEMORY);
         goto out;
     }
-    memset(in.rows, 0, bytes);
     TRY_OUT(s->ops->alloc(s->ctx, (void **)&in.device_rows, bytes));
     TRY_OUT(model_state_open(&in.state, s->config->expert[k].m, s->ctx, 1, s->config->window,
-                             PASS_ROWS, 1));
+                             s->pass_rows, 1));
     for (int i = 0; i < s->windows; i++) {
         const sample_window *w = &s->window[i];
         int row = w->first_row;
-        for (size_t t = w->base; row < w->end_row; t += PASS_ROWS)
-            TRY_OUT(
-                read_steps(s, k, &in, w, t, t + PASS_ROWS < w->end ? t + PASS_ROWS : w->end, &row));
+        for (size_t t = w->base; row < w->end_row; t += pass)
+            TRY_OUT(read_steps(s, k, &in, w, t, t + pass < w->end ? t + pass : w->end, &row));
     }
 out:
     if (status != GPUZIP_OK)
@@ -269,6 +269,7 @@ gpuzip_status fit_sample_take(fit_sample *out, const ops *ops, ops_context *ctx,
     gpuzip_status status = GPUZIP_OK;
     fit_sample sample = {0};
     sampler s = {.ops = ops, .ctx = ctx, .config = config, .block = block, .sample = &sample};
+    s.pass_rows = config->pass_rows ? config->pass_rows : PASS_ROWS;
     s.length = container_stream_length((uint32_t)block->tokens, block->streams);
     TRY_OUT(choose_windows(&s));
     TRY_OUT(choose_rows(&s, memory));

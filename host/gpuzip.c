@@ -60,6 +60,7 @@ static void close_model(handle_model *m)
 {
     tokenizer_close(m->t);
     free(m->tail);
+    free(m->given);
     source_close(&m->source);
     *m = (handle_model){0};
 }
@@ -284,6 +285,11 @@ gpuzip_status gpuzip_add_model(gpuzip *gz, const char *name, int *index)
     gz->error[0] = '\0';
     if (gz->models == GPUZIP_MAX_MODELS)
         return handle_fail(gz, GPUZIP_ERR_ARGUMENT, "more than %d models", GPUZIP_MAX_MODELS);
+    m.given = strdup(shown);
+    if (!m.given) {
+        status = FAIL(GPUZIP_ERR_MEMORY);
+        goto out;
+    }
     TRY_OUT(source_open(&m.source, name, NULL, gz->error));
     const weights_model *w = m.source.weights;
     status = tokenizer_open(&m.t, w->tokenizer, w->tokenizer_size, (uint32_t)w->config.vocab);
@@ -424,9 +430,9 @@ gpuzip_status handle_plan_frame(gpuzip *gz, const container_frame *frame, handle
             return fail_no_model(gz, expert->model_id);
         if (first && !same_tokenizer(first, m))
             return handle_fail(gz, GPUZIP_ERR_UNSUPPORTED,
-                               "the models '%s' and '%s' have different tokenizers; experts must "
-                               "share one vocabulary",
-                               first->source.weights->name, m->source.weights->name);
+                               "'%s' and '%s' have different tokenizers; models that work "
+                               "together must share one",
+                               first->given, m->given);
         if (c.window > m->source.weights->config.context)
             return handle_fail(gz, GPUZIP_ERR_UNSUPPORTED,
                                "a window of %d tokens is more than the %d that model '%s' knows",

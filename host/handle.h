@@ -12,6 +12,7 @@
 /* A model as every device reads it; device.h has it made ready. */
 typedef struct {
     source source;
+    char *given; /* what its user calls it */
     tokenizer *t;
     uint32_t *tail; /* [vocab + escapes] what each token ends with, see contexts_tail() */
 } handle_model;

@@ -53,7 +53,7 @@ static size_t bytes_of(uint32_t symbol, uint8_t bytes[4])
 {
     size_t n = symbol % 11 == 10 ? 0 : 1 + symbol % 4;
     for (size_t i = 0; i < n; i++)
-        bytes[i] = (uint8_t)('a' + (symbol >> i) % 3);
+        bytes[i] = (uint8_t) "abcR7 7\n.\xc3,\t\r5"[(symbol >> i) % 3 + symbol / 16 % 5 * 3];
     return n;
 }
 
@@ -145,7 +145,7 @@ typedef struct {
     int n;
     uint32_t symbol[16];
     int state[16][CONTEXTS]; /* 0: none */
-    int longest[16], known[16];
+    int longest[16], known[16], kind[16];
 } ref_row;
 
 typedef struct {
@@ -218,6 +218,43 @@ static uint64_t ref_hash(int k, ref_key key)
     for (; n < 3 && key.part[n] >= 0; n++)
         h += (uint64_t)key.part[n] << (8 * n);
     return ref_mix(h + ((uint64_t)n << 24) + (UINT64_C(1) << 32));
+}
+
+static bool one_of(int byte, const char *from, const char *to)
+{
+    for (size_t i = 0; from[i]; i++)
+        if (byte >= (uint8_t)from[i] && byte <= (uint8_t)to[i])
+            return true;
+    return false;
+}
+
+/* The class of a byte and the one beside it; -1: none. */
+static int ref_class(int a, int b)
+{
+    bool space = one_of(b, " \t\n\r", " \t\n\r"), digit = one_of(b, "0", "9");
+    bool letter = one_of(b, "aA\x80", "zZ\xff");
+    if (a < 0)
+        return 0;
+    if (one_of(a, "\n\r", "\n\r"))
+        return 1;
+    if (one_of(a, " \t", " \t"))
+        return space ? 2 : letter ? 3 : digit ? 4 : 5;
+    if (one_of(a, "0", "9"))
+        return digit ? 6 : 7;
+    if (one_of(a, "a", "z"))
+        return one_of(b, "a", "z") ? 8 : 9;
+    if (one_of(a, "A\x80", "Z\xff"))
+        return one_of(a, "A", "Z") ? 10 : 11;
+    return letter ? 12 : digit ? 13 : space || b < 0 ? 15 : 14;
+}
+
+static int ref_kind(const reference *r, int s, size_t step, uint32_t symbol)
+{
+    ref_key before = key_of(r, 0, s, step); /* -2: none */
+    uint8_t bytes[4];
+    size_t n = bytes_of(symbol, bytes);
+    return 16 * ref_class((int)before.part[0], (int)before.part[1]) +
+           ref_class(n > 0 ? bytes[0] : -1, n > 1 ? bytes[1] : -1);
 }
 
 /* The slot of a context, or NULL; made if `make`. */
@@ -403,6 +440,8 @@ static void ref_predict(reference *r, int s, size_t step, ref_row *row)
             if (slot && !row->state[i][k])
                 row->state[i][k] = 57 + bucket(total, most, 3);
     }
+    for (int i = 0; i < row->n; i++)
+        row->kind[i] = ref_kind(r, s, step, row->symbol[i]);
     for (int i = 0; i < row->n && asked(r->t, s, step); i++)
         for (int k = 0; k < CONTEXTS; k++)
             if (row->state[i][k]) {

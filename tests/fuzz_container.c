@@ -1,5 +1,6 @@
-/* fuzz_container.c: any bytes as a .gpz file. The first byte says whether checks
- * are made right before they are tested, so that what lies behind them is reached. */
+/* fuzz_container.c: any bytes as a .gpz file, and as the fields of a frame header. The first byte
+ * says which, and whether checks are made right before they are tested, so that what lies
+ * behind them is reached. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -139,11 +140,66 @@ static bool use_frame(source *in)
     return use_blocks(in);
 }
 
+/* A number from the next 4 bytes, often near a power of 2. */
+static uint32_t take_number(source *in)
+{
+    uint32_t value = 0;
+    for (int i = 0; i < 4 && in->size > 0; i++) {
+        value = value << 8 | *in->src;
+        skip(in, 1);
+    }
+    return value & 0x80000000 ? ((uint32_t)1 << (value >> 8 & 31)) + (value & 3) - 1 : value;
+}
+
+/* Fields that are written must be read again; those that are not are out of range. */
+static void use_fields(source *in)
+{
+    uint8_t bytes[CONTAINER_FRAME_BOUND], again[CONTAINER_FRAME_BOUND];
+    size_t size, again_size, peeked;
+    container_frame frame = {.window = take_number(in)}, back;
+    uint32_t features = take_number(in);
+    frame.hop = features & 32 ? frame.window : take_number(in);
+    frame.update_interval = take_number(in);
+    frame.window_scope = features & 1;
+    frame.contexts = features & 2;
+    frame.biases = features & 4;
+    frame.learns_alphas = features & 8;
+    frame.prior = features & 16 ? take_number(in) : 0;
+    frame.experts = (int)(features >> 8 & 15);
+    for (int k = 0; k < frame.experts && k < CONTAINER_EXPERTS_MAX; k++) {
+        container_expert *expert = &frame.expert[k];
+        expert->alpha = take_number(in);
+        expert->kind = expert->alpha & 1 ? CONTAINER_EXPERT_NAIVE_BAYES : CONTAINER_EXPERT_MODEL;
+        for (int i = 0; i < CONTAINER_MODEL_BYTES && expert->kind == CONTAINER_EXPERT_MODEL; i++)
+            expert->model_id[i] = (uint8_t)(k + i);
+    }
+    gpuzip_status status = container_write_frame(bytes, sizeof bytes, &size, &frame);
+    REQUIRE(status == GPUZIP_OK || status == GPUZIP_ERR_ARGUMENT);
+    if (status != GPUZIP_OK)
+        return;
+    REQUIRE(container_peek_frame(bytes, size, &peeked) == GPUZIP_OK && peeked == size);
+    REQUIRE(container_read_frame(&back, bytes, size) == GPUZIP_OK);
+    REQUIRE(back.window == frame.window && back.hop == frame.hop &&
+            back.update_interval == frame.update_interval &&
+            back.window_scope == frame.window_scope && back.contexts == frame.contexts &&
+            back.biases == frame.biases && back.learns_alphas == frame.learns_alphas &&
+            back.prior == frame.prior && back.experts == frame.experts);
+    for (int k = 0; k < frame.experts; k++)
+        REQUIRE(back.expert[k].kind == frame.expert[k].kind &&
+                back.expert[k].alpha == frame.expert[k].alpha &&
+                memcmp(back.expert[k].model_id, frame.expert[k].model_id, CONTAINER_MODEL_BYTES) ==
+                    0);
+    REQUIRE(container_write_frame(again, sizeof again, &again_size, &back) == GPUZIP_OK);
+    REQUIRE(again_size == size && memcmp(again, bytes, size) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size == 0)
         return 0;
     source in = {.src = data + 1, .size = size - 1, .seal = data[0] & 1};
+    if (data[0] & 2)
+        use_fields(&in);
     while (in.size > 0 && use_frame(&in))
         ;
     free(in.piece);

@@ -1,5 +1,6 @@
 # The engine and the library, with a tiny model made on the spot.
-gpuzip_test(test_engine gpuzip_engine)
+gpuzip_test(test_engine gpuzip_engine Threads::Threads)
+gpuzip_test(test_engine_plain gpuzip_engine)
 gpuzip_test(test_contexts gpuzip_engine Threads::Threads m)
 gpuzip_fuzz(fuzz_contexts gpuzip_engine)
 gpuzip_test(test_fit gpuzip_engine m)
@@ -8,6 +9,20 @@ gpuzip_test(test_gpuzip gpuzip_host)
 gpuzip_test(test_measure gpuzip_host m)
 gpuzip_test(test_adaptive gpuzip_host)
 gpuzip_fuzz(fuzz_gpuzip gpuzip_host)
+
+if(NOT GPUZIP_SANITIZE AND NOT GPUZIP_FUZZ)
+    add_test(NAME test_adaptive_mutations
+             COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/test_adaptive_mutations.sh ${CMAKE_C_COMPILER}
+                     ${PROJECT_SOURCE_DIR} ${CMAKE_CURRENT_BINARY_DIR}/adaptive_mutations
+                     -D_GNU_SOURCE -std=gnu17 -O1 -ffp-contract=off -fno-math-errno
+                     -fno-trapping-math -fopenmp -I${PROJECT_SOURCE_DIR}/host
+                     -I${PROJECT_SOURCE_DIR}/kernels -I${PROJECT_SOURCE_DIR}/coder
+                     -I${PROJECT_SOURCE_DIR}/weights --
+                     $<TARGET_FILE:gpuzip_engine> $<TARGET_FILE:gpuzip_kernels>
+                     $<TARGET_FILE:gpuzip_coder> $<TARGET_FILE:gpuzip_weights>
+                     -ljansson -lcrypto -lxxhash -lgomp -lpthread -lm -lcmocka)
+    set_tests_properties(test_adaptive_mutations PROPERTIES LABELS slow TIMEOUT 1800)
+endif()
 
 # The library over GPUs that are the CPU in disguise.
 add_library(gpuzip_fake_cuda STATIC fake_cuda.c)
@@ -33,4 +48,11 @@ endif()
 add_test(NAME oracle
          COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/oracle/oracle.sh $<TARGET_FILE:gpuzip> ${data} slow)
 add_test(NAME corpus COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/corpus.sh $<TARGET_FILE:gpuzip> ${data})
-set_tests_properties(oracle corpus PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 3000 LABELS slow)
+add_test(NAME bound COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/bound.sh $<TARGET_FILE:gpuzip> ${data})
+find_package(Python3 COMPONENTS Interpreter)
+if(Python3_FOUND)
+    add_test(NAME theory COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/oracle/theory.py
+                                 $<TARGET_FILE:gpuzip> ${data})
+    set_tests_properties(theory PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 900 LABELS slow)
+endif()
+set_tests_properties(oracle corpus bound PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 3000 LABELS slow)

@@ -70,6 +70,7 @@ static void draw_candidates(sample *s, test_random *random, int r)
         x->symbol = first + (c + r) % n; /* in no order */
         x->longest = (uint8_t)random_below(random, OPS_FEATURES);
         x->known = (uint8_t)(1 + random_below(random, 3));
+        x->kind = (uint8_t)(random_below(random, 2) ? OPS_KINDS - 1 : random_bits(random));
         for (int k = 0; k < OPS_FEATURES; k++) {
             int16_t f = (int16_t)(random_normal(random) * 1000);
             if (s->hostile)
@@ -116,8 +117,8 @@ static ops_adaptive_config config_of(int c, const int32_t *weights, int parts)
                                   .alpha = cases[c].alpha,
                                   .weights = weights,
                                   .parts = parts};
-    for (int k = 0; k < config.experts; k++)
-        config.start[k] = k == 0 ? ONE : 20000;
+    for (int k = 0; k < config.experts; k++) /* without .alpha nobody looks at it */
+        config.start[k] = !config.alpha ? 777 : k == 0 ? ONE : 20000;
     return config;
 }
 
@@ -156,7 +157,7 @@ typedef struct {
     wide *l[OPS_MAX_EXPERTS]; /* [vocab] */
     wide *d;                  /* [vocab] */
     wide z, total;
-    int set[OPS_CANDIDATES];
+    int set[OPS_CANDIDATES], other[OPS_CANDIDATES];
     wide delta[OPS_CANDIDATES], feature[OPS_CANDIDATES][OPS_WEIGHTS];
 } naive_row;
 
@@ -246,9 +247,11 @@ static naive_row naive_open(const naive *n, const ops_mix *mix, int r)
         wide o = bound((u + 30 * 65536 - log2_of(z - w > 1 ? z - w : 1)) >> 8, -7680, 7680);
         int level = o < -2048 ? 0 : o < -1024 ? 1 : o < -256 ? 2 : o < 512 ? 3 : 4;
         row.set[c] = (x->longest * 5 + level) * 3 + x->known - 1;
+        row.other[c] = 105 + x->kind;
         for (int j = 0; j < OPS_WEIGHTS; j++) {
             row.feature[c][j] = j < 7 ? x->feature[j] : j == 7 ? o : 256;
             sum += n->weights[row.set[c]][j] * row.feature[c][j];
+            sum += n->weights[row.other[c]][j] * row.feature[c][j];
         }
         row.delta[c] = bound(sum >> 8, -24 * 65536, 24 * 65536);
         row.w[x->symbol] = weight_of(u + row.delta[c]);
@@ -323,8 +326,11 @@ static void naive_add(naive *n, const naive_row *row, const ops_mix *mix, int r,
         wide q = (probability(row, x) + 8) >> 4;
         for (int j = 0; j < OPS_WEIGHTS; j++) {
             wide f = row->feature[c][j];
-            n->gradient[row->set[c]][j] += ((x == y ? 65536 : 0) - q) * f;
-            n->curvature[row->set[c]][j] += (q * (65536 - q) >> 16) * (f * f >> 8);
+            for (int i = 0; i < 2; i++) {
+                int set = i ? row->other[c] : row->set[c];
+                n->gradient[set][j] += ((x == y ? 65536 : 0) - q) * f;
+                n->curvature[set][j] += (q * (65536 - q) >> 16) * (f * f >> 8);
+            }
         }
     }
     for (int k = 0; y < mix->vocab && k < mix->experts; k++)

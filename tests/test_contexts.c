@@ -20,10 +20,10 @@ static void check_row(const reference *r, const ref_row *expected, const answer 
         const ops_candidate *c = &a->candidate[i];
         int known = expected->known[i] < 3 ? expected->known[i] : 3;
         if (c->symbol != (int32_t)expected->symbol[i] || c->longest != expected->longest[i] ||
-            c->known != known)
-            fail_msg("stream %d step %zu candidate %d: %d %d %d, not %u %d %d", s, step, i,
-                     c->symbol, c->longest, c->known, expected->symbol[i], expected->longest[i],
-                     known);
+            c->known != known || c->kind != expected->kind[i])
+            fail_msg("stream %d step %zu candidate %d: %d %d %d %d, not %u %d %d %d", s, step, i,
+                     c->symbol, c->longest, c->known, c->kind, expected->symbol[i],
+                     expected->longest[i], known, expected->kind[i]);
         for (int k = 0; k < CONTEXTS; k++)
             if (c->feature[k] != ref_feature(r, k, expected->state[i][k]))
                 fail_msg("stream %d step %zu candidate %d context %d: %d, not %d (state %d)", s,
@@ -221,9 +221,16 @@ static void tails(void **state)
 {
     (void)state;
     assert_int_equal(contexts_tail(NULL, 0), 0);
-    assert_int_equal(contexts_tail((const uint8_t *)"a", 1), 0x01000061);
-    assert_int_equal(contexts_tail((const uint8_t *)"abc", 3), 0x03616263);
-    assert_int_equal(contexts_tail((const uint8_t *)"xxabc", 5), 0x03616263);
+    assert_int_equal(contexts_tail((const uint8_t *)"a", 1), 0x91000061);
+    assert_int_equal(contexts_tail((const uint8_t *)"abc", 3), 0x83616263);
+    assert_int_equal(contexts_tail((const uint8_t *)" xabc", 5), 0x33616263);
+    for (int a = 0; a < 256; a++) {
+        assert_int_equal(contexts_class((const uint8_t[]){(uint8_t)a}, 1), ref_class(a, -1));
+        for (int b = 0; b < 256; b++) {
+            uint8_t bytes[2] = {(uint8_t)a, (uint8_t)b};
+            assert_int_equal(contexts_class(bytes, 2), ref_class(a, b));
+        }
+    }
 }
 
 static void single_stream(void **state)
@@ -366,6 +373,20 @@ static void zeros(void **state)
     free_case(t);
 }
 
+/* A match may lead to the last token of a stream that has ended, and no further. */
+static void ends(void **state)
+{
+    (void)state;
+    enum { LENGTH = 20, AGAIN = 30 };
+    test_case *t = make_case(2, (const size_t[]){LENGTH, 60}, 300, 4, 0);
+    for (uint32_t i = 0; i < 60; i++) {
+        t->memory[0][i] = 10 + i;
+        t->memory[1][i] = i < AGAIN || i >= AGAIN + 8 ? 100 + i : 10 + LENGTH - 7 + i - AGAIN;
+    }
+    compare(t, false, NULL);
+    free_case(t);
+}
+
 /* Escapes and tokens without bytes, which many may follow upon another. */
 static void escapes(void **state)
 {
@@ -449,7 +470,7 @@ int main(void)
         cmocka_unit_test(counts_overflow), cmocka_unit_test(zeros),
         cmocka_unit_test(escapes),         cmocka_unit_test(resets),
         cmocka_unit_test(memory),          cmocka_unit_test(unasked),
-        cmocka_unit_test(prior),
+        cmocka_unit_test(prior),           cmocka_unit_test(ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

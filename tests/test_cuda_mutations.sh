@@ -61,6 +61,8 @@ mutations=(
     'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|/change_one(p, row, ch, r, threadIdx.x, z);/{n;s/__syncthreads();//}'
     'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/ch->symbol\[c\] < i ?/ch->symbol[c] <= i ?/'
     'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/level_of(logit)) . 3 + x->known - 1/level_of(logit)) * 3 + x->known % 3/'
+    'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/OPS_PLACES + x->kind/x->kind/'
+    'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/(weight\[j\] + other\[j\])/weight[j]/'
     'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/(logit >= -1024)/(logit >= -1536)/'
     'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/z > w ? z - w : 1/z/'
     'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/delta < -DELTA_MAX ? -DELTA_MAX : delta/delta/'
@@ -70,6 +72,7 @@ mutations=(
     'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|/ch->p\[thread\] = pc;/,/^}/{s/^    __syncthreads();//}'
     'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/p->mix.candidates\[blockIdx.x\] < 0)/p->mix.candidates[blockIdx.x] < -1)/'
     'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/m.s1 -= warp_sum(a . v);//'
+    'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/for (int i = 0; i < 2; i++)/for (int i = 0; i < 1; i++)/'
     'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/atomicAdd(sum, (unsigned long long)x)/*sum = *sum * 1 + (unsigned long long)(x >> 1) * 2/'
     # learning: no bound, a wrong one, no rounding, sums kept, other contexts not waited for
     'cuda_adaptive.cu|adaptive_s*|s/bound(s->weights\[i\] + step, -OPS_WEIGHT_MAX, OPS_WEIGHT_MAX)/(s->weights[i] + step)/'

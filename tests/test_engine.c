@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <pthread.h>
 
 #include "lanes.h"
 #include "tiny_checkpoint.h"
@@ -341,6 +342,88 @@ static void passes_do_not_matter(void **state)
     fixture_close(&f);
 }
 
+/* However many lanes share a block, they learn together what one would: all streams, at the same
+ * steps, each part once. The last lane's streams end first, and it no longer has a say. */
+static void lanes_learn_as_one(void **state)
+{
+    static const struct {
+        size_t n;
+        uint32_t streams;
+        int window, hop, update;
+        bool scope;
+        int learns;
+    } cases[] = {
+        {640, 7, 48, 20, 3, false, MIXING | CONTEXTS},
+        {247, 5, 16, 16, 16, true, MIXING | CONTEXTS},
+        {300, 6, 64, 32, 5, false, CONTEXTS},
+        {500, 9, 20, 10, 1, false, MIXING},
+    };
+    fixture f;
+    (void)state;
+    assert_true(fixture_open(&f, NULL, 1));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint8_t *want_bytes, *bytes;
+        engine_config c = config_of(&f, cases[i].window, cases[i].hop, cases[i].update,
+                                    cases[i].scope, cases[i].learns);
+        engine_block want = encode(&f, &c, cases[i].n, cases[i].streams, 1, &want_bytes);
+        check_decodes(&f, &c, &want, 1);
+        for (int threads = 2; threads <= 5; threads += 1 + threads % 2) {
+            engine_block block = encode(&f, &c, cases[i].n, cases[i].streams, threads, &bytes);
+            check_same_code(&want, &block);
+            check_decodes(&f, &c, &want, threads);
+            free(block.stream);
+            free(bytes);
+        }
+        free(want.stream);
+        free(want_bytes);
+    }
+    fixture_close(&f);
+}
+
+typedef struct {
+    engine *e;
+    engine_block *block;
+    gpuzip_status status;
+} member;
+
+static void *encode_first_stream(void *of)
+{
+    member *m = of;
+    engine_costs costs = {0};
+    m->status = engine_encode(m->e, m->block, 1, 0, 1, &costs, NULL);
+    return NULL;
+}
+
+/* Who waits for a member goes on when that skips the block. */
+static void nobody_waits_for_those_who_skip(void **state)
+{
+    fixture f;
+    engine_team *team;
+    uint8_t *bytes;
+    pthread_t thread;
+    engine_block block = block_of(100, 2);
+    member m = {.block = &block};
+    (void)state;
+    assert_true(fixture_open(&f, NULL, 1));
+    engine_config c = config_of(&f, 16, 16, 4, false, MIXING | CONTEXTS);
+    assert_int_equal(lanes_make_room(&block, &bytes), GPUZIP_OK);
+    assert_int_equal(engine_open(&m.e, &ops_cpu, f.ctx, &c), GPUZIP_OK);
+    assert_int_equal(engine_team_open(&team, &ops_cpu, f.ctx, &c, 2), GPUZIP_OK);
+    assert_int_equal(engine_team_begin(team, &block, 2, 1), GPUZIP_OK);
+    engine_join(m.e, team, 0);
+    assert_int_equal(pthread_create(&thread, NULL, encode_first_stream, &m), 0);
+    usleep(100000); /* it has come to the first meeting */
+    engine_team_skip(team);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(m.status, GPUZIP_OK);
+    engine_team_end(team);
+    engine_close(m.e);
+    engine_team_close(team);
+    free(block.stream);
+    free(bytes);
+    fixture_close(&f);
+}
+
 /* An engine that coded other blocks before codes the next no differently. */
 static void blocks_are_independent(void **state)
 {
@@ -478,9 +561,12 @@ int main(void)
         cmocka_unit_test(measures_know_no_passes),
         cmocka_unit_test(blocks_decode),
         cmocka_unit_test(passes_do_not_matter),
+        cmocka_unit_test(lanes_learn_as_one),
+        cmocka_unit_test(nobody_waits_for_those_who_skip),
         cmocka_unit_test(blocks_are_independent),
         cmocka_unit_test(noise_decodes_to_something),
         cmocka_unit_test(progress_cancels),
     };
+    cmocka_set_test_filter(getenv("GPUZIP_TEST_FILTER"));
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

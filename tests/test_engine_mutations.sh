@@ -30,10 +30,13 @@ mutations=(
     'engine_decode.c|code_is*|s/TRY(place_group(job, g));/(void)place_group;/'
     'engine_decode.c|code_is*|s/pos = NULL;/;/'
     'engine_decode.c|code_is*|s/steps_to_update(e, g->t) > 1/steps_to_update(e, g->t) > 2/'
-    'engine_decode.c|code_is*|s/ \&\& !team_learner(job->e->team)//'
     # streams and their blocks
     'engine.c|code_is*|s/return x->length > y->length ? -1 : 1;/return x->length > y->length ? 1 : -1;/'
     'engine.c|damage*|s/job.stream.s..block->status = FAIL/job.stream[0].block->status = FAIL/'
+    # what is learnt: from rows that pad a replayed step, from candidates of other rows
+    'engine_decode.c|what_adapts*|s/ && !team_learner(job->e->team)//'
+    'engine_decode.c|what_adapts*|s/TRY(queue_candidates(d, g));//'
+    'engine_learn.c|what_adapts*|s/e->pass.candidates + first, g->rows/e->pass.candidates, g->rows/'
     # what is made is not released
     'engine_decode.c|steps_are*|s/ops->recording_destroy(job->e->ctx, d.mix.recording);//'
 )

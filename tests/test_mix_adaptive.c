@@ -95,13 +95,18 @@ static void adaptive_formulas(void **state)
             check_learnt(ctx, encoding, &n);
             check_learnt(ctx, decoding, &n);
         }
-        /* A reset forgets it all, and what was not yet learnt. */
+        /* A reset forgets it all, and what was not yet learnt; all is learnt anew. */
         ops_mix mix = mix_of(&s, encoding);
         ops_interval interval[ROWS];
         assert_int_equal(ops_cpu.mix_encode(ctx, &mix, ROWS, s.symbol, interval), GPUZIP_OK);
         assert_int_equal(ops_cpu.adaptive_reset(ctx, encoding), GPUZIP_OK);
+        assert_int_equal(ops_cpu.adaptive_reset(ctx, decoding), GPUZIP_OK);
         naive fresh = naive_new(&config);
         assert_int_equal(ops_cpu.mix_learn(ctx, encoding), GPUZIP_OK);
+        check_learnt(ctx, encoding, &fresh);
+        check_rows(ctx, &mix, decoding, &fresh, s.symbol);
+        assert_int_equal(ops_cpu.mix_learn(ctx, encoding), GPUZIP_OK);
+        naive_learn(&fresh);
         check_learnt(ctx, encoding, &fresh);
         naive_free(&fresh);
         naive_free(&n);
@@ -109,6 +114,43 @@ static void adaptive_formulas(void **state)
         ops_cpu.adaptive_destroy(ctx, encoding);
         ops_cpu.adaptive_destroy(ctx, decoding);
     }
+}
+
+/* Of logarithms that are far from 0 and close together the rounded variance can be negative,
+ * and counts as 0. */
+static void adaptive_variance(void **state)
+{
+    enum { VOCAB = 40, FAR = 3, NEAR = 4 };
+    ops_context *ctx = *state;
+    float logits[2][ROWS * VOCAB];
+    int32_t symbol[ROWS], weights[OPS_SETS * OPS_WEIGHTS] = {0};
+    ops_interval interval[ROWS];
+    ops_adaptive_config config = {VOCAB, 2, false, true, {ONE, ONE / 20}, weights, 1};
+    ops_adaptive *a;
+    for (int i = 0; i < ROWS * VOCAB; i++) {
+        int x = i % VOCAB; /* the second expects none of the two that the first does */
+        logits[0][i] = x == FAR ? 0 : x == NEAR ? -6 : -150;
+        logits[1][i] = x == FAR ? -120 : x == NEAR ? -120.1f : x == 0 ? 0 : -1;
+    }
+    assert_int_equal(ops_cpu.adaptive_create(ctx, &a, &config), GPUZIP_OK);
+    ops_mix mix = {.experts = 2, .vocab = VOCAB, .adaptive = a};
+    for (int k = 0; k < 2; k++)
+        mix.expert[k] = (ops_expert){.logits = logits[k], .stride = VOCAB, .alpha = ONE};
+    naive n = naive_new(&config);
+    for (int update = 0; update < 3; update++) {
+        for (int r = 0; r < ROWS; r++) {
+            naive_row row = naive_open(&n, &mix, r);
+            symbol[r] = update == 2 ? NEAR : FAR;
+            naive_add(&n, &row, &mix, r, symbol[r]);
+            naive_close(&row);
+        }
+        assert_int_equal(ops_cpu.mix_encode(ctx, &mix, ROWS, symbol, interval), GPUZIP_OK);
+        assert_int_equal(ops_cpu.mix_learn(ctx, a), GPUZIP_OK);
+        naive_learn(&n);
+        check_learnt(ctx, a, &n);
+    }
+    naive_free(&n);
+    ops_cpu.adaptive_destroy(ctx, a);
 }
 
 /* -- against real numbers ---------------------------------------------------------------- */
@@ -129,7 +171,7 @@ static long double log_pi(const naive *n, const naive_row *row, const ops_mix *m
     for (int c = 0; c < candidates_of(mix, r); c++) {
         int x = mix->candidate[(size_t)r * OPS_CANDIDATES + (size_t)c].symbol;
         t[x] += (long double)row->delta[c] / ONE;
-        if (kind == 2 && row->set[c] == which)
+        if (kind == 2 && (row->set[c] == which || row->other[c] == which))
             t[x] += change * (long double)row->feature[c][j] / 256;
     }
     for (int i = 0; i < mix->vocab; i++)
@@ -174,7 +216,10 @@ static void check_gradients(const naive *n, const ops_mix *mix, int r, int y)
              0.0001);
     for (int c = 0; c < candidates_of(mix, r); c++)
         for (int j = 0; j < OPS_WEIGHTS; j++)
-            near((double)sums.gradient[row.set[c]][j] / (1 << 24), SLOPE(2, row.set[c], j), 0.003);
+            for (int i = 0; i < 2; i++) {
+                int set = i ? row.other[c] : row.set[c];
+                near((double)sums.gradient[set][j] / (1 << 24), SLOPE(2, set, j), 0.003);
+            }
 #undef SLOPE
     free(sums.expected);
     free(sums.seen);
@@ -286,7 +331,7 @@ static void adaptive_many_rows(void **state)
         row[i] = i >= FIRST;
         symbol[i] = row[i] ? 5 : 3;
         candidates[i] = row[i]; /* p = 1/2 */
-        candidate[i * OPS_CANDIDATES] = (ops_candidate){.symbol = 5, .known = 1};
+        candidate[i * OPS_CANDIDATES] = (ops_candidate){.symbol = 5, .known = 1, .kind = 7};
         for (int k = 0; k < OPS_FEATURES; k++)
             candidate[i * OPS_CANDIDATES].feature[k] = OPS_FEATURE_MAX;
     }
@@ -374,7 +419,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(adaptive_formulas), cmocka_unit_test(gradients_oracle),
         cmocka_unit_test(adaptive_isa),      cmocka_unit_test(adaptive_many_rows),
-        cmocka_unit_test(adaptive_neutral),
+        cmocka_unit_test(adaptive_neutral),  cmocka_unit_test(adaptive_variance),
     };
     return cmocka_run_group_tests(tests, open_default, close_default);
 }

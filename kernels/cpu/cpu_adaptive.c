@@ -170,6 +170,8 @@ static void step_weights(ops_adaptive *a, cpu_mix_sums *sums)
         for (int j = 0; j < OPS_WEIGHTS; j++) {
             int64_t gradient = sums->gradient[set][j];
             int64_t curvature = a->curvature[set][j] += sums->curvature[set][j];
+            if (!gradient) /* most sets, after few rows */
+                continue;
             int64_t d = clamp((200 << 8) + (curvature >> 16), 0, 4000 << 8);
             int64_t w = a->weights[set][j] + floor_div(4 * gradient + d, 2 * d);
             a->weights[set][j] = (int32_t)clamp(w, -OPS_WEIGHT_MAX, OPS_WEIGHT_MAX);

@@ -43,7 +43,7 @@ struct ops_adaptive {
 /* A candidate whose weight was changed. */
 typedef struct {
     int32_t symbol;
-    int set;
+    int set, other;               /* of weights */
     uint64_t w;                   /* w' */
     int32_t log[OPS_MAX_EXPERTS]; /* l_k, if alphas are learnt */
     int32_t feature[OPS_WEIGHTS]; /* F */

@@ -53,6 +53,7 @@ static void change_one(const cpu_mix_row *row, cpu_mix_change *change, const ops
     int32_t d = log_weight(row, x), logit = logit_of(d, row->sums->w[x], z);
     change->symbol = x;
     change->set = (c->longest * 5 + level_of(logit)) * 3 + c->known - 1;
+    change->other = OPS_PLACES + c->kind;
     for (int j = 0; j < OPS_FEATURES; j++)
         change->feature[j] = c->feature[j];
     change->feature[OPS_FEATURES] = logit;
@@ -61,9 +62,10 @@ static void change_one(const cpu_mix_row *row, cpu_mix_change *change, const ops
         change->log[k] = row->logits[k] ? row->sums->log[k][x] : mix->expert[k].counts[x];
 
     const int32_t *weight = mix->adaptive->weights[change->set];
+    const int32_t *other = mix->adaptive->weights[change->other];
     int64_t delta = 0;
     for (int j = 0; j < OPS_WEIGHTS; j++)
-        delta += (int64_t)weight[j] * change->feature[j];
+        delta += (int64_t)(weight[j] + other[j]) * change->feature[j];
     float log = (float)(d + (int32_t)clamp(delta >> 8, -DELTA_MAX, DELTA_MAX));
     change->w = (uint64_t)rintf(det_exp2f(log * 0x1p-16f) * 0x1p30f);
 }
@@ -127,12 +129,17 @@ static void add_weights(const cpu_mix_row *row, int coded, const int32_t *p)
         const cpu_mix_change *change = &row->change[c];
         int64_t *gradient = row->sums->gradient[change->set];
         int64_t *curvature = row->sums->curvature[change->set];
+        int64_t *gradient2 = row->sums->gradient[change->other];
+        int64_t *curvature2 = row->sums->curvature[change->other];
         int64_t q = (p[c] + 8) >> 4, error = (change->symbol == coded ? 65536 : 0) - q;
         int64_t variance = (q * (65536 - q)) >> 16;
         for (int j = 0; j < OPS_WEIGHTS; j++) {
             int64_t f = change->feature[j];
-            gradient[j] += error * f;
-            curvature[j] += variance * (f * f >> 8);
+            int64_t slope = error * f, bend = variance * (f * f >> 8);
+            gradient[j] += slope;
+            curvature[j] += bend;
+            gradient2[j] += slope;
+            curvature2[j] += bend;
         }
     }
 }

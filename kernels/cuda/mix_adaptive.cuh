@@ -13,11 +13,12 @@
 /* A row's candidates; shared. */
 typedef struct {
     int count;
-    int symbol[OPS_CANDIDATES], set[OPS_CANDIDATES];
-    int logit[OPS_CANDIDATES];              /* o */
-    unsigned old[OPS_CANDIDATES];           /* w without candidates */
-    unsigned long long now[OPS_CANDIDATES]; /* w' */
-    int p[OPS_CANDIDATES];                  /* p of w' */
+    int symbol[OPS_CANDIDATES];
+    int set[OPS_CANDIDATES], other[OPS_CANDIDATES]; /* of weights */
+    int logit[OPS_CANDIDATES];                      /* o */
+    unsigned old[OPS_CANDIDATES];                   /* w without candidates */
+    unsigned long long now[OPS_CANDIDATES];         /* w' */
+    int p[OPS_CANDIDATES];                          /* p of w' */
 } mix_changes;
 
 static __device__ __forceinline__ const ops_candidate *row_candidate(const mix_args *p, int c)
@@ -51,12 +52,14 @@ static __device__ void change_one(const mix_args *p, const mix_row *row, mix_cha
     ch->symbol[c] = x->symbol;
     ch->logit[c] = logit;
     ch->set[c] = set;
+    ch->other[c] = OPS_PLACES + x->kind;
     ch->old[c] = w;
 
+    const int32_t *weight = p->adaptive.weights + set * OPS_WEIGHTS;
+    const int32_t *other = p->adaptive.weights + ch->other[c] * OPS_WEIGHTS;
     long long delta = 0;
     for (int j = 0; j < OPS_WEIGHTS; j++)
-        delta +=
-            (long long)p->adaptive.weights[set * OPS_WEIGHTS + j] * candidate_input(p, ch, c, j);
+        delta += (long long)(weight[j] + other[j]) * candidate_input(p, ch, c, j);
     delta >>= 8;
     delta = delta < -DELTA_MAX ? -DELTA_MAX : delta > DELTA_MAX ? DELTA_MAX : delta;
     float log = (float)(d + (int)delta);
@@ -180,15 +183,17 @@ static __device__ void add_symbols(const mix_args *p, mix_row *row, const mix_ch
         add_alpha(p, row, ch, r, k, coded, m);
 }
 
-/* G and A of a candidate's set, for one j of F. */
+/* G and A of a candidate's sets, for one j of F. */
 static __device__ void add_weight(const mix_args *p, const mix_changes *ch, int coded, int c, int j)
 {
     long long q = (ch->p[c] + 8) >> 4, f = candidate_input(p, ch, c, j);
     long long error = (ch->symbol[c] == coded ? 65536 : 0) - q;
     long long variance = (q * (65536 - q)) >> 16;
-    int at = ch->set[c] * OPS_WEIGHTS + j;
-    add_s64(&p->adaptive.gradient[at], error * f);
-    add_s64(&p->adaptive.curvature[at], variance * (f * f >> 8));
+    int at[2] = {ch->set[c] * OPS_WEIGHTS + j, ch->other[c] * OPS_WEIGHTS + j};
+    for (int i = 0; i < 2; i++) {
+        add_s64(&p->adaptive.gradient[at[i]], error * f);
+        add_s64(&p->adaptive.curvature[at[i]], variance * (f * f >> 8));
+    }
 }
 
 /* Adds the row, whose symbol is `coded`, to the sums; total is Z' of ops.h. The whole block

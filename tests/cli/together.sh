@@ -84,6 +84,17 @@ run 0 "$gz" --device cuda $model --rm -d r/1.gpz r/2.gpz
 holds r '1 2 3 3.gpz 3.gpz.gpz '
 same r/1 in/1
 
+# Alphas are fitted on a GPU as on the CPU, while other files are under way.
+mkdir f
+cp in/1 in/2 in/5 f
+for i in 1 2 5; do
+    run 0 "$gz" --device cpu $model --naive-bayes --alpha fit f/$i -o f/$i.cpu
+done
+run 0 "$gz" --device cuda $model --naive-bayes --alpha fit f/1 f/2 f/5
+for i in 1 2 5; do
+    same f/$i.gpz f/$i.cpu
+done
+
 # Few descriptors; a folder; --test.
 run 0 sh -c 'ulimit -n 24; "$@"' sh "$gz" --device cuda $settings -r in
 run 0 "$gz" --device cuda $model -t -r in

@@ -27,6 +27,12 @@ import torch.nn.functional as F
 
 WPOE_CHUNK = 2048  # bytes; a chunk knows nothing of those before it
 
+# theory.py: beginnings of these files, and alphas of the model and of Naive Bayes. The first
+# five sum to 1.
+THEORY_FILES, THEORY_BYTES = ("math_test.txt", "alice29.txt"), 8 * WPOE_CHUNK
+THEORY_ALPHAS = ((0.9, 0.1), (0.75, 0.25), (0.55, 0.45), (0.5, 0.5), (0.25, 0.75),
+                 (1.0, 0.25), (0.5, 0.25))
+
 
 def cross_entropy_bits(logits, targets):
     """Sum of -log2 softmax(logits)[target] over rows."""
@@ -199,15 +205,29 @@ def naive_bayes_log2(chunk):
     return np.log2(counts / counts.sum(1, keepdims=True))
 
 
-def wpoe_bits(model, text):
-    """Bits of the model alone, of Naive Bayes alone, of their product (0.55, 0.45)."""
-    total = np.zeros(3)
+def wpoe_chunks(model, text):
+    """For every chunk of a text its bytes, and log2 of what the model and Naive Bayes expect."""
     for at in range(0, len(text), WPOE_CHUNK):
         chunk = np.frombuffer(text[at:at + WPOE_CHUNK], np.uint8).astype(np.int64)
         logits = model.logits(np.concatenate([[0], chunk[:-1]])).astype(np.float64)
         top = logits.max(1, keepdims=True)
         lm = (logits - top - np.log(np.exp(logits - top).sum(1, keepdims=True))) / math.log(2)
-        nb = naive_bayes_log2(chunk)
+        yield chunk, lm, naive_bayes_log2(chunk)
+
+
+def log2_z(model, text, alphas):
+    """Sum of log2 Z of p_model^a p_bayes^b over the bytes of a text, for each (a, b)."""
+    total = np.zeros(len(alphas))
+    for _, lm, nb in wpoe_chunks(model, text):
+        for i, (a, b) in enumerate(alphas):
+            total[i] += np.log2(np.exp2(a * lm + b * nb).sum(1)).sum()
+    return total
+
+
+def wpoe_bits(model, text):
+    """Bits of the model alone, of Naive Bayes alone, of their product (0.55, 0.45)."""
+    total = np.zeros(3)
+    for chunk, lm, nb in wpoe_chunks(model, text):
         rows = np.arange(len(chunk))
         total += [-lm[rows, chunk].sum(), -nb[rows, chunk].sum(),
                   cross_entropy_bits((0.55 * lm + 0.45 * nb) * math.log(2), chunk)]
@@ -242,6 +262,11 @@ def main():
     with open(os.path.join(data, "dev", "math_test.txt"), "rb") as f:
         bits = wpoe_bits(model, f.read())
     expected["wpoe"] = dict(zip(("model", "naive_bayes", "product"), bits))
+    expected["theory"] = {"bytes": THEORY_BYTES, "alphas": THEORY_ALPHAS, "log2_z": {}}
+    for name in THEORY_FILES:
+        with open(os.path.join(data, "dev", name), "rb") as f:
+            text = f.read(THEORY_BYTES)
+        expected["theory"]["log2_z"][name] = list(log2_z(model, text, THEORY_ALPHAS))
     json.dump(expected, sys.stdout, indent=1)
     print()
 

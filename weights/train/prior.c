@@ -102,7 +102,7 @@ static double code(const setting *s, engine_block *block, const contexts_prior *
     must(engine_open(&e, &ops_cpu, s->ctx, &config), "engine");
     must(engine_encode(e, block, 1, 0, block->streams, &costs, NULL), "encode");
     if (adapt && weights)
-        must(e->ops->adaptive_read(e->ctx, e->learner, NULL, NULL, weights[0]), "read");
+        must(e->ops->adaptive_read(e->ctx, team_learner(e->team), NULL, NULL, weights[0]), "read");
     engine_close(e);
     return costs.model_bits / 8;
 }
@@ -160,7 +160,7 @@ static void guess(contexts_prior *prior)
                 q = 1 - 1.0 / (2 + i);
             prior->q[k][i] = (uint16_t)(q * 65536);
         }
-    for (int i = 0; i < OPS_SETS; i++)
+    for (int i = 0; i < OPS_PLACES; i++)
         for (int j = 0; j < OPS_FEATURES; j++)
             prior->weights[i][j] = 19661; /* 0.3 */
 }
@@ -220,7 +220,10 @@ static void print(const contexts_prior *prior)
         printf("        {");
         for (int j = 0; j < OPS_WEIGHTS; j++)
             printf("%s%d", j ? ", " : "", prior->weights[i][j]);
-        printf("}, /* %s, %d, %d */\n", context_name[i / 15], i / 3 % 5, i % 3 + 1);
+        if (i < OPS_PLACES)
+            printf("}, /* %s, %d, %d */\n", context_name[i / 15], i / 3 % 5, i % 3 + 1);
+        else
+            printf("}, /* %d, %d */\n", (i - OPS_PLACES) / 16, (i - OPS_PLACES) % 16);
     }
     printf("    },\n};\n");
 }

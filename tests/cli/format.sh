@@ -1,0 +1,27 @@
+# Archives as a second reader of coder/FORMAT.md finds them: their headers say what was asked for,
+# and every field and check is in its place. Second argument: the program that makes a tiny
+# checkpoint.
+. "$(dirname "$0")/check.sh"
+command -v python3 >/dev/null || skip 'no python3'
+reader=$data/../golden_coder.py
+
+# header PATTERN OPTIONS...: what the reader prints of ./text compressed.
+header() {
+    pattern=$1
+    shift
+    run 0 "$gz" -c --no-verify "$@" text
+    cp $out text.gpz
+    python3 "$reader" --read text.gpz >$out 2>$err
+    got=$?
+    [ $got -ne 77 ] || skip 'no libxxhash'
+    [ $got -eq 0 ] || fail "the reader refuses $*"
+    prints "$pattern"
+}
+
+header '^none window 1024 hop 512 update 1 [0-9a-f]\{16\}\*65536$' --adapt none
+prints '^    coded [0-9]* 1$'
+header '^contexts+biases+alphas window 1024 hop 512 update 16 [0-9a-f]*\*65536$' --adapt all
+header '^contexts window 32 hop 8 update 5 ' --adapt contexts --window 32 --hop 8 --update 5
+header '^scope+biases window 64 hop 64 ' --adapt biases --window 64 --hop 64 --window-scope
+header '^alphas .*\*32768 bayes\*6554$' --adapt alphas --naive-bayes --alpha 0.5,0.1
+header "^    stored" -1 --block-size 3

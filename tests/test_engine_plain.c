@@ -1,0 +1,289 @@
+/* test_engine_plain.c: what the engine writes when something learns, against a plain reading of
+ * engine.h: one step after another, one row after another, without passes, stages and teams. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "lanes.h"
+#include "rangecoder.h"
+#include "tiny_checkpoint.h"
+
+#define TOKENS_MAX 3000
+
+static void *model_bytes; /* a .gpzm of the tiny checkpoint */
+static size_t model_size;
+static uint32_t text[TOKENS_MAX];
+static uint32_t tail[TINY_VOCAB + 256]; /* of tokens, for contexts */
+
+/* A model on a context of its own. */
+typedef struct {
+    ops_context *ctx;
+    weights_model *weights;
+    model *m;
+} fixture;
+
+static bool fixture_open(fixture *f, const char *isa, int threads)
+{
+    *f = (fixture){0};
+    if (ops_cpu.open(&f->ctx, 0, threads, isa) != GPUZIP_OK)
+        return false; /* this machine lacks the instructions */
+    assert_int_equal(weights_open_memory(&f->weights, model_bytes, model_size), GPUZIP_OK);
+    assert_int_equal(model_open(&f->m, &ops_cpu, f->ctx, f->weights), GPUZIP_OK);
+    return true;
+}
+
+static void fixture_close(fixture *f)
+{
+    model_close(f->m);
+    weights_close(f->weights);
+    ops_cpu.close(f->ctx);
+}
+
+/* What learns. */
+enum { NOTHING = 0, BAYES = 1, MIXING = 2, CONTEXTS = 4, EVERYTHING = 7 };
+
+static engine_config config_of(const fixture *f, int window, int hop, int update, bool scope,
+                               int learns)
+{
+    bool bayes = learns & BAYES;
+    engine_config c = {.window = window,
+                       .hop = hop,
+                       .update_interval = update,
+                       .window_scope = scope,
+                       .escapes = 256,
+                       .vocab = TINY_VOCAB,
+                       .bias = learns & MIXING,
+                       .learn_alpha = learns & MIXING,
+                       .prior = learns & CONTEXTS ? &contexts_prior_builtin : NULL,
+                       .tail = tail,
+                       .experts = bayes ? 2 : 1};
+    c.expert[0] = (engine_expert){GPUZIP_EXPERT_MODEL, f->m, bayes ? 40000 : 65536};
+    c.expert[1] = (engine_expert){GPUZIP_EXPERT_NAIVE_BAYES, NULL, 30000};
+    return c;
+}
+
+static engine_block block_of(size_t n, uint32_t wanted)
+{
+    return (engine_block){
+        .token = text, .tokens = n, .streams = container_fit_streams((uint32_t)n, wanted)};
+}
+
+/* Encodes text[0, n) in lanes; block.stream and *buffer are the caller's to free. */
+static engine_block encode(const fixture *f, const engine_config *c, size_t n, uint32_t streams,
+                           int threads, uint8_t **buffer)
+{
+    lanes *l;
+    engine_costs costs = {0};
+    engine_block block = block_of(n, streams);
+    assert_int_equal(lanes_make_room(&block, buffer), GPUZIP_OK);
+    assert_int_equal(lanes_open(&l, &ops_cpu, f->ctx, c, threads, 0), GPUZIP_OK);
+    assert_int_equal(lanes_encode(l, &block, 1, &costs, NULL), GPUZIP_OK);
+    lanes_close(l);
+    return block;
+}
+
+static void check_same_code(const engine_block *a, const engine_block *b)
+{
+    assert_int_equal(a->streams, b->streams);
+    for (uint32_t s = 0; s < a->streams; s++) {
+        assert_int_equal(a->stream[s].size, b->stream[s].size);
+        assert_memory_equal(a->stream[s].data, b->stream[s].data, a->stream[s].size);
+    }
+}
+
+/* ---- what engine.h says, done plainly ------------------------------------- */
+
+/* Mixes step t of all streams, one row after another, and codes it. */
+static void plain_step(const fixture *f, const engine_config *c, const engine_block *block,
+                       contexts *ctxs, ops_adaptive *learner, const float *logits, size_t t,
+                       rc_encoder *rc)
+{
+    size_t length = container_stream_length((uint32_t)block->tokens, block->streams);
+    int r = 0;
+    for (uint32_t s = 0; s < block->streams && s * length + t < block->tokens; s++, r++) {
+        ops_candidate candidate[1][OPS_CANDIDATES];
+        int32_t candidates, symbol = (int32_t)block->token[s * length + t];
+        ops_interval interval;
+        ops_mix mix = {.experts = 1, .vocab = c->vocab, .escapes = c->escapes};
+        mix.expert[0] = (ops_expert){.logits = logits + (size_t)r * model_logits_stride(f->m),
+                                     .alpha = c->expert[0].alpha};
+        mix.adaptive = learner;
+        if (ctxs) {
+            contexts_row row = {(int32_t)s, (uint32_t)t};
+            contexts_predict(ctxs, &row, 1, candidate, &candidates);
+            mix.candidate = candidate[0];
+            mix.candidates = &candidates;
+        }
+        assert_int_equal(ops_cpu.mix_encode(f->ctx, &mix, 1, &symbol, &interval), GPUZIP_OK);
+        rc_encode(&rc[s], interval.start, interval.freq);
+    }
+}
+
+/* The streams' rows of step t, of a window from `base` on, through the model. */
+static const float *plain_forward(model_state *state, const fixture *f, const engine_block *block,
+                                  size_t base, size_t t)
+{
+    int32_t token[64], slot[64], pos[64], bos = (int32_t)f->weights->config.bos;
+    size_t length = container_stream_length((uint32_t)block->tokens, block->streams);
+    const float *logits;
+    int rows = 0;
+    for (uint32_t s = 0; s < block->streams && s * length + t < block->tokens; s++, rows++) {
+        uint32_t before = t == base ? UINT32_MAX : block->token[s * length + t - 1];
+        token[rows] = before < TINY_VOCAB ? (int32_t)before : bos;
+        slot[rows] = (int32_t)s;
+        pos[rows] = (int32_t)(t - base);
+    }
+    ops_batch batch = {token, slot, pos, rows};
+    assert_int_equal(model_forward(state, &batch), GPUZIP_OK);
+    assert_int_equal(model_logits(state, 0, rows, &logits), GPUZIP_OK);
+    return logits;
+}
+
+/* Encodes a block whose streams have room, without an engine. */
+static void plain_encode(const fixture *f, const engine_config *c, engine_block *block)
+{
+    size_t length = container_stream_length((uint32_t)block->tokens, block->streams), t = 0;
+    size_t window = (size_t)c->window, origin = 0, update = 1, lengths[64];
+    const uint32_t *tokens[64];
+    rc_encoder rc[64];
+    model_state *state;
+    contexts *ctxs = NULL;
+    ops_adaptive *learner;
+    ops_adaptive_config config = {.vocab = c->vocab,
+                                  .experts = 1,
+                                  .bias = c->bias,
+                                  .alpha = c->learn_alpha,
+                                  .start = {c->expert[0].alpha},
+                                  .weights = c->prior ? c->prior->weights[0] : NULL,
+                                  .parts = 1};
+    for (uint32_t s = 0; s < block->streams; s++) {
+        size_t left = block->tokens - s * length;
+        tokens[s] = block->token + s * length;
+        lengths[s] = left < length ? left : length;
+        rc_encode_begin(&rc[s], (uint8_t *)block->stream[s].data, ENGINE_STREAM_BOUND(lengths[s]));
+    }
+    contexts_config asked = {.vocab = c->vocab,
+                             .symbols = c->vocab + c->escapes,
+                             .tail = c->tail,
+                             .prior = c->prior,
+                             .streams = (int)block->streams,
+                             .token = tokens,
+                             .length = lengths,
+                             .scope = c->window_scope ? window : length,
+                             .update_interval = c->update_interval};
+    int rows = (int)block->streams;
+    assert_int_equal(model_state_open(&state, f->m, f->ctx, rows, c->window, rows, rows),
+                     GPUZIP_OK);
+    assert_int_equal(ops_cpu.adaptive_create(f->ctx, &learner, &config), GPUZIP_OK);
+    if (c->prior)
+        assert_int_equal(contexts_open(&ctxs, &asked), GPUZIP_OK);
+    for (size_t base = 0; t < length; base += (size_t)c->hop) {
+        if (c->window_scope) {
+            if (ctxs)
+                contexts_reset(ctxs, base);
+            assert_int_equal(ops_cpu.adaptive_reset(f->ctx, learner), GPUZIP_OK);
+            origin = base;
+            update = contexts_next_update(base, origin, c->update_interval);
+        }
+        for (size_t at = base; at < base + window && at < length; at++) {
+            const float *logits = plain_forward(state, f, block, base, at);
+            if (at < t)
+                continue;
+            plain_step(f, c, block, ctxs, learner, logits, at, rc);
+            t = at + 1;
+            if (t < update)
+                continue;
+            if (ctxs)
+                contexts_learn(ctxs, t);
+            assert_int_equal(ops_cpu.mix_learn(f->ctx, learner), GPUZIP_OK);
+            update = contexts_next_update(t, origin, c->update_interval);
+        }
+    }
+    for (uint32_t s = 0; s < block->streams; s++)
+        assert_true(rc_encode_end(&rc[s], &block->stream[s].size));
+    contexts_close(ctxs);
+    ops_cpu.adaptive_destroy(f->ctx, learner);
+    model_state_close(state);
+}
+
+/* The engine writes what it is said to write. */
+static void code_is_what_it_should_be(void **state)
+{
+    static const struct {
+        size_t n;
+        uint32_t streams;
+        int window, hop, update;
+        bool scope;
+        int learns;
+    } cases[] = {
+        {300, 7, 32, 12, 3, false, MIXING | CONTEXTS},
+        {247, 3, 40, 40, 7, true, MIXING | CONTEXTS},
+        {200, 2, 64, 64, 16, false, CONTEXTS},
+        {150, 5, 16, 16, 4, true, MIXING},
+        {200, 60, 64, 32, 1, false, MIXING | CONTEXTS},
+    };
+    fixture f;
+    (void)state;
+    assert_true(fixture_open(&f, NULL, 1));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint8_t *want_bytes, *bytes;
+        engine_config c = config_of(&f, cases[i].window, cases[i].hop, cases[i].update,
+                                    cases[i].scope, cases[i].learns);
+        engine_block want = block_of(cases[i].n, cases[i].streams);
+        assert_int_equal(lanes_make_room(&want, &want_bytes), GPUZIP_OK);
+        plain_encode(&f, &c, &want);
+        engine_block block = encode(&f, &c, cases[i].n, cases[i].streams, 1, &bytes);
+        check_same_code(&want, &block);
+        free(block.stream);
+        free(bytes);
+        free(want.stream);
+        free(want_bytes);
+    }
+    fixture_close(&f);
+}
+
+/* ---- set-up -------------------------------------------------------------- */
+
+/* Tokens as text has them: few of many, with repeats; now and then an escape. */
+static void make_text(void)
+{
+    uint64_t random = 3;
+    for (size_t i = 0; i < TOKENS_MAX; i++) {
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        uint32_t r = (uint32_t)(random >> 33);
+        text[i] = r % 50 == 0 ? TINY_VOCAB + r % 256 : i > 40 && r % 3 ? text[i - 40] : 3 + r % 200;
+    }
+}
+
+static int set_up(void **state)
+{
+    tiny_checkpoint tiny;
+    weights_error error;
+    weights_import_options options = {.weight_bits = 8, .name = "tiny"};
+    (void)state;
+    tiny_open(&tiny);
+    gpuzip_status status =
+        weights_import(&model_bytes, &model_size, tiny.model, &options, "blob", 4, 1, &error);
+    tiny_close(&tiny);
+    make_text();
+    for (uint32_t i = 0; i < TINY_VOCAB + 256; i++)
+        tail[i] = contexts_tail((const uint8_t[]){(uint8_t)(i & 127)}, 1);
+    return status == GPUZIP_OK ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    free(model_bytes);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(code_is_what_it_should_be),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
