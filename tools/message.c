@@ -34,7 +34,10 @@ void message_flush(void)
 
 exit_code message_end(void)
 {
+    int earlier = errno; /* of stdout, if it failed already: long text is written at once */
     message_flush();
+    if (ferror(stdout) && stdout_error == 0)
+        stdout_error = earlier != 0 ? earlier : EIO;
     if (fclose(stdout) != 0 && stdout_error == 0)
         stdout_error = errno;
     if (stdout_error == EPIPE) /* the reader has left, as in `gpuzip -l FILE | head` */

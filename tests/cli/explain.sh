@@ -59,6 +59,7 @@ if [ "$(wc -c <tiny.gpz)" -lt 400 ]; then # else it is stored
 fi
 absent tiny.gpz.html
 rm twice.gpz cut.gpz tiny.gpz text.gpz text.gpz.html
+holds . '.results text '
 
 # Nothing, and nothing but noise.
 : >empty
@@ -104,7 +105,7 @@ footer code""".split())
 class Page(html.parser.HTMLParser):
     def __init__(self):
         super().__init__(convert_charrefs=True)
-        self.open, self.scripts, self.tokens, self.raw = [], 0, [], ""
+        self.open, self.scripts, self.tokens, self.codes = [], 0, [], []
     def handle_starttag(self, tag, attributes):
         assert tag in KNOWN, tag
         for name, value in attributes:
@@ -124,7 +125,8 @@ class Page(html.parser.HTMLParser):
     def handle_data(self, data):
         if self.open[-1:] == ["i"] and self.tokens:
             self.tokens[-1] += data
-        self.raw += data
+        if self.open[-2:] == ["i", "b"]:
+            self.codes.append(data)
 
 page = Page()
 data = open(sys.argv[1], "rb").read()
@@ -149,4 +151,7 @@ page text.html 'sum(numbers["size"]) == 400 and shown == open("text").read()'
 page empty.html 'not page.tokens'
 page noise.html 'len(page.tokens) == 1'
 page hostile.html 'shown.startswith("<script>alert(1)</script>") and "Gr\u00fc\u00dfe" in shown'
+page hostile.html '([code for code in page.codes if re.fullmatch("[0-9A-F]{2}", code)] ==
+    "ED A0 80 C0 AF F4 90 80 80 F0 9F 98".split())'
+page hostile.html '{"NUL", "ESC", "DEL", "CR", "U+202E", "U+202C", "U+FFFE", "U+FEFF"} <= set(page.codes)'
 page letters.html '524288 <= sum(numbers["size"]) < 524304'
