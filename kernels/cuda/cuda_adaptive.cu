@@ -190,17 +190,18 @@ static __device__ void step_alpha(const adaptive_state *s, int k)
     s->g[k] = 0;
 }
 
-/* A thread a number: biases, weights, alphas. */
+/* A thread a bias, a set of weights (most have nothing to learn), or an alpha. */
 static __global__ void mix_learn_kernel(adaptive_state s, int vocab, int experts, bool bias,
                                         bool alpha)
 {
-    int i = blockIdx.x * blockDim.x + threadIdx.x, weight = i - vocab;
-    int k = weight - ADAPTIVE_WEIGHTS;
+    int i = blockIdx.x * blockDim.x + threadIdx.x, set = i - vocab, k = set - OPS_SETS;
     if (i < vocab) {
         if (bias)
             step_bias(&s, i);
-    } else if (weight < ADAPTIVE_WEIGHTS) {
-        step_weight(&s, weight);
+    } else if (set < OPS_SETS) {
+        for (int w = set * OPS_WEIGHTS; w < (set + 1) * OPS_WEIGHTS; w++)
+            if (s.gradient[w] != 0)
+                step_weight(&s, w);
     } else if (alpha && k < experts) {
         step_alpha(&s, k);
     }
@@ -209,7 +210,7 @@ static __global__ void mix_learn_kernel(adaptive_state s, int vocab, int experts
 gpuzip_status cuda_mix_learn(ops_context *ctx, ops_adaptive *a)
 {
     const ops_adaptive_config *c = &a->config;
-    unsigned blocks = ceil_div((size_t)c->vocab + FIRST_SIZE, THREADS);
+    unsigned blocks = ceil_div((size_t)c->vocab + OPS_SETS + OPS_MAX_EXPERTS, THREADS);
     TRY(cuda_enter(ctx));
     TRY(wait_for_parts(ctx, a));
     LAUNCH(mix_learn_kernel, blocks, THREADS, 0, ctx->stream, a->state, c->vocab, c->experts,
