@@ -66,6 +66,9 @@ void setup_options(gpuzip_options *options, const args *a)
     options->experts = experts;
     if (!options->adapt && a->alphas > 0 && !a->learns_alphas) /* they are meant as they are */
         options->adapt = GPUZIP_ADAPT_ALL & ~GPUZIP_ADAPT_ALPHAS;
+    /* Learnt from equal parts, models of unlike worth are up to 1 % larger than the better one. */
+    if (models > 1 && a->alphas == 0 && !a->learns_alphas)
+        options->fit_alphas = true;
     for (int i = 0; i < experts; i++) {
         gpuzip_expert *expert = &options->expert[i];
         expert->kind = i < models ? GPUZIP_EXPERT_MODEL : GPUZIP_EXPERT_NAIVE_BAYES;
