@@ -430,25 +430,37 @@ static int32_t predict_row(contexts *c, contexts_row row, const uint64_t hash[TA
     return g.p->candidates;
 }
 
-void contexts_predict(contexts *c, const contexts_row *row, int rows,
-                      ops_candidate (*candidate)[OPS_CANDIDATES], int32_t *candidates)
+void contexts_predict_part(contexts *c, int part, int parts, const contexts_row *row, int rows,
+                           ops_candidate (*candidate)[OPS_CANDIDATES], int32_t *candidates)
 {
+    int64_t streams = c->config.streams;
+    int64_t begin = streams * part / parts, end = streams * (part + 1) / parts;
     uint64_t hash[BATCH][TABLES];
-    for (int first = 0; first < rows; first += BATCH) {
-        int n = rows - first < BATCH ? rows - first : BATCH;
-        for (int i = 0; i < n; i++) {
-            contexts_row r = row[first + i];
+    int at[BATCH];
+    for (int next = 0; next < rows;) {
+        int n = 0;
+        for (; next < rows && n < BATCH; next++) {
+            contexts_row r = row[next];
+            if (r.stream < begin || r.stream >= end)
+                continue;
             assert(r.step >= c->learnt && r.step - c->learnt < (size_t)c->config.update_interval);
             for (int k = 0; k < TABLES; k++) {
-                hash[i][k] = hash_context(c, k, r.stream, r.step);
-                __builtin_prefetch(slot_of(c, k, hash[i][k]));
+                hash[n][k] = hash_context(c, k, r.stream, r.step);
+                __builtin_prefetch(slot_of(c, k, hash[n][k]));
             }
             if (!c->match[r.stream].at.step)
                 __builtin_prefetch(place_of(c, r.stream, r.step));
+            at[n++] = next;
         }
         for (int i = 0; i < n; i++)
-            candidates[first + i] = predict_row(c, row[first + i], hash[i], candidate[first + i]);
+            candidates[at[i]] = predict_row(c, row[at[i]], hash[i], candidate[at[i]]);
     }
+}
+
+void contexts_predict(contexts *c, const contexts_row *row, int rows,
+                      ops_candidate (*candidate)[OPS_CANDIDATES], int32_t *candidates)
+{
+    contexts_predict_part(c, 0, 1, row, rows, candidate, candidates);
 }
 
 /* ---- learning ----------------------------------------------------------- */

@@ -129,6 +129,10 @@ typedef struct {
 void contexts_predict(contexts *c, const contexts_row *row, int rows,
                       ops_candidate (*candidate)[OPS_CANDIDATES], int32_t *candidates);
 
+/* The same for the rows of part 0 .. parts - 1 of the streams alone; parts at the same time. */
+void contexts_predict_part(contexts *c, int part, int parts, const contexts_row *row, int rows,
+                           ops_candidate (*candidate)[OPS_CANDIDATES], int32_t *candidates);
+
 /* Learns the tokens of the steps [last update, end) of all streams, and how the candidates
  * that were predicted for them did. */
 void contexts_learn(contexts *c, size_t end);

@@ -16,8 +16,9 @@
 #include "engine.h"
 #include "rangecoder.h"
 
-#define STAGES    2
-#define MARK_STEP STAGES /* the mark of a decoding step; those below are the stages' */
+#define HOST_SHARED 256 /* rows or streams that are worth threads of the host */
+#define STAGES      2
+#define MARK_STEP   STAGES /* the mark of a decoding step; those below are the stages' */
 
 /* The rows of a pass, on the host or on the device. */
 typedef struct {
@@ -124,6 +125,12 @@ gpuzip_status decode_job(engine_job *job);
 static inline bool is_model(const engine *e, int k)
 {
     return e->config.expert[k].kind == GPUZIP_EXPERT_MODEL;
+}
+
+/* How many threads of the host contexts take for n rows or streams. */
+static inline int host_threads(const engine_config *c, size_t n)
+{
+    return n < HOST_SHARED || c->host_threads < 1 ? 1 : c->host_threads;
 }
 
 /* What expert k, a model, reads at `step` of a stream, in a window from `base` on: the token

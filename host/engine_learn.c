@@ -68,9 +68,12 @@ gpuzip_status find_candidates(engine_job *job, engine_stage *g, int first, int r
     double start = engine_seconds();
     if (!team_contexts(e->team))
         return GPUZIP_OK;
+    int threads = host_threads(&e->config, n);
     e->ops->range_push("predict by contexts");
-    contexts_predict(team_contexts(e->team), g->asked + first, rows, g->rows.candidate + first,
-                     g->rows.candidates + first);
+#pragma omp parallel for num_threads(threads) schedule(static, 1) if (threads > 1)
+    for (int part = 0; part < threads; part++)
+        contexts_predict_part(team_contexts(e->team), part, threads, g->asked + first, rows,
+                              g->rows.candidate + first, g->rows.candidates + first);
     e->ops->range_pop();
     job->costs->seconds_contexts += engine_seconds() - start;
     TRY(e->ops->upload(e->ctx, e->pass.candidate + first, g->rows.candidate + first,

@@ -15,7 +15,8 @@ struct engine_team {
     contexts *contexts;     /* or NULL */
     const uint32_t **token; /* [streams] */
     size_t *length;         /* [streams] */
-    int most;               /* streams of a member */
+    size_t streams;         /* of all members */
+    int most;               /* of a member */
 
     /* Whoever comes last to a meeting wakes the others, and all work. With the lock: */
     pthread_mutex_t lock;
@@ -107,6 +108,7 @@ gpuzip_status engine_team_begin(engine_team *team, const engine_block *block, in
     size_t longest = container_stream_length((uint32_t)block->tokens, block->streams);
     engine_team_end(team);
     team->members = members;
+    team->streams = streams;
     team->most = most;
     team->arrived = 0;
     if (!c->prior)
@@ -169,11 +171,24 @@ static void end_work(engine_team *team, size_t step, bool forgets)
     pthread_cond_broadcast(&team->changed);
 }
 
+/* All parts of the contexts' learning, where nobody else is there to take some: by threads if
+ * there is much to learn. */
+static void learn_alone(engine_team *team, size_t step)
+{
+    int threads = host_threads(&team->config, team->streams);
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 1) if (threads > 1)
+    for (int part = 0; part < CONTEXTS_PARTS; part++)
+        contexts_learn_part(team->contexts, part, step);
+    team->parts_begun = team->parts_done = CONTEXTS_PARTS;
+}
+
 /* Takes a share of the work, while the meeting lasts. With the lock. */
 static void work(engine_team *team, size_t step, bool forgets)
 {
     unsigned meeting = team->meetings;
     int parts = team->contexts && !forgets ? CONTEXTS_PARTS : 0;
+    if (parts && team->members == 1)
+        learn_alone(team, step);
     while (team->meetings == meeting) {
         if (team->working && team->parts_begun < parts) {
             int part = team->parts_begun++;

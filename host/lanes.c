@@ -55,7 +55,9 @@ gpuzip_status lanes_open(lanes **out, const ops *ops, ops_context *ctx, const en
     l->ops = ops;
     l->config = *config;
     l->limit = limit;
-    TRY_OUT(engine_open(&l->whole, ops, ctx, config));
+    engine_config whole = *config;
+    whole.host_threads = threads;
+    TRY_OUT(engine_open(&l->whole, ops, ctx, &whole));
     if (ops == &ops_cpu && threads > 1 && may_share(config)) {
         l->lane = calloc((size_t)threads, sizeof *l->lane);
         if (!l->lane) {

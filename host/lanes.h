@@ -15,9 +15,10 @@
 
 typedef struct lanes lanes;
 
-/* ctx is the device's context, for the one engine; threads >= 1: how many lanes
- * there may be, if what they need is within limit bytes (0: any number). ops, ctx and
- * the models must outlive it. lanes_close() accepts NULL. Errors: MEMORY, DEVICE. */
+/* ctx is the device's context, for the one engine; threads >= 1: the host's to
+ * use, and how many lanes there may be if what they need is within limit bytes (0: any
+ * number). ops, ctx and the models must outlive it. lanes_close() accepts NULL. Errors: MEMORY,
+ * DEVICE. */
 gpuzip_status lanes_open(lanes **l, const ops *ops, ops_context *ctx, const engine_config *config,
                          int threads, uint64_t limit);
 void lanes_close(lanes *l);

@@ -147,7 +147,8 @@ static gpuzip_status open_worker(worker *w)
     const device *d = w->d;
     engine_config config = handle_plan_on(&w->p->plan, d);
     TRY(d->ops->memory(d->ctx, &w->room, &total));
-    return lanes_open(&w->l, d->ops, d->ctx, &config, 1, 0);
+    int threads = w->p->gz->threads / w->p->workers;
+    return lanes_open(&w->l, d->ops, d->ctx, &config, threads > 1 ? threads : 1, 0);
 }
 
 /* Whether so many streams fit in the device's memory, as far as is known; a little is left

@@ -380,6 +380,25 @@ static void lanes_learn_as_one(void **state)
     fixture_close(&f);
 }
 
+/* Enough rows that contexts take several threads, beside an engine that no lane shares. */
+static void host_threads_learn_the_same(void **state)
+{
+    fixture f;
+    uint8_t *want_bytes, *bytes;
+    (void)state;
+    assert_true(fixture_open(&f, NULL, 1));
+    engine_config c = config_of(&f, 16, 8, 3, false, EVERYTHING);
+    engine_block want = encode(&f, &c, TOKENS_MAX, 300, 1, &want_bytes);
+    engine_block block = encode(&f, &c, TOKENS_MAX, 300, 3, &bytes);
+    check_same_code(&want, &block);
+    check_decodes(&f, &c, &want, 3);
+    free(block.stream);
+    free(bytes);
+    free(want.stream);
+    free(want_bytes);
+    fixture_close(&f);
+}
+
 typedef struct {
     engine *e;
     engine_block *block;
@@ -562,6 +581,7 @@ int main(void)
         cmocka_unit_test(blocks_decode),
         cmocka_unit_test(passes_do_not_matter),
         cmocka_unit_test(lanes_learn_as_one),
+        cmocka_unit_test(host_threads_learn_the_same),
         cmocka_unit_test(nobody_waits_for_those_who_skip),
         cmocka_unit_test(blocks_are_independent),
         cmocka_unit_test(noise_decodes_to_something),
