@@ -81,7 +81,9 @@ mutations=(
 
     # lanes: a meeting that does not wait, parts learnt twice or not, whose tokens, when
     'engine|lanes*|host/engine_team.c|/assert(team->arrived <= /{n;s/if (.*)$/if (true)/}'
-    'engine_plain||host/engine_team.c|s/int part = team->parts_begun++;/int part = team->parts_begun++ \& 6;/'
+    'engine|lanes*|host/engine_team.c|s/int part = team->parts_begun++;/int part = team->parts_begun++ \& 6;/'
+    'engine_plain||host/engine_team.c|s/part < CONTEXTS_PARTS;/part < CONTEXTS_PARTS - 1;/'
+    'engine|host*|host/contexts.c|s/end = streams \* (part + 1) . parts;/end = streams * (part + 1) \/ parts - (part > 0);/'
     'engine_plain||host/engine_team.c|s/int parts = .*;/int parts = team->contexts \&\& !forgets ? CONTEXTS_PARTS - 1 : 0;/'
     'engine|lanes*|host/engine_team.c|s/team->parts_begun = team->parts_done = 0;/team->parts_done = 0;/'
     'engine|lanes*|host/engine_team.c|s/    team->arrived = 0;$/;/'
@@ -90,7 +92,6 @@ mutations=(
     'engine|lanes*|host/engine_team.c|s/contexts_learn_end(team->contexts, step);/contexts_learn_end(team->contexts, step - 1);/'
     'engine|lanes*|host/engine_team.c|s/contexts_reset(team->contexts, step);/;/'
     'engine_plain||host/engine_team.c|s/forgets ? team->ops->adaptive_reset(team->ctx, team->learner)/false ? GPUZIP_OK/'
-    'engine|lanes*|host/engine_team.c|s/left < longest ? left : longest;/longest;/'
     'engine|lanes*|host/engine.c|s/\.order = order}/.order = (uint32_t)job->streams - 1}/'
     'engine|lanes*|host/engine_encode.c|s/if (group == to_update && s1 == job_active(job, t))/if (group == to_update \&\& i < steps \&\& s1 == job_active(job, t))/'
     'engine|lanes*|host/engine_decode.c|s/job->update_due = g->t + 1;/job->update_due = g->t + 2;/'
@@ -185,7 +186,7 @@ for test in contexts mix_adaptive engine_plain engine; do
     link "$work/$test" "$work/$test.o" || exit 1
     [ $test = engine ] || run "" "$work/$test" || exit 1
 done
-for filter in 'lanes*' 'nobody*' 'blocks_are*'; do
+for filter in 'lanes*' 'host*' 'nobody*' 'blocks_are*'; do
     run "$filter" "$work/engine" || exit 1
 done
 jobs=$(nproc)

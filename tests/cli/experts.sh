@@ -31,14 +31,14 @@ no_larger() {
     [ $(($1 * 1000)) -le $(($2 * (1000 + $3))) ] || fail "$1 bytes, not as few as $2"
 }
 
-# Equal parts unless something is said; then they are learnt.
+# Equal parts to begin with, where they are learnt.
 size $A --naive-bayes
 alone=$bytes
-size $A $B --naive-bayes --streams 3
+size $A $B --naive-bayes --alpha learn --streams 3
 [ "$(grep -c 'expert  *model .* alpha 0.5$' $out)" -eq 2 ] || fail "not equal parts"
 prints 'expert  *naive-bayes alpha 0.1'
 prints 'adapts  *contexts biases alphas'
-size $A $B $C --naive-bayes --window 64 --hop 32 --streams 5 --block-size 2000
+size $A $B $C --naive-bayes --alpha learn --window 64 --hop 32 --streams 5 --block-size 2000
 [ "$(grep -c 'expert  *model .* alpha 0.3333' $out)" -eq 3 ] || fail "not equal parts"
 
 # Given alphas hold, or are where learning begins. The weights are noise: counts do the work.
@@ -62,6 +62,9 @@ no_larger "$bytes" "$plain" 5
 size $A $B $C --naive-bayes --adapt contexts,biases --alpha fit
 no_larger "$bytes" "$given" 20 # without regard to contexts
 size $A $B --naive-bayes --alpha fit --update 7
+cp prose.gpz fitted.gpz
+size $A $B --naive-bayes --update 7 # the default of several models
+same prose.gpz fitted.gpz
 prints 'adapts  *contexts biases alphas, every 7'
 no_larger "$bytes" "$learnt" 5
 size $A --alpha fit --window 16 --hop 16 --window-scope --block-size 700 --streams 2

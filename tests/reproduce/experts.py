@@ -28,7 +28,7 @@ SEED = 20261123
 BYTES = 32_000_000  # of text
 CHUNK = 2048
 BATCH = 4096  # tokens a step
-LENGTHS = [(0.0, 256), (0.9, CHUNK)]  # tokens a row, from this share of the steps
+LENGTHS = [(0.0, 256), (0.5, CHUNK)]  # tokens a row, from this share of the steps
 #             vocabulary, hidden, feed-forward, layers, heads, KV heads, head_dim, positions
 SIZES = {
     "50K": Config(257, 32, 96, 4, 2, 1, 16, CHUNK),
