@@ -46,7 +46,7 @@ else()
     set(data ${PROJECT_SOURCE_DIR}/../shared/data)
 endif()
 add_test(NAME oracle
-         COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/oracle/oracle.sh $<TARGET_FILE:gpuzip> ${data} slow)
+         COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/oracle/oracle.sh $<TARGET_FILE:gpuzip> ${data} sizes)
 add_test(NAME corpus COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/corpus.sh $<TARGET_FILE:gpuzip> ${data})
 find_package(Python3 COMPONENTS Interpreter)
 if(Python3_FOUND)
