@@ -17,7 +17,7 @@ if(TARGET gpuzip_cuda_emulated)
     target_include_directories(test_engine_emulated PRIVATE ${PROJECT_SOURCE_DIR}/host emulator)
     target_link_libraries(test_engine_emulated PRIVATE gpuzip_cuda_emulated gpuzip_kernels
                           gpuzip_coder gpuzip_weights PkgConfig::XXHASH PkgConfig::CMOCKA
-                          Threads::Threads m)
+                          OpenMP::OpenMP_C Threads::Threads m)
     foreach(run "1 89" "2 75")
         separate_arguments(run)
         list(GET run 0 seed)
