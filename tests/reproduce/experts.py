@@ -1,6 +1,6 @@
 """Trains the byte-level experts of reproduce.sh: three Llamas.
 
-    python3 tests/reproduce/experts.py --data DATA --out OUT --size 50K --steps 450      (200K, 500K)
+    python3 tests/reproduce/experts.py --data DATA --out OUT --size 50K --steps 1500      (200K, 500K)
     gpuzip model import OUT/50K -o tests/reproduce/50K.gpzm --name bytes-50K --weight-bits 8 --activation-bits 8 --kv-bits 8
 
 DATA holds train/wiki_en.txt.xz, of which the first BYTES are read. Network, optimisers, schedule

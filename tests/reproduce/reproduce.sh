@@ -180,7 +180,7 @@ language_models() {
 }
 
 texts="math_test.txt code_dev.txt asyoulik.txt german_dev.txt"
-bytes=98304 # of each text of the second and third table
+bytes=49152 # of each text of the second and third table
 sets="NB 50K 200K 500K 500K+200K 500K+200K+50K 500K+200K+50K+NB 500K+NB"
 if [ "$part" = short ]; then
     texts=code_dev.txt bytes=16384 sets="500K 500K+200K 500K+200K+50K 500K+200K+50K+NB"
