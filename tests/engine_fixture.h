@@ -1,0 +1,128 @@
+/* engine_fixture.h: a tiny model, a text of its tokens, and blocks encoded with both, for tests
+ * of the engine. Each test program has its own. */
+#ifndef ENGINE_FIXTURE_H
+#define ENGINE_FIXTURE_H
+
+#include "lanes.h"
+#include "tiny_checkpoint.h"
+
+#define TOKENS_MAX 3000
+
+static void *model_bytes; /* a .gpzm of the tiny checkpoint */
+static size_t model_size;
+static uint32_t text[TOKENS_MAX];
+static uint32_t tail[TINY_VOCAB + 256]; /* of tokens, for contexts */
+
+/* A model on a context of its own. */
+typedef struct {
+    ops_context *ctx;
+    weights_model *weights;
+    model *m;
+} fixture;
+
+static bool fixture_open(fixture *f, const char *isa, int threads)
+{
+    *f = (fixture){0};
+    if (ops_cpu.open(&f->ctx, 0, threads, isa) != GPUZIP_OK)
+        return false; /* this machine lacks the instructions */
+    assert_int_equal(weights_open_memory(&f->weights, model_bytes, model_size), GPUZIP_OK);
+    assert_int_equal(model_open(&f->m, &ops_cpu, f->ctx, f->weights), GPUZIP_OK);
+    return true;
+}
+
+static void fixture_close(fixture *f)
+{
+    model_close(f->m);
+    weights_close(f->weights);
+    ops_cpu.close(f->ctx);
+}
+
+/* What learns. */
+enum { NOTHING = 0, BAYES = 1, MIXING = 2, CONTEXTS = 4, EVERYTHING = 7 };
+
+static engine_config config_of(const fixture *f, int window, int hop, int update, bool scope,
+                               int learns)
+{
+    bool bayes = learns & BAYES;
+    engine_config c = {.window = window,
+                       .hop = hop,
+                       .update_interval = update,
+                       .window_scope = scope,
+                       .escapes = 256,
+                       .vocab = TINY_VOCAB,
+                       .bias = learns & MIXING,
+                       .learn_alpha = learns & MIXING,
+                       .prior = learns & CONTEXTS ? &contexts_prior_builtin : NULL,
+                       .tail = tail,
+                       .experts = bayes ? 2 : 1};
+    c.expert[0] = (engine_expert){GPUZIP_EXPERT_MODEL, f->m, bayes ? 40000 : 65536};
+    c.expert[1] = (engine_expert){GPUZIP_EXPERT_NAIVE_BAYES, NULL, 30000};
+    return c;
+}
+
+static engine_block block_of(size_t n, uint32_t wanted)
+{
+    return (engine_block){
+        .token = text, .tokens = n, .streams = container_fit_streams((uint32_t)n, wanted)};
+}
+
+/* Encodes text[0, n) in lanes; block.stream and *buffer are the caller's to free. */
+static engine_block encode(const fixture *f, const engine_config *c, size_t n, uint32_t streams,
+                           int threads, uint8_t **buffer)
+{
+    lanes *l;
+    engine_costs costs = {0};
+    engine_block block = block_of(n, streams);
+    assert_int_equal(lanes_make_room(&block, buffer), GPUZIP_OK);
+    assert_int_equal(lanes_open(&l, &ops_cpu, f->ctx, c, threads, 0), GPUZIP_OK);
+    assert_int_equal(lanes_encode(l, &block, 1, &costs, NULL), GPUZIP_OK);
+    lanes_close(l);
+    return block;
+}
+
+static void check_same_code(const engine_block *a, const engine_block *b)
+{
+    assert_int_equal(a->streams, b->streams);
+    for (uint32_t s = 0; s < a->streams; s++) {
+        assert_int_equal(a->stream[s].size, b->stream[s].size);
+        assert_memory_equal(a->stream[s].data, b->stream[s].data, a->stream[s].size);
+    }
+}
+
+/* ---- set-up -------------------------------------------------------------- */
+
+/* Tokens as text has them: few of many, with repeats; now and then an escape. */
+static void make_text(void)
+{
+    uint64_t random = 3;
+    for (size_t i = 0; i < TOKENS_MAX; i++) {
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        uint32_t r = (uint32_t)(random >> 33);
+        text[i] = r % 50 == 0 ? TINY_VOCAB + r % 256 : i > 40 && r % 3 ? text[i - 40] : 3 + r % 200;
+    }
+}
+
+static int set_up(void **state)
+{
+    tiny_checkpoint tiny;
+    weights_error error;
+    weights_import_options options = {.weight_bits = 8, .name = "tiny"};
+    (void)state;
+    tiny_open(&tiny);
+    gpuzip_status status =
+        weights_import(&model_bytes, &model_size, tiny.model, &options, "blob", 4, 1, &error);
+    tiny_close(&tiny);
+    make_text();
+    for (uint32_t i = 0; i < TINY_VOCAB + 256; i++)
+        tail[i] = contexts_tail((const uint8_t[]){(uint8_t)(i & 127)}, 1);
+    return status == GPUZIP_OK ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    free(model_bytes);
+    return 0;
+}
+
+#endif
