@@ -3,8 +3,9 @@
 
     theory.py GPUZIP DATA      DATA holds models/ and dev/; exit 77: it is not there
 
-Of gpuzip's own costs, with log2 Z from reference.py's float32 (expected.json):
-    CE(pi) = sum alpha_k CE_k + E[log2 Z], within 0.1 %;
+Of gpuzip's own costs, measured for each expert and coded for products, with log2 Z from
+reference.py's float32 (expected.json):
+    CE(pi) = sum alpha_k CE_k + E[log2 Z], within 0.1 %; less where codes end at 30 bits;
     CE(pi) <= sum alpha_k CE_k where the alphas sum to 1, for then Z <= 1;
     the least CE(pi) on the simplex is less than the best expert's;
     the same model twice, its alphas summing to 1, makes the same blocks to the last byte.
@@ -35,6 +36,7 @@ class Costs:
                                   stdout=out, stderr=subprocess.PIPE, check=True)
         stats = json.loads(done.stderr)
         assert stats["stored_blocks"] == 0
+        self.alone = [expert["bits"] for expert in stats["measured"]["experts"]]
         return stats["model_bits"]
 
     def product(self, model, bayes):
@@ -71,11 +73,14 @@ def check_file(costs, name, alphas, log2_z):
     print(f"{name}: model {model:.0f} bits, Naive Bayes {bayes:.0f}")
     least = model
     for (a, b), z in zip(alphas, log2_z):
-        product, mean = costs.product(a, b), a * model + b * bayes
+        product = costs.product(a, b)
+        mean = a * costs.alone[0] + b * costs.alone[1]
         error = product / (mean + z) - 1
         print(f"    alphas {a:4} {b:4}: {mean:8.0f} {z:+8.0f} = {mean + z:8.0f}, "
               f"coded {product:8.0f}, {100 * error:+.3f} %")
-        require(abs(error) < 0.001, "the identity")
+        # A code is 30 bits at most; a model can ask for more, of bytes that it never saw.
+        capped = costs.alone[0] > 1.001 * model
+        require(error < 0.001 and (capped or error > -0.001), "the identity")
         if a + b == 1:
             require(product <= mean, "Z <= 1")
             least = min(least, product)
