@@ -65,6 +65,8 @@ static void run(contexts *c, const contexts_config *config, answer *kept[], bool
     }
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char text[] = "abcabdaab abc abd";
