@@ -1,33 +1,28 @@
-/* contexts.c: the tables, the match model and their states; contexts.h has the definitions. */
+/* contexts.c: the tables, the match model, their states; contexts.h has the definitions. */
 #include "contexts.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "contexts_slot.h"
 #include "detmath.h"
+#include "mix64.h"
 
-#define TABLES     6 /* of the contexts; the last context is the match */
-#define MATCH      TABLES
-#define PART_STATE (TABLES + 1)
-#define ENTRIES    7
-#define BATCH      16 /* rows whose memory is asked for before the first is read */
+#define TABLES        6 /* of the contexts */
+#define MATCH         TABLES
+#define NGRAMS        (TABLES + 1)
+#define PART_STATE    (TABLES + 1)
+#define NGRAMS_BEFORE 2  /* their candidates come before this table's */
+#define BATCH         16 /* rows whose memory is asked for before the first is read */
 
 #define HASH_BYTES   ((uint64_t)1 << 32)
-#define COUNT_MAX    250
 #define SEEN_MAX     255
 #define MATCH_TOKENS 6                      /* that must agree at least */
 #define MATCH_LOOK   32                     /* that are looked at */
 #define MATCH_LONG   16                     /* a match of this length may miss once */
 #define Q_MIN        ((uint64_t)2147484)    /* 0.0005, Q32 */
 #define Q_MAX        ((uint64_t)4294108303) /* 0.9998 */
-
-typedef struct {
-    uint32_t check;
-    uint32_t entry[ENTRIES]; /* symbol << 8 | count, the last seen first; 0: free */
-} table_slot;
-
-static_assert(sizeof(table_slot) == 32, "two in a cache line");
 
 typedef struct {
     uint32_t stream, step; /* step 0: none */
@@ -57,14 +52,14 @@ typedef struct {
 
 struct contexts {
     contexts_config config;
-    size_t origin, learnt;     /* steps */
-    bool clear;                /* the tables are */
-    uint32_t mask;             /* slots - 1 */
-    table_slot *table[TABLES]; /* [mask + 1] */
-    place *places;             /* [mask + 1] */
-    match_state *match;        /* [streams] */
-    size_t rows;               /* steps before an update, times streams */
-    prediction *predicted;     /* [rows] */
+    size_t origin, learnt;        /* steps */
+    bool clear;                   /* the tables are */
+    uint32_t mask;                /* slots - 1 */
+    contexts_slot *table[TABLES]; /* [mask + 1] */
+    place *places;                /* [mask + 1] */
+    match_state *match;           /* [streams] */
+    size_t rows;                  /* steps before an update, times streams */
+    prediction *predicted;        /* [rows] */
     state_stats stats[OPS_FEATURES][CONTEXTS_STATES];
     int16_t feature[OPS_FEATURES][CONTEXTS_STATES]; /* Q8 */
 };
@@ -110,7 +105,7 @@ uint64_t contexts_bytes(size_t streams, size_t longest, size_t scope, int update
     size_t learnt = longest < scope ? longest : scope;
     int bits = table_bits ? table_bits : bits_for((uint64_t)streams * learnt);
     uint64_t slots = (uint64_t)1 << bits;
-    return sizeof(contexts) + slots * (TABLES * sizeof(table_slot) + sizeof(place)) +
+    return sizeof(contexts) + slots * (TABLES * sizeof(contexts_slot) + sizeof(place)) +
            streams * (sizeof(match_state) +
                       (uint64_t)predictions(longest, scope, update_interval) * sizeof(prediction));
 }
@@ -130,7 +125,7 @@ gpuzip_status contexts_open(contexts **c, const contexts_config *config)
     size_t slots = (size_t)made->mask + 1;
     bool whole = true;
     for (int k = 0; k < TABLES; k++) /* aligned so that no slot lies in two cache lines */
-        whole &= (made->table[k] = aligned_alloc(64, slots * sizeof(table_slot))) != NULL;
+        whole &= (made->table[k] = aligned_alloc(64, slots * sizeof(contexts_slot))) != NULL;
     made->places = malloc(slots * sizeof *made->places);
     made->match = malloc((size_t)config->streams * sizeof *made->match);
     made->predicted = calloc(made->rows + 1, sizeof *made->predicted);
@@ -175,7 +170,7 @@ void contexts_reset(contexts *c, size_t step)
     size_t slots = (size_t)c->mask + 1;
     c->origin = c->learnt = step;
     for (int k = 0; k < TABLES && !c->clear; k++)
-        memset(c->table[k], 0, slots * sizeof(table_slot));
+        memset(c->table[k], 0, slots * sizeof(contexts_slot));
     if (!c->clear)
         memset(c->places, 0, slots * sizeof *c->places);
     c->clear = true;
@@ -196,15 +191,6 @@ static prediction *predicted_row(const contexts *c, int stream, size_t step)
 
 /* ---- hashes ------------------------------------------------------------- */
 
-static uint64_t mix64(uint64_t x)
-{
-    x ^= x >> 31;
-    x *= 0x9E3779B97F4A7C15;
-    x ^= x >> 29;
-    x *= 0xBF58476D1CE4E5B9;
-    return x ^ x >> 32;
-}
-
 /* Of the n tokens before a step. */
 static uint64_t hash_tokens(const contexts *c, int stream, size_t step, int n)
 {
@@ -212,9 +198,9 @@ static uint64_t hash_tokens(const contexts *c, int stream, size_t step, int n)
     int there = step - c->origin < (size_t)n ? (int)(step - c->origin) : n;
     uint64_t h = 0;
     for (int i = 1; i <= there; i++)
-        h = mix64(h + token[-i] + 1);
+        h = mix64_token(h, token[-i]);
     for (int i = there; i < n; i++)
-        h = mix64(h);
+        h = mix64_none(h);
     return h;
 }
 
@@ -240,7 +226,7 @@ static uint64_t hash_context(const contexts *c, int k, int stream, size_t step)
                   : hash_tokens(c, stream, step, tokens[k]);
 }
 
-static table_slot *slot_of(const contexts *c, int k, uint64_t hash)
+static contexts_slot *slot_of(const contexts *c, int k, uint64_t hash)
 {
     return &c->table[k][hash & c->mask];
 }
@@ -371,17 +357,17 @@ static uint8_t count_level(uint32_t count)
     return count < 4 ? small[count] : (uint8_t)(3 + (count > 5) + (count > 9) + (count > 20));
 }
 
-static void gather_slot(gathering *g, int k, const table_slot *slot, uint32_t check)
+static void gather_slot(gathering *g, int k, const contexts_slot *slot, uint32_t check)
 {
     if (slot->check != check || !slot->entry[0]) {
         memset(g->p->state[k], 0, OPS_CANDIDATES);
         return;
     }
     uint32_t total = 0;
-    for (int e = 0; e < ENTRIES; e++)
+    for (int e = 0; e < CONTEXTS_ENTRIES; e++)
         total += slot->entry[e] & 255;
     memset(g->p->state[k], 57 + (total > 1) + (total > 4) + (total > 12), OPS_CANDIDATES);
-    for (int e = 0; e < ENTRIES && slot->entry[e]; e++) {
+    for (int e = 0; e < CONTEXTS_ENTRIES && slot->entry[e]; e++) {
         uint32_t count = slot->entry[e] & 255, others = total - count;
         int level = (others > 0) + (others > 2) + (others > 6);
         gather(g, k, slot->entry[e] >> 8,
@@ -400,6 +386,18 @@ static void gather_match(gathering *g, const contexts *c, int stream)
         gather(g, MATCH, symbol, match_level(m));
 }
 
+static void gather_ngrams(gathering *g, const contexts *c, const uint64_t hash[NGRAMS_ORDERS])
+{
+    uint32_t symbol[NGRAMS_FOUND];
+    uint8_t state[NGRAMS_FOUND], other = 0;
+    int found = 0;
+    if (c->config.ngrams.buckets)
+        found = ngrams_find(&c->config.ngrams, hash, symbol, state, &other);
+    memset(g->p->state[NGRAMS], other, OPS_CANDIDATES);
+    for (int i = 0; i < found; i++)
+        gather(g, NGRAMS, symbol[i], state[i]);
+}
+
 /* 16 times the class of the bytes before a row. */
 static uint8_t kind_of_row(const contexts *c, contexts_row row)
 {
@@ -408,7 +406,12 @@ static uint8_t kind_of_row(const contexts *c, contexts_row row)
     return (uint8_t)(16 * contexts_class(bytes, before >> 24));
 }
 
-static int32_t predict_row(contexts *c, contexts_row row, const uint64_t hash[TABLES],
+/* Where a row's contexts are looked for. */
+typedef struct {
+    uint64_t table[TABLES], ngrams[NGRAMS_ORDERS];
+} row_hashes;
+
+static int32_t predict_row(contexts *c, contexts_row row, const row_hashes *hash,
                            ops_candidate *candidate)
 {
     gathering g = {.p = predicted_row(c, row.stream, row.step)};
@@ -417,8 +420,11 @@ static int32_t predict_row(contexts *c, contexts_row row, const uint64_t hash[TA
     g.p->candidates = 0;
     match_follow(c, row.stream, row.step);
     gather_match(&g, c, row.stream);
-    for (int k = TABLES - 1; k >= 0; k--)
-        gather_slot(&g, k, slot_of(c, k, hash[k]), (uint32_t)(hash[k] >> 32));
+    for (int k = TABLES - 1; k >= 0; k--) {
+        if (k == NGRAMS_BEFORE)
+            gather_ngrams(&g, c, hash->ngrams);
+        gather_slot(&g, k, slot_of(c, k, hash->table[k]), (uint32_t)(hash->table[k] >> 32));
+    }
     for (int i = 0; i < g.p->candidates; i++) {
         candidate[i].symbol = (int32_t)g.p->symbol[i];
         for (int k = 0; k < OPS_FEATURES; k++)
@@ -435,7 +441,7 @@ void contexts_predict_part(contexts *c, int part, int parts, const contexts_row 
 {
     int64_t streams = c->config.streams;
     int64_t begin = streams * part / parts, end = streams * (part + 1) / parts;
-    uint64_t hash[BATCH][TABLES];
+    row_hashes hash[BATCH];
     int at[BATCH];
     for (int next = 0; next < rows;) {
         int n = 0;
@@ -445,15 +451,18 @@ void contexts_predict_part(contexts *c, int part, int parts, const contexts_row 
                 continue;
             assert(r.step >= c->learnt && r.step - c->learnt < (size_t)c->config.update_interval);
             for (int k = 0; k < TABLES; k++) {
-                hash[n][k] = hash_context(c, k, r.stream, r.step);
-                __builtin_prefetch(slot_of(c, k, hash[n][k]));
+                hash[n].table[k] = hash_context(c, k, r.stream, r.step);
+                __builtin_prefetch(slot_of(c, k, hash[n].table[k]));
             }
+            if (c->config.ngrams.buckets)
+                ngrams_look(&c->config.ngrams, c->config.token[r.stream] + r.step,
+                            r.step - c->origin, hash[n].ngrams);
             if (!c->match[r.stream].at.step)
                 __builtin_prefetch(place_of(c, r.stream, r.step));
             at[n++] = next;
         }
         for (int i = 0; i < n; i++)
-            candidates[at[i]] = predict_row(c, row[at[i]], hash[i], candidate[at[i]]);
+            candidates[at[i]] = predict_row(c, row[at[i]], &hash[i], candidate[at[i]]);
     }
 }
 
@@ -464,39 +473,6 @@ void contexts_predict(contexts *c, const contexts_row *row, int rows,
 }
 
 /* ---- learning ----------------------------------------------------------- */
-
-static void slot_learn(table_slot *slot, uint32_t check, uint32_t symbol)
-{
-    if (slot->check != check)
-        *slot = (table_slot){.check = check};
-    uint32_t *entry = slot->entry;
-    int at = 0;
-    while (at < ENTRIES && entry[at] && entry[at] >> 8 != symbol)
-        at++;
-    uint32_t count = 1;
-    if (at < ENTRIES && entry[at]) {
-        count = (entry[at] & 255) + 1;
-        if (count > COUNT_MAX) {
-            count = COUNT_MAX / 2;
-            for (int e = 0; e < ENTRIES; e++)
-                if ((entry[e] & 255) > 1)
-                    entry[e] -= (entry[e] & 255) - (entry[e] & 255) / 2;
-        }
-    } else {
-        if (at == ENTRIES) {
-            at = ENTRIES - 1;
-            for (int e = ENTRIES - 2; e >= 1; e--)
-                if ((entry[e] & 255) < (entry[at] & 255))
-                    at = e;
-        }
-        for (int e = 0; e < ENTRIES; e++)
-            if ((entry[e] & 255) > 2)
-                entry[e] -= (entry[e] & 255) / 4;
-    }
-    for (; at > 0; at--)
-        entry[at] = entry[at - 1];
-    entry[0] = symbol << 8 | count;
-}
 
 static void learn_table(contexts *c, int k, size_t end)
 {
@@ -517,13 +493,14 @@ static void learn_table(contexts *c, int k, size_t end)
             if (n < BATCH)
                 continue;
             for (int i = 0; i < BATCH; i++)
-                slot_learn(slot_of(c, k, batch[i].hash), (uint32_t)(batch[i].hash >> 32),
-                           batch[i].symbol);
+                contexts_slot_learn(slot_of(c, k, batch[i].hash), (uint32_t)(batch[i].hash >> 32),
+                                    batch[i].symbol);
             n = 0;
         }
     }
     for (int i = 0; i < n; i++)
-        slot_learn(slot_of(c, k, batch[i].hash), (uint32_t)(batch[i].hash >> 32), batch[i].symbol);
+        contexts_slot_learn(slot_of(c, k, batch[i].hash), (uint32_t)(batch[i].hash >> 32),
+                            batch[i].symbol);
 }
 
 static void learn_places(contexts *c, size_t end)

@@ -1,23 +1,22 @@
 /* contexts.h: what the tokens of a block say of those that follow, in integers alone.
  *
- * Six tables remember which symbols came after contexts of tokens, and a match model finds
- * where the last tokens stood before; each proposes candidates for a row (a stream and a
- * step) with a feature, which ops.h mixes. All streams of a block share what is learnt.
+ * Six tables remember which symbols came after contexts of tokens, a match model finds where
+ * the last tokens stood before, and n-grams of other texts may come with the model; each proposes
+ * candidates for a row (a stream and a step) with a feature, which ops.h mixes. All streams of a
+ * block share what is learnt.
  *
  * A row depends on what was learnt at the last update, and on the tokens of its own stream
  * before its step. So the rows of different streams may be asked for in any order, or by
  * several threads, and many steps ahead where the tokens are known: the answers are the
  * same. Updates are the caller's to call, at the steps that contexts_next_update() says.
  *
- * Contexts k = 0 .. 6: the last 3 bytes; the last 1, 2, 3, 4, 6 tokens; the match (of 6).
+ * Contexts k = 0 .. 7: the last 3 bytes; the last 1, 2, 3, 4, 6 tokens; the match (of 6); n-grams.
  * Tokens before the origin (the stream's start, or the last reset) are not there.
  *
  * Tables. Slot hash & (2^table_bits - 1) belongs to the context with check = hash >> 32,
  * the last that was learnt there. hash of n tokens, newest first: h = 0; h = mix64(h + token
  * + 1), or mix64(h) where there is no token. Of 3 bytes, those of the last 3 tokens:
- * mix64(2^32 + bits 0 .. 25 of their contexts_tail()).
- *     mix64(x): x ^= x >> 31; x *= 0x9E3779B97F4A7C15; x ^= x >> 29;
- *               x *= 0xBF58476D1CE4E5B9; x ^= x >> 32
+ * mix64(2^32 + bits 0 .. 25 of their contexts_tail()) (mix64.h).
  * A slot has 7 (symbol, count), the last seen first. To learn a symbol: it is there: its
  * count + 1, which above 250 becomes 125 while all others halve (but not below 1). Else it
  * takes a free entry or that of the smallest count but for the first entry (of several the
@@ -37,16 +36,16 @@
  * ..9, ..20, more; O = 0 .. 3 for o = 0, ..2, ..6, more. In a slot without it, of the total
  * t: 57 + (0 .. 3 for t = ..1, ..4, ..12, more). The symbol of a match: its length 1 .. 15;
  * 16 for ..23, 17 ..31, 18 ..63, 19 ..127, 20 ..511, 21; if missed 24 + min(length / 2, 4).
- * Else 0, with feature 0. Each state of each context has a probability q (Q32) that its
- * candidates come, first the prior's; the feature is log2(q / (1 - q)) in Q8,
+ * N-grams: see ngrams_find(). Else 0, with feature 0. Each state of each context has a probability
+ * q (Q32) that its candidates come, first the prior's; the feature is log2(q / (1 - q)) in Q8,
  *     (det_log2_q16(q) - det_log2_q16(2^32 - q) + 128) >> 8
  * At an update, of m candidates that were in the state and h of them that came, with n those
  * before (no more than 255 count):
  *     q = ((n + 5) q + 2^32 h) / (n + 5 + m), within 0.0005 .. 0.9998
  * (which is q += (hit - q) / (n + 6) for one after another, but in any order).
  *
- * Candidates: of the match, then of contexts 5 .. 0, each slot's last seen first, the first
- * OPS_CANDIDATES that differ.
+ * Candidates: of the match, of contexts 5 .. 3, each slot's last seen first, of the n-grams, of
+ * contexts 2 .. 0, the first OPS_CANDIDATES that differ.
  *
  * Kinds. That of a candidate is 16 times the class of the last two bytes before the row, newest
  * first, of those of the last 3 tokens, and the class of the symbol's first two. Class of a byte
@@ -58,11 +57,12 @@
 #ifndef GPUZIP_CONTEXTS_H
 #define GPUZIP_CONTEXTS_H
 
+#include "ngrams.h"
 #include "ops.h"
 #include "status.h"
 
-#define CONTEXTS_STATES   64 /* of a context, those of candidates; 0 is no state */
-#define CONTEXTS_PARTS    8  /* of learning */
+#define CONTEXTS_STATES   NGRAMS_STATES /* of a context, at most; 0 is no state */
+#define CONTEXTS_PARTS    8             /* of learning */
 #define CONTEXTS_MAX_BITS 20
 #define CONTEXTS_EARLY    16 /* steps from the origin with an update after each */
 
@@ -87,6 +87,7 @@ typedef struct {
     int symbols;          /* >= vocab: tokens are below */
     const uint32_t *tail; /* [symbols] contexts_tail(), 0 where there are no bytes */
     const contexts_prior *prior;
+    ngrams_table ngrams; /* of this vocab, or none */
 
     int streams;                  /* >= 1 */
     const uint32_t *const *token; /* [streams][length]; those that are asked for are there */

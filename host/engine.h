@@ -46,6 +46,7 @@ typedef struct {
     engine_expert expert[GPUZIP_MAX_EXPERTS];
     bool bias, learn_alpha;      /* of the mixing; then alphas are <= OPS_LEARNT_MAX */
     const contexts_prior *prior; /* contexts propose candidates; NULL: no contexts */
+    ngrams_table ngrams;         /* what contexts know of other texts, or none */
     int host_threads;            /* for contexts, beside what the device does; 0: one */
     const uint32_t *tail;        /* [vocab + escapes] with contexts, see contexts_config */
 } engine_config;

@@ -126,6 +126,7 @@ gpuzip_status engine_team_begin(engine_team *team, const engine_block *block, in
                               .symbols = c->vocab + c->escapes,
                               .tail = c->tail,
                               .prior = c->prior,
+                              .ngrams = c->ngrams,
                               .streams = (int)streams,
                               .token = team->token,
                               .length = team->length,

@@ -345,6 +345,7 @@ gpuzip_status gpuzip_get_model_info(const gpuzip *gz, int index, gpuzip_model_in
         .parameters = w->parameters,
         .token_ops = model_token_ops(w),
         .file_size = w->file_size,
+        .ngram_size = (uint64_t)w->ngram_buckets * NGRAMS_BUCKET * sizeof *w->ngrams,
     };
     memcpy(filled.id, w->id, sizeof filled.id);
     *info = filled;
@@ -442,6 +443,8 @@ gpuzip_status handle_plan_frame(gpuzip *gz, const container_frame *frame, handle
         made.model[k] = (int)(m - gz->model);
         if (!first)
             first = m;
+        if (!c.ngrams.buckets) /* the first that has some */
+            c.ngrams = model_ngrams(m->source.weights);
     }
     if (!first)
         return handle_fail(gz, GPUZIP_ERR_UNSUPPORTED,

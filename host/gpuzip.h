@@ -140,6 +140,7 @@ typedef struct {
     uint64_t parameters; /* weights, biases and norms; tables not counted */
     double token_ops;    /* 2 for every multiply-add of the linear layers for a token */
     uint64_t file_size;  /* bytes of the .gpzm */
+    uint64_t ngram_size; /* of these its n-grams of other texts; 0: none */
 } gpuzip_model_info;
 
 GPUZIP_API gpuzip_status gpuzip_get_model_info(const gpuzip *gz, int model,
@@ -159,6 +160,15 @@ typedef struct {
  * Errors: ARGUMENT, IO, FORMAT, CORRUPT, UNSUPPORTED, MEMORY. */
 GPUZIP_API gpuzip_status gpuzip_import_model(gpuzip *gz, const char *source, const char *dst_path,
                                              const gpuzip_import_options *options);
+
+/* Has a model learn what follows what in texts like those it is to compress: writes the model
+ * file dst_path, which is model number `model` with `bytes` (64 to 2^32) of n-grams of the text
+ * files text[0, texts) in place of those it may have. NUL bytes part the texts in a file; n-grams
+ * that come in one of them alone do not count. Takes some 30 bytes of memory a token, of very
+ * repetitive texts up to 80. An existing file is replaced only on success. Errors: ARGUMENT, IO,
+ * MEMORY. */
+GPUZIP_API gpuzip_status gpuzip_learn_texts(gpuzip *gz, int model, const char *const *text,
+                                            int texts, uint64_t bytes, const char *dst_path);
 
 #define GPUZIP_MAX_MODELS  16
 #define GPUZIP_MAX_EXPERTS 8

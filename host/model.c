@@ -428,6 +428,11 @@ void model_row_ops(const model *m, double *forward, double *extend)
     *extend = unit * (w->config.layers * qkv + (w->config.layers - 1) * rest);
 }
 
+ngrams_table model_ngrams(const weights_model *w)
+{
+    return (ngrams_table){w->ngrams, w->ngram_buckets, (uint32_t)w->config.vocab};
+}
+
 double model_token_ops(const weights_model *w)
 {
     const weights_layer *l = w->layer;

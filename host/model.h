@@ -7,6 +7,7 @@
 #ifndef GPUZIP_MODEL_H
 #define GPUZIP_MODEL_H
 
+#include "ngrams.h"
 #include "ops.h"
 #include "weights.h"
 
@@ -54,6 +55,9 @@ void model_row_ops(const model *m, double *forward, double *extend);
 /* Operations (2 a multiply-add of a weight, whatever its planes) of the linear layers for a
  * token that is predicted. */
 double model_token_ops(const weights_model *w);
+
+/* Its n-grams of other texts, for contexts. */
+ngrams_table model_ngrams(const weights_model *w);
 
 /* Runs tokens [count] from position 0 and gives the XXH3-64 of the logits'
  * bits: the test vectors of a model file. Errors: MEMORY, DEVICE. */

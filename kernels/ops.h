@@ -52,12 +52,12 @@
 #define OPS_MARKS        4  /* places in a queue that a context remembers */
 
 #define OPS_CANDIDATES  16   /* of a row, at most */
-#define OPS_FEATURES    7    /* of a candidate, from as many contexts */
+#define OPS_FEATURES    8    /* of a candidate, from as many contexts */
 #define OPS_FEATURE_MAX 8191 /* Q8: 32 bits */
-#define OPS_PLACES      105  /* of a candidate: OPS_FEATURES longest contexts * 5 * 3 */
+#define OPS_PLACES      120  /* of a candidate: OPS_FEATURES longest contexts * 5 * 3 */
 #define OPS_KINDS       256  /* of candidates, whatever they mean */
-#define OPS_SETS        361  /* of weights: one a place, then one a kind */
-#define OPS_WEIGHTS     9    /* of a set: of the features, of the logit, and one alone */
+#define OPS_SETS        376  /* of weights: one a place, then one a kind */
+#define OPS_WEIGHTS     10   /* of a set: of the features, of the logit, and one alone */
 #define OPS_WEIGHT_MAX  ((int32_t)1 << 22)  /* Q16 */
 #define OPS_BIAS_MAX    ((int32_t)1 << 19)  /* Q16 */
 #define OPS_LEARNT_MAX  ((uint32_t)1 << 17) /* a learnt alpha, Q16 */
@@ -354,7 +354,7 @@ typedef struct ops {
      *             (log2_q16() is det_log2_u64_q16())
      *     level = 0, 1, 2, 3, 4 for o < -2048, < -1024, < -256, < 512, else
      *     set   = (longest * 5 + level) * 3 + known - 1;  other = OPS_PLACES + kind
-     *     F     = feature[0 .. 6], o, 256
+     *     F     = feature[0 .. 7], o, 256
      *     delta = min(max((sum_j (weights[set][j] + weights[other][j]) * F[j]) >> 8,
      *                     -24 * 2^16), 24 * 2^16)
      *     w'    = rint(det_exp2f((float)(u + delta) * 2^-16) * 2^30)
@@ -372,7 +372,7 @@ typedef struct ops {
      *     inv  = 2^20 / (float)Z'
      *     p(i) = rint((float)w[i] * inv)    for i < vocab, Q20, <= 2^20
      * Bias:  E[i] += p(i) for all i < vocab;  N[y] += 1 unless y is an escape
-     * Weights, for each candidate x and both sets, j = 0 .. 8, q = (p(x) + 8) >> 4 (Q16):
+     * Weights, for each candidate x and both sets, j = 0 .. 9, q = (p(x) + 8) >> 4 (Q16):
      *     G[set][j] += ((x == y ? 2^16 : 0) - q) * F[j]
      *     A[set][j] += ((q * (2^16 - q)) >> 16) * (F[j]^2 >> 8)
      * Alphas, unless y is an escape, for each expert k with v[i] = l_k[i] >> 12 (Q4, floor),

@@ -21,14 +21,24 @@ enum {
     MAX_ROWS = MAX_STREAMS * MAX_STEPS,
     MAX_SLOTS = 1 << 12, /* of the reference */
     MAX_PENDING = 16 * MAX_STREAMS * 16 * 7,
-    CONTEXTS = 7
+    CONTEXTS = 8,
+    MAX_GRAMS = 3000
 };
 
 /* ---- the data of a case ------------------------------------------------- */
 
+/* An entry of a table of n-grams, apart. */
+typedef struct {
+    int n;
+    uint32_t bucket, check, symbol, level;
+} test_gram;
+
 typedef struct {
     contexts_config config;
     uint32_t *tail;
+    uint32_t *entry; /* of the n-grams, NULL: none */
+    test_gram gram[MAX_GRAMS];
+    int grams;
     uint32_t memory[MAX_STREAMS][MAX_STEPS];
     const uint32_t *token[MAX_STREAMS];
     size_t length[MAX_STREAMS];
@@ -117,6 +127,7 @@ static test_case *make_case(int streams, const size_t *length, int vocab, int up
 static void free_case(test_case *t)
 {
     free(t->tail);
+    free(t->entry);
     free(t);
 }
 
@@ -161,9 +172,9 @@ typedef struct {
     } * place;
     ref_match match[MAX_STREAMS];
     size_t learnt;
-    uint64_t q[CONTEXTS][64];
-    int n[CONTEXTS][64];
-    int64_t m[CONTEXTS][64], h[CONTEXTS][64];
+    uint64_t q[CONTEXTS][CONTEXTS_STATES];
+    int n[CONTEXTS][CONTEXTS_STATES];
+    int64_t m[CONTEXTS][CONTEXTS_STATES], h[CONTEXTS][CONTEXTS_STATES];
     int abroad, forgiven, full, aged, halved; /* how often, to see that the case has them */
 } reference;
 
@@ -255,6 +266,54 @@ static int ref_kind(const reference *r, int s, size_t step, uint32_t symbol)
     size_t n = bytes_of(symbol, bytes);
     return 16 * ref_class((int)before.part[0], (int)before.part[1]) +
            ref_class(n > 0 ? bytes[0] : -1, n > 1 ? bytes[1] : -1);
+}
+
+/* ---- n-grams ------------------------------------------------------------ */
+
+/* Where the context of n tokens before a step is looked for. */
+static test_gram gram_of(const test_case *t, int n, int s, size_t step)
+{
+    uint64_t h = 0;
+    for (int i = 1; i <= n; i++)
+        h = ref_mix(h + t->memory[s][step - (size_t)i] + 1);
+    h = ref_mix((h >> 18) + ((uint64_t)n << 48));
+    int bits = 0;
+    while (1 << bits < t->config.vocab)
+        bits++;
+    return (test_gram){.n = n,
+                       .bucket = (uint32_t)((h >> 32) * t->config.ngrams.buckets >> 32),
+                       .check = (uint32_t)(h & ((UINT64_C(1) << (27 - bits)) - 1))};
+}
+
+/* A table of contexts of the case's own tokens, and what comes there or elsewhere; some symbols
+ * are none. Few buckets overflow. */
+static void add_ngrams(test_case *t, uint32_t buckets)
+{
+    int bits = 0, held;
+    while (1 << bits < t->config.vocab)
+        bits++;
+    assert_non_null(t->entry = calloc((size_t)buckets * NGRAMS_BUCKET, sizeof *t->entry));
+    t->config.ngrams = (ngrams_table){t->entry, buckets, (uint32_t)t->config.vocab};
+    for (int i = 0; i < MAX_GRAMS; i++) {
+        int n = 2 + (int)random_below(4), s = (int)random_below((uint32_t)t->config.streams);
+        size_t step = random_below(MAX_STEPS);
+        if (step < (size_t)n || step >= t->length[s])
+            continue;
+        test_gram g = gram_of(t, n, s, step);
+        g.symbol =
+            random_below(3) ? t->memory[s][step] : t->memory[s][random_below((uint32_t)step)];
+        g.symbol = random_below(20) ? g.symbol : (1u << bits) - 1;
+        g.symbol &= (1u << bits) - 1;
+        g.level = random_below(32);
+        uint32_t *bucket = t->entry + (size_t)g.bucket * NGRAMS_BUCKET;
+        uint32_t entry = g.level + 32 * (g.symbol + (g.check << bits));
+        for (held = 0; held < NGRAMS_BUCKET && bucket[held]; held++)
+            ;
+        if (!entry || held == NGRAMS_BUCKET)
+            continue;
+        bucket[held] = entry;
+        t->gram[t->grams++] = g;
+    }
 }
 
 /* The slot of a context, or NULL; made if `make`. */
@@ -419,7 +478,28 @@ static void ref_predict(reference *r, int s, size_t step, ref_row *row)
         if (x < (uint32_t)r->t->config.vocab)
             ref_candidate(row, 6, x, state);
     }
+    ref_row grams = {0};
+    int other = 0;
+    for (int n = 5; n >= 2; n--) {
+        test_gram here = {0};
+        if (r->t->config.ngrams.buckets && step >= (size_t)n)
+            here = gram_of(r->t, n, s, step);
+        for (int i = 0; here.n && i < r->t->grams; i++) {
+            const test_gram *g = &r->t->gram[i];
+            if (g->bucket != here.bucket || g->check != here.check ||
+                g->symbol >= (uint32_t)r->t->config.vocab)
+                continue;
+            other = other ? other : 127 + n;
+            bool found = false; /* after a longer one */
+            for (int k = 0; k < grams.n; k++)
+                found |= grams.symbol[k] == g->symbol;
+            if (!found)
+                ref_candidate(&grams, 7, g->symbol, 1 + 32 * (n - 2) + (int)g->level);
+        }
+    }
     for (int k = 5; k >= 0; k--) {
+        for (int i = 0; k == 2 && i < grams.n; i++)
+            ref_candidate(row, 7, grams.symbol[i], grams.state[i][7]);
         static const int count[6] = {1, 2, 3, 5, 9, 20}, other[3] = {0, 2, 6};
         const ref_slot *slot = ref_find(r, k, s, step, false);
         int total = 0;
@@ -440,6 +520,9 @@ static void ref_predict(reference *r, int s, size_t step, ref_row *row)
             if (slot && !row->state[i][k])
                 row->state[i][k] = 57 + bucket(total, most, 3);
     }
+    for (int i = 0; i < row->n; i++)
+        if (!row->state[i][7])
+            row->state[i][7] = other;
     for (int i = 0; i < row->n; i++)
         row->kind[i] = ref_kind(r, s, step, row->symbol[i]);
     for (int i = 0; i < row->n && asked(r->t, s, step); i++)
@@ -468,7 +551,7 @@ static void ref_update(reference *r, size_t end)
             }
         }
     for (int k = 0; k < CONTEXTS; k++)
-        for (int i = 1; i < 64; i++) {
+        for (int i = 1; i < CONTEXTS_STATES; i++) {
             uint64_t m = (uint64_t)r->m[k][i], h = (uint64_t)r->h[k][i], n = (uint64_t)r->n[k][i];
             if (!m)
                 continue;
@@ -511,7 +594,7 @@ static reference *ref_open(const test_case *t, bool exact)
         assert_non_null(r->slot[k] = calloc(slots, sizeof *r->slot[k]));
     assert_non_null(r->place = calloc(slots, sizeof *r->place));
     for (int k = 0; k < CONTEXTS; k++)
-        for (int i = 0; i < 64; i++) {
+        for (int i = 0; i < CONTEXTS_STATES; i++) {
             uint64_t q = (uint64_t)t->config.prior->q[k][i] << 16;
             r->q[k][i] = q < 2147484 ? 2147484 : q > 4294108303 ? 4294108303 : q;
         }

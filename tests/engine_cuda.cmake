@@ -10,7 +10,7 @@ if(TARGET gpuzip_cuda_emulated)
     file(GLOB engine_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/host/engine*.c
                                                ${PROJECT_SOURCE_DIR}/host/contexts*.c)
     add_executable(test_engine_emulated test_engine_cuda.c ${engine_sources}
-                   ${PROJECT_SOURCE_DIR}/host/model.c)
+                   ${PROJECT_SOURCE_DIR}/host/model.c ${PROJECT_SOURCE_DIR}/host/ngrams.c)
     target_compile_definitions(test_engine_emulated PRIVATE GPUZIP_EMULATED)
     target_compile_options(test_engine_emulated PRIVATE -fsanitize=address,undefined
                            -fno-sanitize-recover=all -fno-omit-frame-pointer -g)

@@ -4,6 +4,7 @@
 #define ENGINE_FIXTURE_H
 
 #include "lanes.h"
+#include "ngrams_build.h"
 #include "tiny_checkpoint.h"
 
 #define TOKENS_MAX 3000
@@ -12,6 +13,9 @@ static void *model_bytes; /* a .gpzm of the tiny checkpoint */
 static size_t model_size;
 static uint32_t text[TOKENS_MAX];
 static uint32_t tail[TINY_VOCAB + 256]; /* of tokens, for contexts */
+
+#define NGRAM_BUCKETS 40
+static uint32_t ngrams[NGRAM_BUCKETS * NGRAMS_BUCKET];
 
 /* A model on a context of its own. */
 typedef struct {
@@ -53,6 +57,7 @@ static engine_config config_of(const fixture *f, int window, int hop, int update
                        .bias = learns & MIXING,
                        .learn_alpha = learns & MIXING,
                        .prior = learns & CONTEXTS ? &contexts_prior_builtin : NULL,
+                       .ngrams = {ngrams, NGRAM_BUCKETS, TINY_VOCAB},
                        .tail = tail,
                        .experts = bayes ? 2 : 1};
     c.expert[0] = (engine_expert){GPUZIP_EXPERT_MODEL, f->m, bayes ? 40000 : 65536};
@@ -102,6 +107,17 @@ static void make_text(void)
     }
 }
 
+/* Of a part of the text and what follows it. */
+static void make_ngrams(void)
+{
+    static uint32_t twice[2 * TOKENS_MAX];
+    size_t n = TOKENS_MAX / 2;
+    memcpy(twice, text, n * sizeof *text);
+    twice[n] = NGRAMS_BREAK;
+    memcpy(twice + n + 1, text + n / 2, n * sizeof *text);
+    assert_int_equal(ngrams_build(ngrams, NGRAM_BUCKETS, TINY_VOCAB, twice, 2 * n + 1), GPUZIP_OK);
+}
+
 static int set_up(void **state)
 {
     tiny_checkpoint tiny;
@@ -113,6 +129,7 @@ static int set_up(void **state)
         weights_import(&model_bytes, &model_size, tiny.model, &options, "blob", 4, 1, &error);
     tiny_close(&tiny);
     make_text();
+    make_ngrams();
     for (uint32_t i = 0; i < TINY_VOCAB + 256; i++)
         tail[i] = contexts_tail((const uint8_t[]){(uint8_t)(i & 127)}, 1);
     return status == GPUZIP_OK ? 0 : -1;

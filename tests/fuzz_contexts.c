@@ -1,13 +1,14 @@
 /* fuzz_contexts.c: whatever the tokens, what context experts propose is the same step by step as
  * it was ahead, keeps its promises, and nothing is read that is not there.
  *
- * Bytes: streams, update interval, slots, then tokens for one stream after another. */
+ * Bytes: streams, update interval, slots, buckets of n-grams, then their entries (of the right form
+ * or not), then tokens for one stream after another. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "contexts.h"
 
-enum { VOCAB = 12, SYMBOLS = 20, MAX_STREAMS = 4, MAX_TOKENS = 4096 };
+enum { VOCAB = 12, SYMBOLS = 20, MAX_STREAMS = 4, MAX_TOKENS = 4096, MAX_BUCKETS = 3 };
 
 static void require(bool holds)
 {
@@ -75,7 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t length[MAX_STREAMS];
     answer *kept[MAX_STREAMS] = {0};
     contexts *c;
-    if (size < 4 || size > MAX_TOKENS)
+    if (size < 5 || size > MAX_TOKENS)
         return 0;
     int streams = 1 + data[0] % MAX_STREAMS;
     for (int i = 0; i < SYMBOLS; i++)
@@ -90,8 +91,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                               .scope = SIZE_MAX,
                               .update_interval = 1 + data[1] % 40,
                               .table_bits = data[2] % 8};
-    data += 3;
-    size -= 3;
+    uint32_t entry[MAX_BUCKETS * NGRAMS_BUCKET] = {0};
+    config.ngrams = (ngrams_table){entry, data[3] % (MAX_BUCKETS + 1), VOCAB};
+    bool raw = data[3] & 128;
+    data += 4;
+    size -= 4;
+    for (size_t i = 0; i + 8 < size && i / 8 < config.ngrams.buckets * NGRAMS_BUCKET; i += 8) {
+        uint32_t tokens[5];
+        memcpy(&entry[i / 8], data + i, sizeof *entry);
+        for (size_t k = 0; k < 5; k++)
+            tokens[k] = data[i + k] % SYMBOLS;
+        uint64_t hash =
+            ngrams_hash(ngrams_context(tokens + 5, 2 + data[i + 5] % 4), 2 + data[i + 5] % 4);
+        if (!raw)
+            entry[i / 8] = ngrams_entry(&config.ngrams, hash, data[i + 6] % 16, data[i + 7] % 32);
+    }
     for (int s = 0; s < streams; s++) { /* the last is shorter, and each of its exact size */
         size_t each = (size + (size_t)streams - 1) / (size_t)streams, from = (size_t)s * each;
         length[s] = from >= size ? 0 : size - from < each ? size - from : each;

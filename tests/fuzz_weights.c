@@ -14,7 +14,7 @@ enum { DIM = 4, FFN = 5, VOCAB = 6, CONTEXT = 3, SOURCE_FLOATS = 174, AT_FILE_SI
 static void *make_model(size_t *size)
 {
     static const int32_t header[7] = {DIM, FFN, 1, 2, 1, -VOCAB, CONTEXT};
-    static const uint32_t token[2] = {1, 2};
+    static const uint32_t token[2] = {1, 2}, grams[WEIGHTS_NGRAM_BUCKET] = {3, 4};
     uint8_t source[sizeof header + 4 * SOURCE_FLOATS];
     weights_import_options options = {.weight_bits = 8};
     import_checkpoint c = {0};
@@ -27,7 +27,8 @@ static void *make_model(size_t *size)
     }
     if (import_read_llama2c(&c, source, sizeof source, &error) != GPUZIP_OK ||
         import_build(&data, size, &c, &options, "blob", 4, 1, &error) != GPUZIP_OK ||
-        weights_set_test(&data, size, token, 2, 3) != GPUZIP_OK)
+        weights_set_test(&data, size, token, 2, 3) != GPUZIP_OK ||
+        weights_set_ngrams(&data, size, grams, 1) != GPUZIP_OK)
         abort();
     free(c.layer);
     return data;
@@ -56,6 +57,7 @@ static double touch(const weights_model *m)
     else
         sum += (double)m->position[(size_t)c->context * (size_t)c->dim - 1];
     sum += m->tests ? m->test_token[m->tests - 1] : 0;
+    sum += m->ngrams ? m->ngrams[(size_t)m->ngram_buckets * WEIGHTS_NGRAM_BUCKET - 1] : 0;
     return sum + (m->tokenizer_size ? ((const uint8_t *)m->tokenizer)[m->tokenizer_size - 1] : 0);
 }
 

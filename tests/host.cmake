@@ -2,6 +2,7 @@
 gpuzip_test(test_engine gpuzip_engine Threads::Threads)
 gpuzip_test(test_engine_plain gpuzip_engine)
 gpuzip_test(test_contexts gpuzip_engine Threads::Threads m)
+gpuzip_test(test_ngrams gpuzip_engine m)
 gpuzip_fuzz(fuzz_contexts gpuzip_engine)
 gpuzip_test(test_fit gpuzip_engine m)
 gpuzip_test(test_logits gpuzip_engine m)

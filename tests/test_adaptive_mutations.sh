@@ -29,13 +29,13 @@ mutations=(
     'contexts||host/contexts.c|s/m->missed &= m->length < MATCH_LONG;//'
     'contexts||host/contexts.c|s/length >= MATCH_TOKENS) {/length > MATCH_TOKENS) {/'
     # counts: halving, ageing, whom to replace
-    'contexts||host/contexts.c|s/if (count > COUNT_MAX) {/if (count >= COUNT_MAX) {/'
-    'contexts||host/contexts.c|s/count = COUNT_MAX . 2;/count = COUNT_MAX;/'
-    'contexts||host/contexts.c|s/if ((entry\[e\] & 255) > 1)/if ((entry[e] \& 255) > 3)/'
-    'contexts||host/contexts.c|s/entry\[e\] -= (entry\[e\] & 255) . 4;/entry[e] -= (entry[e] \& 255) \/ 3;/'
-    'contexts||host/contexts.c|s/if ((entry\[e\] & 255) > 2)/if ((entry[e] \& 255) > 4)/'
-    'contexts||host/contexts.c|s/e >= 1; e--/e >= 0; e--/'
-    'contexts||host/contexts.c|s/if ((entry\[e\] & 255) < (entry\[at\] & 255))/if ((entry[e] \& 255) <= (entry[at] \& 255))/'
+    'contexts||host/contexts_slot.c|s/if (count > COUNT_MAX) {/if (count >= COUNT_MAX) {/'
+    'contexts||host/contexts_slot.c|s/count = COUNT_MAX . 2;/count = COUNT_MAX;/'
+    'contexts||host/contexts_slot.c|s/if ((entry\[e\] & 255) > 1)/if ((entry[e] \& 255) > 3)/'
+    'contexts||host/contexts_slot.c|s/entry\[e\] -= (entry\[e\] & 255) . 4;/entry[e] -= (entry[e] \& 255) \/ 3;/'
+    'contexts||host/contexts_slot.c|s/if ((entry\[e\] & 255) > 2)/if ((entry[e] \& 255) > 4)/'
+    'contexts||host/contexts_slot.c|s/e >= 1; e--/e >= 0; e--/'
+    'contexts||host/contexts_slot.c|s/if ((entry\[e\] & 255) < (entry\[at\] & 255))/if ((entry[e] \& 255) <= (entry[at] \& 255))/'
     'contexts||host/contexts.c|s/c->config.token\[s\]\[step\] >= (uint32_t)c->config.vocab)/false)/'
     # states, and what a reset forgets
     'contexts||host/contexts.c|s/weight = t->seen + 5;/weight = t->seen + 6;/'
@@ -46,6 +46,19 @@ mutations=(
     'contexts||host/contexts.c|s/c->predicted\[r\].stamp = 0;/;/'
     'contexts||host/contexts.c|s/memset(c->stats, 0, sizeof c->stats);//'
     'contexts||host/contexts.c|s/c->clear = false;//'
+
+    # n-grams of other texts: what is found, and what is counted
+    'contexts||host/contexts.c|s/k == NGRAMS_BEFORE/k == NGRAMS_BEFORE - 1/'
+    'contexts||host/ngrams.c|s/ || x >= table->vocab)/)/'
+    'contexts||host/ngrams.c|s/if (!.other)/if (true)/'
+    'contexts||host/ngrams.c|s/if (k < found || found/if (found/'
+    'contexts||host/ngrams.c|s/n <= there ? ngrams_hash/true ? ngrams_hash/'
+    'ngrams||host/ngrams_build.c|s/if (seen->key\[at\] == key)/if (false)/'
+    'ngrams||host/ngrams_build.c|s/i < start + n ||/i < n ||/'
+    'ngrams||host/ngrams_build.c|s/shift < 64; shift/shift < 44; shift/'
+    'ngrams||host/ngrams_build.c|s/if (count >= MIN_COUNT)/if (count > MIN_COUNT)/'
+    'ngrams||host/ngrams_build.c|s/(g->count - 1 + weight/(g->count + weight/'
+    'ngrams||host/ngrams_build.c|s/if (by_gain(&new, worst) < 0)/if (!worst->entry)/'
 
     # what mixing learns: sums of several parts, steps and their bounds
     'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/ + from->recent\[i\];/;/'
@@ -181,7 +194,7 @@ try()
 
 rm -rf "$work"
 mkdir -p "$work" || exit 1
-for test in contexts mix_adaptive engine_plain engine; do
+for test in contexts ngrams mix_adaptive engine_plain engine; do
     compile "$source/tests/test_$test.c" "$work/$test.o" "$source/tests" || exit 1
     link "$work/$test" "$work/$test.o" || exit 1
     [ $test = engine ] || run "" "$work/$test" || exit 1

@@ -296,6 +296,24 @@ static void unasked(void **state)
     free_case(t);
 }
 
+/* N-grams of other texts beside what is learnt: in room enough, and in buckets that overflow. */
+static void ngrams(void **state)
+{
+    (void)state;
+    static const size_t length[] = {900, 31, 700};
+    static const struct {
+        int vocab;
+        uint32_t buckets, interval;
+    } cases[] = {{300, 500, 1}, {300, 20, 16}, {4096, 300, 4}, {OPS_MAX_VOCAB - 256, 1, 4}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        test_case *t = make_case(3, length, cases[i].vocab, (int)cases[i].interval, 0);
+        fill(t, 40, 60, 30, (uint32_t)i);
+        add_ngrams(t, cases[i].buckets);
+        compare(t, false, NULL);
+        free_case(t);
+    }
+}
+
 /* Few slots for many contexts, and many entries for a slot. */
 static void full_tables(void **state)
 {
@@ -471,6 +489,7 @@ int main(void)
         cmocka_unit_test(escapes),         cmocka_unit_test(resets),
         cmocka_unit_test(memory),          cmocka_unit_test(unasked),
         cmocka_unit_test(prior),           cmocka_unit_test(ends),
+        cmocka_unit_test(ngrams),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -424,6 +424,44 @@ static void test_vectors(void **state)
     free(plain);
 }
 
+static void ngrams(void **state)
+{
+    (void)state;
+    static const uint32_t token[2] = {1, 2};
+    uint32_t first[WEIGHTS_NGRAM_BUCKET], second[2 * WEIGHTS_NGRAM_BUCKET];
+    size_t size, plain_size;
+    uint8_t plain_id[32], id[32];
+    for (uint32_t i = 0; i < 2 * WEIGHTS_NGRAM_BUCKET; i++) {
+        first[i % WEIGHTS_NGRAM_BUCKET] = 0xffffffff - i;
+        second[i] = i;
+    }
+    void *data = make_model(&size, 8);
+    assert_int_equal(weights_set_test(&data, &size, token, 2, 7), GPUZIP_OK);
+    plain_size = size;
+    assert_int_equal(try_open(data, size, plain_id), GPUZIP_OK);
+    assert_int_equal(weights_set_ngrams(&data, &size, first, 0), GPUZIP_ERR_ARGUMENT);
+    assert_int_equal(weights_set_ngrams(&data, &size, first, WEIGHTS_MAX_NGRAMS + 1),
+                     GPUZIP_ERR_ARGUMENT);
+    assert_int_equal(weights_set_ngrams(&data, &size, first, 1), GPUZIP_OK);
+    assert_int_equal(size, plain_size + sizeof first);
+    assert_int_equal(weights_set_ngrams(&data, &size, second, 2), GPUZIP_OK); /* in their place */
+    assert_int_equal(size, plain_size + sizeof second);
+    assert_int_equal(weights_set_test(&data, &size, token, 2, 7), GPUZIP_ERR_ARGUMENT);
+    assert_int_equal(try_open(data, size, id), GPUZIP_OK);
+    assert_memory_not_equal(id, plain_id, 32);
+    weights_model *m;
+    assert_int_equal(weights_open_memory(&m, data, size), GPUZIP_OK);
+    assert_int_equal(m->ngram_buckets, 2);
+    assert_memory_equal(m->ngrams, second, sizeof second);
+    assert_int_equal(m->tests, 2);
+    assert_memory_equal(m->test_token, token, sizeof token);
+    static const uint32_t none = 0, more = 3;
+    assert_int_equal(open_with(data, size, (uint8_t *)data + 100, &none, 4), GPUZIP_ERR_CORRUPT);
+    assert_int_equal(open_with(data, size, (uint8_t *)data + 100, &more, 4), GPUZIP_ERR_CORRUPT);
+    weights_close(m);
+    free(data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -431,7 +469,7 @@ int main(void)
         cmocka_unit_test(every_cut),     cmocka_unit_test(every_bit),
         cmocka_unit_test(header_bounds), cmocka_unit_test(header_agreement),
         cmocka_unit_test(tensor_bounds), cmocka_unit_test(overflow_bound),
-        cmocka_unit_test(test_vectors),
+        cmocka_unit_test(test_vectors),  cmocka_unit_test(ngrams),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

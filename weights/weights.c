@@ -31,6 +31,7 @@ static gpuzip_status parse(weights_model *model, const uint8_t *data, size_t siz
     if (format_layout(model, flags, NULL) != size)
         return FAIL(GPUZIP_ERR_CORRUPT);
     format_layout(model, flags, data);
+    model->file = data;
     if (!format_pad_is_zero(model, flags, data))
         return FAIL(GPUZIP_ERR_CORRUPT);
     TRY(weights_check(model, NULL));

@@ -31,6 +31,8 @@ typedef enum {
 #define WEIGHTS_MAX_VOCAB    261888 /* 2^18 less 256 escapes */
 #define WEIGHTS_MAX_CONTEXT  131072
 #define WEIGHTS_ID_BYTES     32
+#define WEIGHTS_NGRAM_BUCKET 16        /* entries of a bucket of n-grams */
+#define WEIGHTS_MAX_NGRAMS   (1 << 26) /* buckets */
 
 typedef struct {
     weights_arch arch; /* for display; the fields below say what to compute */
@@ -73,6 +75,7 @@ struct weights_model {
     weights_config config;
     char name[64]; /* printable ASCII, NUL-terminated */
     uint8_t id[WEIGHTS_ID_BYTES];
+    const void *file; /* its bytes */
     uint64_t file_size;
     uint64_t parameters;
 
@@ -94,6 +97,11 @@ struct weights_model {
     const uint32_t *test_token; /* [tests] */
     int tests;
     uint64_t test_hash;
+
+    /* n-grams of other texts, host/ngrams.h: [ngram_buckets][WEIGHTS_NGRAM_BUCKET], or NULL and 0.
+     * Nothing of them is checked: any bits are n-grams. */
+    const uint32_t *ngrams;
+    uint32_t ngram_buckets;
 };
 
 /* Opens a .gpzm. weights_open_memory() does not copy: data must outlive the
@@ -150,11 +158,16 @@ gpuzip_status weights_import(void **data, size_t *size, const char *source,
                              const weights_import_options *options, const void *tokenizer,
                              size_t tokenizer_size, uint32_t bos, weights_error *error);
 
-/* Adds test vectors to the bytes of a .gpzm that has none; *data (malloc'd, as
- * from weights_import()) may move. 0 < tests <= context; tokens < vocab.
+/* Adds test vectors to the bytes of a .gpzm that has none, and no n-grams; *data (malloc'd,
+ * as from weights_import()) may move. 0 < tests <= context; tokens < vocab.
  * Errors: ARGUMENT, MEMORY; CORRUPT and the like if *data is no model. */
 gpuzip_status weights_set_test(void **data, size_t *size, const uint32_t *token, int tests,
                                uint64_t hash);
+
+/* The same for n-grams, [buckets][WEIGHTS_NGRAM_BUCKET], buckets > 0. A model that has some loses
+ * them. */
+gpuzip_status weights_set_ngrams(void **data, size_t *size, const uint32_t *ngrams,
+                                 uint32_t buckets);
 
 /* Writes bytes to path through a temporary file beside it. Errors: IO. */
 gpuzip_status weights_write(const char *path, const void *data, size_t size);

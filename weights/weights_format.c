@@ -30,11 +30,11 @@ enum {
     AT_ATTENTION_FACTOR = 88,
     AT_EMBEDDING_FACTOR = 92,
     AT_TESTS = 96,
-    AT_ZERO_1 = 100, /* 4 bytes */
+    AT_NGRAMS = 100,
     AT_TEST_HASH = 104,
     AT_TOKENIZER_SIZE = 112,
-    AT_NAME = 120,  /* 64 bytes */
-    AT_ZERO_2 = 184 /* 8 bytes */
+    AT_NAME = 120, /* 64 bytes */
+    AT_ZERO = 184  /* 8 bytes */
 };
 
 static uint32_t load32(const uint8_t *p)
@@ -125,7 +125,8 @@ bool format_config_valid(const weights_model *model, uint32_t flags)
                   c->attention_factor <= 16 && model->embedding_factor > 0 &&
                   model->embedding_factor <= 256;
     return shape && bits && floats && model->tokenizer_size <= FORMAT_MAX_TOKENIZER &&
-           (model->tests > 0 || model->test_hash == 0) && name_valid(model->name);
+           (model->tests > 0 || model->test_hash == 0) &&
+           model->ngram_buckets <= WEIGHTS_MAX_NGRAMS && name_valid(model->name);
 }
 
 gpuzip_status format_read_header(weights_model *model, uint32_t *flags, const uint8_t *data,
@@ -169,6 +170,7 @@ gpuzip_status format_read_header(weights_model *model, uint32_t *flags, const ui
 #undef FIELD
     model->embedding_factor = load_float(data + AT_EMBEDDING_FACTOR);
     model->tests = (int)(int32_t)load32(data + AT_TESTS);
+    model->ngram_buckets = load32(data + AT_NGRAMS);
     model->test_hash = load64(data + AT_TEST_HASH);
     model->file_size = load64(data + AT_FILE_SIZE);
     memcpy(model->name, data + AT_NAME, sizeof model->name);
@@ -176,9 +178,7 @@ gpuzip_status format_read_header(weights_model *model, uint32_t *flags, const ui
     if (tokenizer_size > FORMAT_MAX_TOKENIZER)
         return FAIL(GPUZIP_ERR_CORRUPT);
     model->tokenizer_size = (size_t)tokenizer_size;
-    if (!all_zero(data + AT_ZERO_1, AT_TEST_HASH - AT_ZERO_1) ||
-        !all_zero(data + AT_ZERO_2, FORMAT_HEADER - AT_ZERO_2) ||
-        !format_config_valid(model, *flags))
+    if (!all_zero(data + AT_ZERO, FORMAT_HEADER - AT_ZERO) || !format_config_valid(model, *flags))
         return FAIL(GPUZIP_ERR_CORRUPT);
     return GPUZIP_OK;
 }
@@ -210,6 +210,7 @@ void format_write_header(uint8_t *data, const weights_model *model, uint32_t fla
     store_float(data + AT_ATTENTION_FACTOR, c->attention_factor);
     store_float(data + AT_EMBEDDING_FACTOR, model->embedding_factor);
     store32(data + AT_TESTS, (uint32_t)model->tests);
+    store32(data + AT_NGRAMS, model->ngram_buckets);
     store64(data + AT_TEST_HASH, model->test_hash);
     store64(data + AT_TOKENIZER_SIZE, model->tokenizer_size);
     memcpy(data + AT_NAME, model->name, sizeof model->name);
@@ -306,6 +307,10 @@ static void lay_out(cursor *at, weights_model *model, uint32_t flags)
         flags & FORMAT_TIED ? model->embedding : take_matrix(at, c->vocab, c->dim, c->weight_bits);
     model->head_bias = take_bias(at, flags & FORMAT_HEAD_BIAS, c->vocab);
     model->test_token = take(at, (uint64_t)model->tests, sizeof(uint32_t));
+    model->ngrams = NULL;
+    if (model->ngram_buckets)
+        model->ngrams =
+            take(at, (uint64_t)model->ngram_buckets * WEIGHTS_NGRAM_BUCKET, sizeof(uint32_t));
     model->parameters = at->parameters;
 }
 

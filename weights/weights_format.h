@@ -28,8 +28,8 @@ enum {
 };
 
 /* Reads and checks a header of size bytes into *model (config, name, tests,
- * test_hash, tokenizer_size, embedding_factor, file_size; pointers are not
- * touched) and *flags. Does not look at the rest of the file.
+ * test_hash, ngram_buckets, tokenizer_size, embedding_factor, file_size; pointers
+ * are not touched) and *flags. Does not look at the rest of the file.
  * Errors: FORMAT, CORRUPT, UNSUPPORTED. */
 gpuzip_status format_read_header(weights_model *model, uint32_t *flags, const uint8_t *data,
                                  size_t size);

@@ -1,4 +1,4 @@
-/* weights_write.c: adds test vectors to a model file, and puts one on the disk. */
+/* weights_write.c: adds test vectors and n-grams to a model file, and puts one on the disk. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -8,11 +8,29 @@
 
 #include "weights_format.h"
 
+/* Writes anew the first `keep` bytes of *data, with the header of *changed and a last section of
+ * `added` bytes. */
+static gpuzip_status append(void **data, size_t *size, size_t keep, weights_model *changed,
+                            uint32_t flags, const void *section, size_t added)
+{
+    changed->file_size = format_layout(changed, flags, NULL);
+    uint8_t *bytes = aligned_alloc(FORMAT_ALIGN, changed->file_size);
+    if (!bytes)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    memcpy(bytes, *data, keep);
+    memcpy(bytes + keep, section, added);
+    memset(bytes + keep + added, 0, changed->file_size - keep - added);
+    format_write_header(bytes, changed, flags);
+    free(*data);
+    *data = bytes;
+    *size = changed->file_size;
+    return GPUZIP_OK;
+}
+
 gpuzip_status weights_set_test(void **data, size_t *size, const uint32_t *token, int tests,
                                uint64_t hash)
 {
     gpuzip_status status = GPUZIP_OK;
-    uint8_t *bytes = NULL;
     weights_model *model;
     TRY(weights_open_memory(&model, *data, *size));
 
@@ -21,27 +39,39 @@ gpuzip_status weights_set_test(void **data, size_t *size, const uint32_t *token,
     TRY_OUT(format_read_header(&with_test, &flags, *data, *size));
     with_test.tests = tests;
     with_test.test_hash = hash;
-    bool valid = model->tests == 0 && tests > 0 && format_config_valid(&with_test, flags);
+    bool valid = model->tests == 0 && model->ngram_buckets == 0 && tests > 0 &&
+                 format_config_valid(&with_test, flags);
     for (int i = 0; valid && i < tests; i++)
         valid = token[i] < (uint32_t)model->config.vocab;
     if (!valid) {
         status = FAIL(GPUZIP_ERR_ARGUMENT);
         goto out;
     }
-    /* Test tokens are the last section, and an empty one takes no space. */
-    with_test.file_size = format_layout(&with_test, flags, NULL);
-    bytes = aligned_alloc(FORMAT_ALIGN, with_test.file_size);
-    if (!bytes) {
-        status = FAIL(GPUZIP_ERR_MEMORY);
+    status = append(data, size, *size, &with_test, flags, token, (size_t)tests * sizeof *token);
+out:
+    weights_close(model);
+    return status;
+}
+
+gpuzip_status weights_set_ngrams(void **data, size_t *size, const uint32_t *ngrams,
+                                 uint32_t buckets)
+{
+    gpuzip_status status = GPUZIP_OK;
+    weights_model *model;
+    TRY(weights_open_memory(&model, *data, *size));
+
+    uint32_t flags;
+    weights_model changed = *model; /* shares the layers */
+    TRY_OUT(format_read_header(&changed, &flags, *data, *size));
+    changed.ngram_buckets = 0;
+    size_t keep = format_layout(&changed, flags, NULL);
+    changed.ngram_buckets = buckets;
+    if (!buckets || !format_config_valid(&changed, flags)) {
+        status = FAIL(GPUZIP_ERR_ARGUMENT);
         goto out;
     }
-    memcpy(bytes, *data, *size);
-    memset(bytes + *size, 0, with_test.file_size - *size);
-    memcpy(bytes + *size, token, (size_t)tests * sizeof *token);
-    format_write_header(bytes, &with_test, flags);
-    free(*data);
-    *data = bytes;
-    *size = with_test.file_size;
+    status = append(data, size, keep, &changed, flags, ngrams,
+                    (size_t)buckets * WEIGHTS_NGRAM_BUCKET * sizeof *ngrams);
 out:
     weights_close(model);
     return status;

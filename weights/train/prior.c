@@ -3,11 +3,12 @@
  *     train_prior [-e EPOCHS] FILE... > host/contexts_prior.c
  *     train_prior -t FILE...
  *
- * Every file is coded by itself with the built-in model, biases and learnt alphas, from what is
- * known so far; the mean of what its weights and probabilities have become at its end is what is
- * known in the next epoch. Weights count where a file used their set, probabilities by the
- * candidates that they were learnt of, at most 255 a file. The first epoch begins with nothing
+ * Every file is coded by itself with the built-in model, its n-grams, biases and learnt alphas,
+ * from what is known so far; the mean of what its weights and probabilities have become at its end
+ * is what is known in the next epoch. Weights count where a file used their set, probabilities by
+ * the candidates that they were learnt of, at most 255 a file. The first epoch begins with nothing
  * but a guess. -t: only tells how files are coded with what is built in. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,8 @@
 
 enum { STREAM_TOKENS = 16384, WINDOW = 1024, HOP = 512, INTERVAL = 16, EPOCHS = 3 };
 
-static const char *const context_name[OPS_FEATURES] = {"b3", "o1", "o2", "o3", "o4", "o6", "m6"};
+static const char *const context_name[OPS_FEATURES] = {"b3", "o1", "o2", "o3",
+                                                       "o4", "o6", "m6", "ng"};
 
 typedef struct {
     weights_model *weights;
@@ -96,6 +98,7 @@ static double code(const setting *s, engine_block *block, const contexts_prior *
                             .bias = adapt,
                             .learn_alpha = adapt,
                             .prior = adapt ? prior : NULL,
+                            .ngrams = model_ngrams(s->weights),
                             .tail = s->tail};
     engine_costs costs = {0};
     engine *e;
@@ -126,6 +129,7 @@ static void learn_states(const setting *s, const engine_block *block, const cont
                               .symbols = s->weights->config.vocab + (int)tokenizer_escapes(s->t),
                               .tail = s->tail,
                               .prior = prior,
+                              .ngrams = model_ngrams(s->weights),
                               .streams = (int)block->streams,
                               .token = token,
                               .length = length,
@@ -156,8 +160,12 @@ static void guess(contexts_prior *prior)
         for (int i = 1; i < CONTEXTS_STATES; i++) {
             double c = count[(i - 1) / 8 % 7], o = others[(i - 1) % 8 / 2];
             double q = i >= 57 ? 0.02 : (c - 0.3) / (c + o + 1.5);
-            if (k == OPS_FEATURES - 1)
+            if (k == OPS_FEATURES - 2)
                 q = 1 - 1.0 / (2 + i);
+            if (k == OPS_FEATURES - 1)
+                q = i > NGRAMS_ORDERS * NGRAMS_LEVELS
+                        ? 0.02
+                        : 1 / (1 + exp2(6 - ((i - 1) % NGRAMS_LEVELS + 0.5) * 12 / NGRAMS_LEVELS));
             prior->q[k][i] = (uint16_t)(q * 65536);
         }
     for (int i = 0; i < OPS_PLACES; i++)

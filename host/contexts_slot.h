@@ -1,0 +1,17 @@
+/* contexts_slot.h: what came after one context; contexts.h has the definitions. */
+#ifndef GPUZIP_CONTEXTS_SLOT_H
+#define GPUZIP_CONTEXTS_SLOT_H
+
+#include <stdint.h>
+
+#define CONTEXTS_ENTRIES 7
+
+typedef struct {
+    uint32_t check;
+    uint32_t entry[CONTEXTS_ENTRIES]; /* symbol << 8 | count, the last seen first; 0: free */
+} contexts_slot;
+
+/* Learns that the symbol came after the context with this check. */
+void contexts_slot_learn(contexts_slot *slot, uint32_t check, uint32_t symbol);
+
+#endif

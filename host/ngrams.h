@@ -1,0 +1,59 @@
+/* ngrams.h: what came after the last tokens in other texts, counted ahead and kept in a model file.
+ *
+ * A table (weights/FORMAT.md; ngrams_build.h makes one) has buckets of NGRAMS_BUCKET
+ * entries, u32, of which those that are not 0 come first. An entry says that a symbol came after
+ * a context of n = 2 .. 5 tokens:
+ *     level | symbol << 5 | check << (5 + b)      b: the bits of vocab - 1
+ * With h = ngrams_context() of the n tokens:
+ *     H = mix64(h + n * 2^48)
+ *     bucket = ((H >> 32) * buckets) >> 32        check = the low 27 - b bits of H
+ * Contexts of the same check in a bucket are taken for one another; 1 in 2^(27 - b) are.
+ *
+ * The level, 0 .. 31, tells how likely the symbol was; the maker of a table chooses them, and what
+ * one is worth is learnt (contexts.h).
+ */
+#ifndef GPUZIP_NGRAMS_H
+#define GPUZIP_NGRAMS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define NGRAMS_BUCKET       16 /* entries */
+#define NGRAMS_ORDERS       4
+#define NGRAMS_SHORT        2 /* tokens of the shortest context; each order has one more */
+#define NGRAMS_LEVELS       32
+#define NGRAMS_CONTEXT_BITS 46                                        /* of ngrams_context() */
+#define NGRAMS_STATES       (1 + NGRAMS_ORDERS * (NGRAMS_LEVELS + 1)) /* see ngrams_find() */
+#define NGRAMS_FOUND        16                  /* symbols of a row, at most */
+#define NGRAMS_BUCKETS      ((uint32_t)1 << 26) /* of a table, at most */
+
+typedef struct {
+    const uint32_t *entry; /* [buckets][NGRAMS_BUCKET] */
+    uint32_t buckets;      /* 0: no table */
+    uint32_t vocab;
+} ngrams_table;
+
+/* 46 bits of mix64.h's hash of the n tokens before end, newest first. */
+uint64_t ngrams_context(const uint32_t *end, size_t n);
+
+/* H of such a context of n tokens. */
+uint64_t ngrams_hash(uint64_t context, size_t n);
+
+/* Where to look for the contexts of a row: hash[i] H of NGRAMS_SHORT + i tokens, 0 where there are
+ * not as many. end: behind the newest of them. Asks the processor for the buckets. */
+void ngrams_look(const ngrams_table *table, const uint32_t *end, size_t there,
+                 uint64_t hash[NGRAMS_ORDERS]);
+
+/* Symbols that came after a row's contexts, those after the longest first, and the state of each,
+ * after the longest that it came after: 1 + 32 i + level for NGRAMS_SHORT + i tokens. *other: the
+ * state of every other symbol, 129 + i if a context of that length is the longest that is here; 0
+ * if none is. Entries whose symbol is >= vocab are left out. Returns how many were found, <=
+ * NGRAMS_FOUND. */
+int ngrams_find(const ngrams_table *table, const uint64_t hash[NGRAMS_ORDERS],
+                uint32_t symbol[NGRAMS_FOUND], uint8_t state[NGRAMS_FOUND], uint8_t *other);
+
+/* The entry of a context (its H) and a symbol, and its bucket; for makers of tables. */
+uint32_t ngrams_entry(const ngrams_table *table, uint64_t hash, uint32_t symbol, uint32_t level);
+uint32_t ngrams_bucket(const ngrams_table *table, uint64_t hash);
+
+#endif
