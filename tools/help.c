@@ -28,6 +28,7 @@ void help_print_short(void)
           "               folder, or the name of one in its cache\n"
           "\n"
           "       gpuzip model import SOURCE -o X.gpzm | info [MODEL]\n"
+          "       gpuzip model learn TEXT... -o X.gpzm\n"
           "       gpuzip explain FILE [-o REPORT.html]\n",
           stdout);
 }
@@ -111,6 +112,9 @@ void help_print_long(void)
           "  gpuzip model import SOURCE -o X.gpzm [--weight-bits 8|15] [--activation-bits 8|15]\n"
           "                       [--kv-bits 8|12] [--tokenizer PATH] [--name NAME] [-f]\n"
           "                       converts a checkpoint to a model file, which opens faster\n"
+          "  gpuzip model learn TEXT... -o X.gpzm [--model MODEL] [--size MIB] [-f]\n"
+          "                       gives MODEL (the built-in one) 16 MiB or so of what follows\n"
+          "                       what in TEXTs; text like them is compressed better with X.gpzm\n"
           "  gpuzip model info [MODEL] [--json]\n"
           "                       prints all about a model; the built-in one if none is named\n"
           "\n"

@@ -14,10 +14,22 @@
 typedef struct {
     const char *verb, *source, *output; /* source, output: NULL when not given */
     gpuzip_import_options import;
+    const char *model; /* to learn with; NULL: the built-in one */
+    char **texts;      /* to learn */
+    int text_count, megabytes;
     bool force, json;
 } command;
 
-enum { OPT_WEIGHT_BITS = 256, OPT_ACTIVATION_BITS, OPT_KV_BITS, OPT_TOKENIZER, OPT_NAME, OPT_JSON };
+enum {
+    OPT_WEIGHT_BITS = 256,
+    OPT_ACTIVATION_BITS,
+    OPT_KV_BITS,
+    OPT_TOKENIZER,
+    OPT_NAME,
+    OPT_JSON,
+    OPT_MODEL,
+    OPT_SIZE
+};
 
 static const struct option long_options[] = {
     {"output", required_argument, NULL, 'o'},
@@ -30,6 +42,8 @@ static const struct option long_options[] = {
     {"tokenizer", required_argument, NULL, OPT_TOKENIZER},
     {"name", required_argument, NULL, OPT_NAME},
     {"json", no_argument, NULL, OPT_JSON},
+    {"model", required_argument, NULL, OPT_MODEL},
+    {"size", required_argument, NULL, OPT_SIZE},
     {NULL, 0, NULL, 0},
 };
 
@@ -71,6 +85,14 @@ static bool take_option(command *c, int option)
     case OPT_JSON:
         c->json = true;
         return true;
+    case OPT_MODEL:
+        c->model = optarg;
+        return true;
+    case OPT_SIZE:
+        if (args_read_int(optarg, 1, 4096, &c->megabytes))
+            return true;
+        message_error(NULL, "the size of n-grams is 1 to 4096 MiB, not '%s'", optarg);
+        return false;
     default:
         message_error(NULL, "an option is unknown or lacks its argument");
         return false;
@@ -79,7 +101,7 @@ static bool take_option(command *c, int option)
 
 static bool parse(command *c, int argc, char **argv)
 {
-    *c = (command){0};
+    *c = (command){.megabytes = 16};
     int option;
     while ((option = getopt_long(argc, argv, ":o:fqv", long_options, NULL)) != -1) {
         if (!take_option(c, option))
@@ -89,11 +111,15 @@ static bool parse(command *c, int argc, char **argv)
     argc -= optind;
     c->verb = argc > 0 ? argv[0] : "";
     c->source = argc > 1 ? argv[1] : NULL;
-    bool imports = strcmp(c->verb, "import") == 0;
-    if (!imports && strcmp(c->verb, "info") != 0)
-        message_error(NULL, "the words after 'model' are 'import SOURCE -o X.gpzm' or 'info "
-                            "[MODEL]'; a file of that name is './model'");
-    else if (argc > 2)
+    c->texts = argv + 1;
+    c->text_count = argc - 1;
+    bool imports = strcmp(c->verb, "import") == 0, learns = strcmp(c->verb, "learn") == 0;
+    if (!imports && !learns && strcmp(c->verb, "info") != 0)
+        message_error(NULL, "the words after 'model' are 'import SOURCE -o X.gpzm', 'learn TEXT... "
+                            "-o X.gpzm' or 'info [MODEL]'; a file of that name is './model'");
+    else if (learns && (c->text_count < 1 || !c->output))
+        message_error(NULL, "'model learn' takes TEXTs and -o X.gpzm");
+    else if (argc > 2 && !learns)
         message_error(NULL, "one model at a time");
     else if (imports && (!c->source || !c->output))
         message_error(NULL, "'model import' takes a SOURCE and -o X.gpzm");
@@ -102,19 +128,36 @@ static bool parse(command *c, int argc, char **argv)
     return false;
 }
 
-static void import_model(gpuzip *gz, const command *c)
+static bool may_write(const command *c)
 {
     struct stat st;
-    if (!c->force && lstat(c->output, &st) == 0) {
-        message_error(c->output, "already exists, not touched; -f overwrites it");
-        return;
-    }
-    gpuzip_status status = gpuzip_import_model(gz, c->source, c->output, &c->import);
-    if (status != GPUZIP_OK) {
+    if (c->force || lstat(c->output, &st) != 0)
+        return true;
+    message_error(c->output, "already exists, not touched; -f overwrites it");
+    return false;
+}
+
+static void say_written(gpuzip *gz, const command *c, gpuzip_status status)
+{
+    if (status != GPUZIP_OK)
         message_status(c->source, status, gpuzip_error(gz));
-        return;
-    }
-    message_info(VERBOSITY_SUMMARY, c->output, "written; 'gpuzip model info' describes it");
+    else
+        message_info(VERBOSITY_SUMMARY, c->output, "written; 'gpuzip model info' describes it");
+}
+
+static void import_model(gpuzip *gz, const command *c)
+{
+    if (may_write(c))
+        say_written(gz, c, gpuzip_import_model(gz, c->source, c->output, &c->import));
+}
+
+static void learn_texts(gpuzip *gz, const command *c)
+{
+    int model;
+    if (may_write(c) && setup_add_model(gz, c->model, &model))
+        say_written(gz, c,
+                    gpuzip_learn_texts(gz, model, (const char *const *)c->texts, c->text_count,
+                                       (uint64_t)c->megabytes << 20, c->output));
 }
 
 static void print_text(const gpuzip_model_info *m, const char *id)
@@ -132,21 +175,24 @@ static void print_text(const gpuzip_model_info *m, const char *id)
            "context       %d tokens\n"
            "tokenizer     %s\n"
            "bits          weights %d, activations %d, keys and values %d\n"
+           "n-grams       %llu bytes\n"
            "size          %llu bytes\n",
            id, m->architecture, (unsigned long long)m->parameters, m->layers, m->dim, m->heads,
            m->kv_heads, m->head_dim, m->ffn, m->vocab, m->context, m->tokenizer, m->weight_bits,
-           m->activation_bits, m->kv_bits, (unsigned long long)m->file_size);
+           m->activation_bits, m->kv_bits, (unsigned long long)m->ngram_size,
+           (unsigned long long)m->file_size);
 }
 
 static json_t *to_json(const gpuzip_model_info *m, const char *id)
 {
-    return json_pack("{so ss ss sI si si si si si si si si ss si si si sI}", "name",
+    return json_pack("{so ss ss sI si si si si si si si si ss si si si sI sI}", "name",
                      report_json_string(m->name), "id", id, "architecture", m->architecture,
                      "parameters", (json_int_t)m->parameters, "layers", m->layers, "dim", m->dim,
                      "heads", m->heads, "kv_heads", m->kv_heads, "head_dim", m->head_dim, "ffn",
                      m->ffn, "vocab", m->vocab, "context", m->context, "tokenizer", m->tokenizer,
                      "weight_bits", m->weight_bits, "activation_bits", m->activation_bits,
-                     "kv_bits", m->kv_bits, "file_size", (json_int_t)m->file_size);
+                     "kv_bits", m->kv_bits, "ngram_size", (json_int_t)m->ngram_size, "file_size",
+                     (json_int_t)m->file_size);
 }
 
 static void print_info(gpuzip *gz, const command *c)
@@ -177,6 +223,8 @@ void model_cmd(int argc, char **argv)
         return;
     if (strcmp(c.verb, "import") == 0)
         import_model(gz, &c);
+    else if (strcmp(c.verb, "learn") == 0)
+        learn_texts(gz, &c);
     else
         print_info(gz, &c);
     gpuzip_close(gz);

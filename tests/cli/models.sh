@@ -77,6 +77,43 @@ prints 'models  *not among'
 run 0 "$gz" -lv --model tiny.gpzm dull.gpz
 prints 'models  *at hand'
 
+# A model learns texts: the same every time, another id, smaller files of text like them.
+i=0
+while [ $i -lt 30 ]; do # three texts in two files, and a fresh one of the same phrases
+    i=$((i + 1))
+    echo "$i: all is well that ends well, and $((i * i % 7)) of us know it"
+done >wise
+head -n 20 wise >lesson
+{ head -n 20 wise | tail -n 10 && printf '\0' && head -n 20 wise; } >lessons
+tail -n 10 wise >exam
+run 1 "$gz" model learn
+run 1 "$gz" model learn lesson
+run 1 "$gz" model learn -o learnt.gpzm
+run 1 "$gz" model learn lesson -o learnt.gpzm --size 0
+run 1 "$gz" model learn lesson missing -o learnt.gpzm --size 1
+says 'missing'
+run 1 "$gz" model learn lesson . -o learnt.gpzm --size 1
+run 3 "$gz" model learn lesson --model missing.gpzm -o learnt.gpzm
+absent learnt.gpzm
+run 0 "$gz" model learn --model tiny.gpzm lesson lessons -o learnt.gpzm --size 1
+silent
+run 0 "$gz" model info learnt.gpzm
+prints '^n-grams  *1048576 bytes$'
+run 1 "$gz" model learn --model tiny.gpzm lesson -o learnt.gpzm --size 1
+says 'already exists'
+run 0 "$gz" model learn --model learnt.gpzm lesson lessons -o again.gpzm --size 1
+same again.gpzm learnt.gpzm
+run 0 "$gz" --model tiny.gpzm -c exam
+cp $out exam.tiny
+run 0 "$gz" --model learnt.gpzm -c exam
+cp $out exam.learnt
+[ $(wc -c <exam.learnt) -lt $(($(wc -c <exam.tiny) * 9 / 10)) ] || fail 'nothing was learnt'
+run 3 "$gz" -dc --model tiny.gpzm exam.learnt
+run 0 "$gz" -dc --model tiny.gpzm --model learnt.gpzm exam.learnt
+same $out exam
+printf '' >empty.txt
+run 0 "$gz" model learn --model tiny.gpzm empty.txt -o empty.gpzm --size 1
+
 # Two models are two experts, if they share a vocabulary.
 run 0 "$gz" -f --model tiny.gpzm --model narrow.gpzm --naive-bayes --alpha 0.01,0.02,1 dull
 run 0 "$gz" -dc --model tiny.gpzm --model narrow.gpzm dull.gpz
