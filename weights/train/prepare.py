@@ -248,8 +248,18 @@ def span(document, longest, rng):
     return document[start : start + longest]
 
 
+def key_of(document):
+    return hashlib.sha256(document).hexdigest()[:16]
+
+
+def held_out(document):
+    """One in 64: n-grams are not counted in these; their prior is learnt from some (prior_files.py)."""
+    return key_of(document)[-1] == "0" and key_of(document)[-2] in "0123"
+
+
 def write_text(data, out, size, seed, seen):
-    """`seen`: hashes of documents an earlier run has had; of those only a span of a long one is taken."""
+    """`seen`: hashes of documents an earlier run has had; of those only a span of a long one is taken.
+    size 0: all documents, whole, but those held out: the text for n-grams."""
     rng = random.Random(seed)
     chosen, hashes, report = [], [], {}
     for name, (share, longest) in SETS.items():
@@ -259,15 +269,15 @@ def write_text(data, out, size, seed, seen):
         rng.shuffle(documents)
         taken = count = 0
         for document in documents:
-            if taken >= share * size:
+            if size and taken >= share * size:
                 break
-            key = hashlib.sha256(document).hexdigest()[:16]
-            if key in seen and len(document) <= longest:
+            key = key_of(document)
+            if (key in seen and len(document) <= longest) or (not size and held_out(document)):
                 continue
-            if name == "multi" and re.search(b"[\xea-\xed][\x80-\xbf]{2}", document[:2000]):
+            if size and name == "multi" and re.search(b"[\xea-\xed][\x80-\xbf]{2}", document[:2000]):
                 if rng.random() > KOREAN_KEPT:
                     continue
-            piece = span(document, longest, rng).decode("utf-8", "ignore")
+            piece = (span(document, longest, rng) if size else document).decode("utf-8", "ignore")
             piece = vary(name, piece, rng).encode()
             chosen.append(piece)
             hashes.append(key)
@@ -303,7 +313,7 @@ if __name__ == "__main__":
     parser.add_argument("step", choices=["text", "tokens"])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--megabytes", type=int, default=227, help="of text to take")
+    parser.add_argument("--megabytes", type=int, default=227, help="of text to take; 0: all but what is held out")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--seen", type=Path, help="chosen.txt of an earlier run, whose documents are left out")
     args = parser.parse_args()

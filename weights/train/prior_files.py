@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """prior_files.py --data DATA --out OUT: the files that train_prior learns from.
 
-Texts are drawn from the training sets (DATA/train, README.md) and written as prepare.py writes
-them; nothing of DATA/dev is used. Tables, logs and the like, which the sets lack, are made up.
+Texts are drawn from what prepare.py holds out of the training sets (DATA/train, README.md) and written as
+it writes them; nothing of DATA/dev is used. Tables, logs and the like, which the sets lack, are made up.
 Prints the names and sizes."""
 import argparse
 import json
@@ -17,10 +17,12 @@ KINDS = ["alpha", "beta", "gamma", "delta"]
 
 
 def read(data, name):
-    """The documents of a set, and the line of its list for each."""
+    """The documents of a set that no n-grams were counted in, and the line of its list for each."""
     base = os.path.join(data, "train", name)
     documents = lzma.open(base + ".txt.xz").read().split(b"\0")
-    return documents, lzma.open(base + ".list.xz").read().decode().split("\n")
+    lines = lzma.open(base + ".list.xz").read().decode().split("\n")
+    held = [i for i, document in enumerate(documents) if prepare.held_out(document)]
+    return [documents[i] for i in held], [lines[i] for i in held]
 
 
 def join(documents, size):
@@ -42,23 +44,22 @@ def texts(data, r):
     yield "book2", second[50000:200000]
     wiki, _ = read(data, "wiki_en")
     r.shuffle(wiki)
-    pages = (prepare.mark_up_wiki(d.decode(), r).encode() for d in wiki[:400])
+    pages = (prepare.mark_up_wiki(d.decode(), r).encode() for d in wiki[: len(wiki) // 2])
     yield "wikixml", join(pages, 300000)
-    yield "wikitext", join(wiki[400:], 150000)
+    yield "wikitext", join(wiki[len(wiki) // 2 :], 150000)
     code, lines = read(data, "code")
     for extension, size in (("c", 120000), ("py", 60000), ("js", 40000)):
         own = [d for d, line in zip(code, lines)
                if line.split("\t")[0].rsplit(".", 1)[-1] == extension]
-        at = r.randrange(len(own) // 2)
-        yield "code_" + extension, join(own[at:], size)
+        yield "code_" + extension, join(own, size)
     documents, _ = read(data, "docs_en")
-    yield "docs", join((d[:15000] for d in r.sample(documents, 12)), 100000)
+    yield "docs", join((d[:15000] for d in r.sample(documents, 16)), 100000)
     multi, lines = read(data, "multi")
-    for language, size in (("deu", 100000), ("pol", 60000)):
+    for language, size in (("por", 100000),):
         own = [d for d, line in zip(multi, lines) if language in line.lower()]
         yield language, r.choice(own)[100000:100000 + size]
     own = [d for d, line in zip(multi, lines) if "kor" in line.lower()]
-    yield "korean", join(r.sample(own, 100), 60000)
+    yield "korean", join(r.sample(own, 20), 60000)
     news, _ = read(data, "news_en")
     yield "news", join(r.sample(news, 60), 100000)
 
