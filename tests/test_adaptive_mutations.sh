@@ -52,7 +52,6 @@ mutations=(
     'contexts||host/ngrams.c|s/ || x >= table->vocab)/)/'
     'contexts||host/ngrams.c|s/if (!.other)/if (1)/'
     'contexts||host/ngrams.c|s/if (k < found || found/if (found/'
-    'contexts||host/ngrams.c|s/n <= there ? ngrams_hash/1 ? ngrams_hash/'
     'ngrams||host/ngrams_build.c|s/if (seen->key\[at\] == key)/if (false)/'
     'ngrams||host/ngrams_build.c|s/seen->piece++;/;/'
     'ngrams||host/ngrams_build.c|s/shift < 64; shift/shift < 44; shift/'
