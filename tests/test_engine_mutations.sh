@@ -48,13 +48,14 @@ compile()
 
 mkdir -p "$work" || exit 1
 compile "$source/tests" test_engine_cuda.c "$work/test.o"
-for file in "$source"/host/engine*.c "$source"/host/contexts*.c "$source/host/model.c"; do
+for file in "$source"/host/engine*.c "$source"/host/contexts*.c "$source/host/model.c" \
+    "$source/host/ngrams.c"; do
     compile "$source/host" "$(basename "$file")" "$work/$(basename "${file%.c}").o"
 done
 missed=0
 for mutation in "${mutations[@]}"; do
     IFS='|' read -r file filter script <<<"$mutation"
-    own=("$work"/engine*.o "$work"/contexts*.o "$work/model.o" "$work/test.o")
+    own=("$work"/engine*.o "$work"/contexts*.o "$work/model.o" "$work/ngrams.o" "$work/test.o")
     sed "$script" "$source/host/$file" >"$work/$file"
     if cmp -s "$work/$file" "$source/host/$file"; then
         echo "NO CHANGE       $mutation"
