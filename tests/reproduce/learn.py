@@ -29,7 +29,7 @@ def main():
         os.chdir(folder)
         open("lesson", "wb").write(lesson)
         open("exam", "wb").write(exam)
-        subprocess.run([gpuzip, "-q", "model", "learn", "lesson", "-o", "x.gpzm"], check=True)
+        subprocess.run([gpuzip, "model", "learn", "-q", "lesson", "-o", "x.gpzm"], check=True)
         print(f"learnt {len(lesson)} bytes of {len(texts)} packages; {len(exam)} bytes of others:")
         for name, model in (("without", []), ("with", ["--model", "x.gpzm"])):
             packed = subprocess.run([gpuzip, "-qc", *model, "exam"], check=True, stdout=subprocess.PIPE).stdout
