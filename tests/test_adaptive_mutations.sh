@@ -58,6 +58,7 @@ mutations=(
     'ngrams||host/ngrams_build.c|s/if (count >= MIN_COUNT)/if (count > MIN_COUNT)/'
     'ngrams||host/ngrams_build.c|s/(g->count - 1 + weight/(g->count + weight/'
     'ngrams||host/ngrams_build.c|s/if (by_gain(&new, worst) < 0)/if (!worst->entry)/'
+    'engine_plain||host/engine_team.c|s/.ngrams = c->ngrams,//'
 
     # what mixing learns: sums of several parts, steps and their bounds
     'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/ + from->recent\[i\];/;/'

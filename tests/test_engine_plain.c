@@ -84,6 +84,7 @@ static void plain_encode(const fixture *f, const engine_config *c, engine_block 
                              .symbols = c->vocab + c->escapes,
                              .tail = c->tail,
                              .prior = c->prior,
+                             .ngrams = c->ngrams,
                              .streams = (int)block->streams,
                              .token = tokens,
                              .length = lengths,
