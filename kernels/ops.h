@@ -373,8 +373,10 @@ typedef struct ops {
      *     p(i) = rint((float)w[i] * inv)    for i < vocab, Q20, <= 2^20
      * Bias:  E[i] += p(i) for all i < vocab;  N[y] += 1 unless y is an escape
      * Weights, for each candidate x and both sets, j = 0 .. 9, q = (p(x) + 8) >> 4 (Q16):
-     *     G[set][j] += ((x == y ? 2^16 : 0) - q) * F[j]
+     *     e = (x == y ? 2^16 : 0) - q
+     *     G[set][j] += e * F[j]
      *     A[set][j] += ((q * (2^16 - q)) >> 16) * (F[j]^2 >> 8)
+     *     R[set][j] += ((|e| + 8) >> 4) * ((|F[j]| * sum_i |F[i]|) >> 8)
      * Alphas, unless y is an escape, for each expert k with v[i] = l_k[i] >> 12 (Q4, floor),
      * a[i] = w[i] >> 10 and sums over the i < vocab that are no candidates:
      *     S0 = sum a[i],  S1 = sum a[i] v[i],  S2 = sum a[i] v[i]^2      (<= 2^62)
@@ -385,7 +387,7 @@ typedef struct ops {
      *     g[k] += v[y] * 2^8 - m1
      *     H[k] += max(m2 - (m1^2 >> 16), 0)
      * Shifts are floors. For OPS_LEARN_ROWS rows and 16 candidates a row, |G| <= 2^58,
-     * A <= 2^61, E <= 2^45, |g| <= 2^47 and H <= 2^49: all are s64. */
+     * A <= 2^61, R <= 2^63, E <= 2^45, |g| <= 2^47 and H <= 2^49: all are s64. */
     gpuzip_status (*mix_encode)(ops_context *ctx, const ops_mix *mix, int rows,
                                 const int32_t *symbol, ops_interval *out);
     gpuzip_status (*mix_decode)(ops_context *ctx, const ops_mix *mix, int rows,
@@ -405,18 +407,26 @@ typedef struct ops {
     gpuzip_status (*adaptive_read)(ops_context *ctx, const ops_adaptive *a, int32_t *bias,
                                    uint32_t *alpha, int32_t *weights);
 
-    /* Learns from the sums of all parts, Newton's steps on each number alone:
-     * Bias, if it is learnt, for every i < vocab; T[i] begins as 0:
-     *     T[i] = min(T[i] + E[i], 60 * 2^20)
-     *     step = ((float)(N[i] * 2^20 - E[i]) * 94548.4609375) / (float)(3 * 2^20 + T[i])
-     *     bias[i] += rint(min(max(step, -2^21), 2^21)), then within +-OPS_BIAS_MAX
-     * Weights, for every set and j; a sum A is never cleared but by a reset:
-     *     D = min(200 * 2^8 + (A >> 16), 4000 * 2^8)
-     *     weights += floor((4 G + D) / (2 D)), then within +-OPS_WEIGHT_MAX
-     * Alphas, if they are learnt, for each expert; nor is H:
-     *     D = 200 * 2^8 + ((123 * H) >> 8)
-     *     alpha += floor((2 * (g * 2^12) + D) / (2 D)), within start / 5 .. OPS_LEARNT_MAX
-     * E, N, G and g are 0 afterwards. (float) is of s64 or u32. */
+    /* Takes one step of every learnt number from the sums of all parts, for any number of rows
+     * up to OPS_LEARN_ROWS. mixmath.h has the steps, their constants and why they do not
+     * overshoot. E, N, G, A, R, g and H are 0 afterwards; T, A* and H* are kept until a reset,
+     * which clears them.
+     * Bias, if it is learnt, for every i < vocab:
+     *     K     = 2 * (T[i] + E[i] + 3 * 2^20)
+     *     step  = ((float)(N[i] * 2^20 - E[i]) * 189096.921875) / (float)(N[i] * 2^20 + E[i] + K)
+     *     T[i]  = min(T[i] + E[i], 60 * 2^20)
+     *     bias[i] += rint(step), then within +-OPS_BIAS_MAX
+     * Weights, for every set and j:
+     *     A*   += A
+     *     D     = min(400 * 2^8 + (A* >> 16), 4000 * 2^8) + 16 * (A >> 16)
+     *     step  = floor((4 G + D') / (2 D')),    D' = max(D, 3 * (R >> 12))
+     *     weights += step, then within +-OPS_WEIGHT_MAX
+     * Alphas, if they are learnt, for each of K experts:
+     *     H*   += H
+     *     D     = 200 * 2^8 + ((123 * (H* + (K - 1) * H)) >> 8)
+     *     step  = floor((2 * (g * 2^12) + D) / (2 D)), within +-2^14
+     *     alpha += step, then within start / 5 .. OPS_LEARNT_MAX
+     * (float) is of s64. */
     gpuzip_status (*mix_learn)(ops_context *ctx, ops_adaptive *a);
 
     /* What was found becomes what is read next: token[r] = found[r].symbol, or bos where

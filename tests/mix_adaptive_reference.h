@@ -146,9 +146,10 @@ typedef struct {
     ops_adaptive_config config;
     int32_t *bias;
     wide *trust, *expected, *seen; /* [vocab] T, E, N */
-    wide alpha[OPS_MAX_EXPERTS], g[OPS_MAX_EXPERTS], h[OPS_MAX_EXPERTS];
+    wide alpha[OPS_MAX_EXPERTS], g[OPS_MAX_EXPERTS], h[OPS_MAX_EXPERTS], all_h[OPS_MAX_EXPERTS];
     int32_t weights[OPS_SETS][OPS_WEIGHTS];
     wide gradient[OPS_SETS][OPS_WEIGHTS], curvature[OPS_SETS][OPS_WEIGHTS];
+    wide all_curvature[OPS_SETS][OPS_WEIGHTS], majorant[OPS_SETS][OPS_WEIGHTS];
 } naive;
 
 /* One row's numbers. */
@@ -323,13 +324,17 @@ static void naive_add(naive *n, const naive_row *row, const ops_mix *mix, int r,
         n->seen[y]++;
     for (int c = 0; c < candidates_of(mix, r); c++) {
         int x = mix->candidate[(size_t)r * OPS_CANDIDATES + (size_t)c].symbol;
-        wide q = (probability(row, x) + 8) >> 4;
+        wide q = (probability(row, x) + 8) >> 4, e = (x == y ? 65536 : 0) - q, sum = 0;
+        for (int j = 0; j < OPS_WEIGHTS; j++)
+            sum += row->feature[c][j] < 0 ? -row->feature[c][j] : row->feature[c][j];
         for (int j = 0; j < OPS_WEIGHTS; j++) {
             wide f = row->feature[c][j];
             for (int i = 0; i < 2; i++) {
                 int set = i ? row->other[c] : row->set[c];
-                n->gradient[set][j] += ((x == y ? 65536 : 0) - q) * f;
+                n->gradient[set][j] += e * f;
                 n->curvature[set][j] += (q * (65536 - q) >> 16) * (f * f >> 8);
+                n->majorant[set][j] +=
+                    (((e < 0 ? -e : e) + 8) >> 4) * ((f < 0 ? -f : f) * sum >> 8);
             }
         }
     }
@@ -340,25 +345,31 @@ static void naive_add(naive *n, const naive_row *row, const ops_mix *mix, int r,
 static void naive_learn(naive *n)
 {
     for (int i = 0; i < n->config.vocab; i++) {
-        n->trust[i] = bound(n->trust[i] + n->expected[i], 0, 60 << 20);
-        float error = (float)(int64_t)(n->seen[i] * (1 << 20) - n->expected[i]);
-        float step = error * 94548.4609375f / (float)(int32_t)(n->trust[i] + (3 << 20));
-        wide b = n->bias[i] + (wide)rintf(fminf(fmaxf(step, -0x1p21f), 0x1p21f));
-        n->bias[i] = (int32_t)bound(b, -OPS_BIAS_MAX, OPS_BIAS_MAX);
+        wide came = n->seen[i] << 20, expected = n->expected[i];
+        wide pseudo = 2 * (n->trust[i] + expected + (3 << 20));
+        float step = (float)(int64_t)(came - expected) * 189096.921875f;
+        step = rintf(step / (float)(int64_t)(came + expected + pseudo));
+        n->bias[i] = (int32_t)bound(n->bias[i] + (wide)step, -OPS_BIAS_MAX, OPS_BIAS_MAX);
+        n->trust[i] = bound(n->trust[i] + expected, 0, 60 << 20);
         n->expected[i] = n->seen[i] = 0;
     }
     for (int s = 0; s < OPS_SETS; s++)
         for (int j = 0; j < OPS_WEIGHTS; j++) {
-            wide d = bound((200 << 8) + (n->curvature[s][j] >> 16), 0, 4000 << 8);
+            n->all_curvature[s][j] += n->curvature[s][j];
+            wide d = bound((400 << 8) + (n->all_curvature[s][j] >> 16), 0, 4000 << 8);
+            d += 16 * (n->curvature[s][j] >> 16);
+            if (d < 3 * (n->majorant[s][j] >> 12))
+                d = 3 * (n->majorant[s][j] >> 12);
             wide w = n->weights[s][j] + divide(4 * n->gradient[s][j] + d, 2 * d);
             n->weights[s][j] = (int32_t)bound(w, -OPS_WEIGHT_MAX, OPS_WEIGHT_MAX);
-            n->gradient[s][j] = 0;
+            n->gradient[s][j] = n->curvature[s][j] = n->majorant[s][j] = 0;
         }
     for (int k = 0; k < n->config.experts; k++) {
-        wide d = (200 << 8) + (123 * n->h[k] >> 8);
-        n->alpha[k] = bound(n->alpha[k] + divide(2 * (n->g[k] * 4096) + d, 2 * d),
-                            n->config.start[k] / 5, 1 << 17);
-        n->g[k] = 0;
+        n->all_h[k] += n->h[k];
+        wide d = (200 << 8) + (123 * (n->all_h[k] + (n->config.experts - 1) * n->h[k]) >> 8);
+        wide step = bound(divide(2 * (n->g[k] * 4096) + d, 2 * d), -16384, 16384);
+        n->alpha[k] = bound(n->alpha[k] + step, n->config.start[k] / 5, 1 << 17);
+        n->g[k] = n->h[k] = 0;
     }
 }
 

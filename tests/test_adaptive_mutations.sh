@@ -17,6 +17,7 @@ done
 shift
 
 # test, its filter (which only test_engine heeds), file, sed script. A script must change its file.
+# Of two files the script changes the first, a header, and the second is compiled with it.
 mutations=(
     # contexts: what may be followed, and up to where
     'contexts||host/contexts.c|s/return at.stream == (uint32_t)stream || at.step < c->learnt;/return true;/'
@@ -66,12 +67,23 @@ mutations=(
     'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/to->h\[k\] += from->h\[k\];//'
     'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/to->curvature\[set\]\[j\] += .*//'
     'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/clear_sums(from, config->vocab);//'
-    'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/curvature = a->curvature\[set\]\[j\] += /curvature = /'
+    'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/a->curvature\[set\]\[j\] += curvature;/a->curvature[set][j] = curvature;/'
     'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/a->h\[k\] += sums->h\[k\];/a->h[k] = sums->h[k];/'
-    'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/return a . b - (a % b < 0);/return a \/ b;/'
-    'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/clamp(w, -OPS_WEIGHT_MAX, OPS_WEIGHT_MAX)/w/'
-    'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/4000 << 8)/8000 << 8)/'
-    'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/a->config.start\[k\] . 5/0/'
+    'mix_adaptive||kernels/mixmath.h kernels/cpu/cpu_adaptive.c|s/return a . b - (a % b < 0);/return a \/ b;/'
+    'mix_adaptive||kernels/mixmath.h kernels/cpu/cpu_adaptive.c|s/mix_clamp(weight + step, -OPS_WEIGHT_MAX, OPS_WEIGHT_MAX)/(weight + step)/'
+    'mix_adaptive||kernels/mixmath.h kernels/cpu/cpu_adaptive.c|s/d = d > least ? d : least;//'
+    'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/to->majorant\[set\]\[j\] += .*//'
+    'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/norm += abs(change->feature\[j\]);/norm += change->feature[j];/'
+    'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/error < 0 ? -error : error/error/'
+    'mix_adaptive||kernels/mixmath.h kernels/cpu/cpu_adaptive.c|s/step = mix_clamp(step, -MIX_ALPHA_STEP, MIX_ALPHA_STEP);//'
+    'mix_adaptive||kernels/mixmath.h kernels/cpu/cpu_adaptive.c|s/(int64_t)4000 << 8/(int64_t)8000 << 8/'
+    'mix_adaptive||kernels/mixmath.h kernels/cpu/cpu_adaptive.c|s/ + MIX_STEP_BATCH . (curvature >> 16)//'
+    'mix_adaptive||kernels/mixmath.h kernels/cpu/cpu_adaptive.c|s/(all_h + (experts - 1) . h)/all_h/'
+    'mix_adaptive||kernels/mixmath.h kernels/cpu/cpu_adaptive.c|s/start . 5/0/'
+    'mix_adaptive||kernels/mixmath.h kernels/cpu/cpu_mix_learn_isa.c|s/\*trust + expected;/*trust;/'
+    'mix_adaptive||kernels/mixmath.h kernels/cpu/cpu_mix_learn_isa.c|s/sum < MIX_BIAS_TRUST ? sum : MIX_BIAS_TRUST/sum/'
+    'mix_adaptive||kernels/mixmath.h kernels/cpu/cpu_mix_learn_isa.c|s/(came + expected + 2/(came - expected + 2/'
+    'mix_adaptive||kernels/mixmath.h kernels/cpu/cpu_mix_learn_isa.c|s/return moved > OPS_BIAS_MAX ? OPS_BIAS_MAX : moved;/return moved;/'
     'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/memset(a->h, 0, sizeof a->h);//'
     'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/memset(a->trust, 0, vocab . sizeof .a->trust);//'
     'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/memset(sums->gradient, 0, sizeof sums->gradient);//'
@@ -85,10 +97,10 @@ mutations=(
     'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/if (sums->recent_rows == MIX_RECENT_MAX)/if (false)/'
     'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/row->sum\[change->symbol . MIX_TILE\] +=/row->sum[0] +=/'
     'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/q = (p\[c\] + 8) >> 4/q = p[c] >> 4/'
-    'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/(f . f >> 8)/(f * f \/ 255)/'
+    'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/variance . (f . f >> 8)/variance * (f * f \/ 255)/'
     'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/if (coded < vocab)/if (coded + 1 < vocab)/'
     'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/variance > 0 ? variance : 0;/variance;/'
-    'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/trust\[i\] = t;//'
+    'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/seen\[i\] = 0;//'
     'mix_adaptive||kernels/cpu/cpu_mix.c|s/mix->candidates\[r\] >= 0)/true)/'
     'mix_adaptive||kernels/cpu/cpu_mix.c|s/row->alpha\[k\] = a && a->config.alpha/row->alpha[k] = a/'
 
@@ -138,7 +150,7 @@ compile()
 {
     local file=$1 object=$2 folder=$3
     shift 3
-    "$cc" "${flags[@]}" "-I$folder" "$@" -c "$file" -o "$object"
+    "$cc" "-I$folder" "${flags[@]}" "$@" -c "$file" -o "$object"
 }
 
 # link OUTPUT OBJECT...: these before what the libraries have.
@@ -177,11 +189,14 @@ try()
     test=${mutation%%|*} rest=${mutation#*|}
     filter=${rest%%|*} rest=${rest#*|}
     file=${rest%%|*} script=${rest#*|}
+    local changed=${file%% *} unit=${file##* } compiled headers
     mkdir -p "$folder"
-    sed "$script" "$source/$file" >"$folder/$(basename "$file")"
-    if cmp -s "$folder/$(basename "$file")" "$source/$file"; then
+    sed "$script" "$source/$changed" >"$folder/$(basename "$changed")"
+    compiled=$folder/$(basename "$unit") headers=$source/$(dirname "$unit")
+    [ "$changed" = "$unit" ] || cp "$source/$unit" "$compiled"
+    if cmp -s "$folder/$(basename "$changed")" "$source/$changed"; then
         echo "NO CHANGE       $mutation"
-    elif ! build "$folder/$(basename "$file")" "$source/$(dirname "$file")" "$folder" ||
+    elif ! build "$compiled" "$headers" "$folder" ||
         ! link "$folder/mutant" "$work/$test.o" "$folder"/mutant*.o; then
         echo "NO PROGRAM      $mutation"
     elif run "$filter" "$folder/mutant"; then

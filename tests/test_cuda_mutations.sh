@@ -75,13 +75,12 @@ mutations=(
     'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/for (int i = 0; i < 2; i++)/for (int i = 0; i < 1; i++)/'
     'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/atomicAdd(sum, (unsigned long long)x)/*sum = *sum * 1 + (unsigned long long)(x >> 1) * 2/'
     # learning: no bound, a wrong one, no rounding, sums kept, other contexts not waited for
-    'cuda_adaptive.cu|adaptive_s*|s/bound(s->weights\[i\] + step, -OPS_WEIGHT_MAX, OPS_WEIGHT_MAX)/(s->weights[i] + step)/'
-    'cuda_adaptive.cu|adaptive_s*|s/bound(s->bias\[i\] + change, -OPS_BIAS_MAX, OPS_BIAS_MAX)/(s->bias[i] + change)/'
-    'cuda_adaptive.cu|adaptive_s*|s/s->start\[k\] . 5, OPS_LEARNT_MAX/0, OPS_LEARNT_MAX/'
-    'cuda_adaptive.cu|adaptive_s*|s/sum < TRUST_MAX ? sum : TRUST_MAX/sum/'
-    'cuda_adaptive.cu|adaptive_s*|s/a . b - (a % b < 0)/a \/ b/'
     'cuda_adaptive.cu|adaptive_s*|s/s->expected\[i\] = 0;//'
-    'cuda_adaptive.cu|adaptive_s*|s/s->gradient\[i\] = 0;//'
+    'cuda_adaptive.cu|adaptive_s*|s/s->gradient\[i\] = s->curvature\[i\] = s->majorant/s->gradient[i] = s->majorant/'
+    'cuda_adaptive.cu|adaptive_s*|s/s->gradient\[i\] = s->curvature\[i\] = s->majorant/s->curvature[i] = s->majorant/'
+    'cuda_adaptive.cu|adaptive_s*|s/ = s->majorant\[i\] = 0;/ = 0;/'
+    'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/norm += abs(f);/norm += f;/'
+    'cuda_adaptive.cu|adaptive_s*|s/s->g\[k\] = s->h\[k\] = 0;/s->g[k] = 0;/'
     'cuda_adaptive.cu|adaptive_parts|s/TRY(wait_for_parts(ctx, a));//'
     # the ring of capability 9.0: a wait too few, a wrong parity, a missing or early arrival
     'cuda_linear_hopper.cu|linear_tiles|s/mbarrier_wait(&full\[at.stage\], at.parity);//'

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cpu_mix.h"
+#include "mixmath.h"
 
 #define SETS_SIZE (OPS_SETS * OPS_WEIGHTS)
 
@@ -98,6 +99,7 @@ static void clear_sums(cpu_mix_sums *sums, int vocab)
     memset(sums->h, 0, sizeof sums->h);
     memset(sums->gradient, 0, sizeof sums->gradient);
     memset(sums->curvature, 0, sizeof sums->curvature);
+    memset(sums->majorant, 0, sizeof sums->majorant);
     sums->recent_rows = 0;
     sums->used = false;
 }
@@ -132,17 +134,6 @@ gpuzip_status cpu_adaptive_read(ops_context *ctx, const ops_adaptive *a, int32_t
 
 /* ---- learning ----------------------------------------------------------- */
 
-/* floor(a / b), b > 0. */
-static int64_t floor_div(int64_t a, int64_t b)
-{
-    return a / b - (a % b < 0);
-}
-
-static int64_t clamp(int64_t x, int64_t low, int64_t high)
-{
-    return x < low ? low : x > high ? high : x;
-}
-
 /* Moves what `from` has to `to`, two of the same vocabulary. */
 static void move_sums(cpu_mix_sums *to, cpu_mix_sums *from, const ops_adaptive_config *config)
 {
@@ -160,6 +151,7 @@ static void move_sums(cpu_mix_sums *to, cpu_mix_sums *from, const ops_adaptive_c
         for (int j = 0; j < OPS_WEIGHTS; j++) {
             to->gradient[set][j] += from->gradient[set][j];
             to->curvature[set][j] += from->curvature[set][j];
+            to->majorant[set][j] += from->majorant[set][j];
         }
     clear_sums(from, config->vocab);
 }
@@ -168,23 +160,21 @@ static void step_weights(ops_adaptive *a, cpu_mix_sums *sums)
 {
     for (int set = 0; set < OPS_SETS; set++)
         for (int j = 0; j < OPS_WEIGHTS; j++) {
-            int64_t gradient = sums->gradient[set][j];
-            int64_t curvature = a->curvature[set][j] += sums->curvature[set][j];
-            if (!gradient) /* most sets, after few rows */
-                continue;
-            int64_t d = clamp((200 << 8) + (curvature >> 16), 0, 4000 << 8);
-            int64_t w = a->weights[set][j] + floor_div(4 * gradient + d, 2 * d);
-            a->weights[set][j] = (int32_t)clamp(w, -OPS_WEIGHT_MAX, OPS_WEIGHT_MAX);
+            int64_t gradient = sums->gradient[set][j], curvature = sums->curvature[set][j];
+            a->curvature[set][j] += curvature;
+            if (gradient) /* most sets have none, after few rows */
+                a->weights[set][j] = mix_step_weight(a->weights[set][j], gradient, curvature,
+                                                     a->curvature[set][j], sums->majorant[set][j]);
         }
 }
 
 static void step_alphas(ops_adaptive *a, cpu_mix_sums *sums)
 {
-    for (int k = 0; k < a->config.experts; k++) {
+    int experts = a->config.experts;
+    for (int k = 0; k < experts; k++) {
         a->h[k] += sums->h[k];
-        int64_t d = (200 << 8) + ((123 * a->h[k]) >> 8);
-        int64_t alpha = a->alpha[k] + floor_div(2 * (sums->g[k] * 4096) + d, 2 * d);
-        a->alpha[k] = (uint32_t)clamp(alpha, a->config.start[k] / 5, OPS_LEARNT_MAX);
+        a->alpha[k] = mix_step_alpha(a->alpha[k], a->config.start[k], experts, sums->g[k],
+                                     sums->h[k], a->h[k]);
     }
 }
 

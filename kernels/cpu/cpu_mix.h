@@ -19,6 +19,7 @@ typedef struct {
     bool used;         /* some row was added since mix_learn() */
     int64_t g[OPS_MAX_EXPERTS], h[OPS_MAX_EXPERTS];
     int64_t gradient[OPS_SETS][OPS_WEIGHTS], curvature[OPS_SETS][OPS_WEIGHTS]; /* G, A */
+    int64_t majorant[OPS_SETS][OPS_WEIGHTS];                                   /* R */
 
     uint32_t *w;                   /* [vocab] a row's weights, 0 for candidates */
     double *t;                     /* [vocab] */
@@ -35,9 +36,9 @@ struct ops_adaptive {
     uint32_t *trust;               /* [vocab] T of ops.h */
     int32_t (*first)[OPS_WEIGHTS]; /* [OPS_SETS] the weights to begin with */
     int32_t weights[OPS_SETS][OPS_WEIGHTS];
-    int64_t curvature[OPS_SETS][OPS_WEIGHTS]; /* A since the last reset */
+    int64_t curvature[OPS_SETS][OPS_WEIGHTS]; /* A* */
     uint32_t alpha[OPS_MAX_EXPERTS];
-    int64_t h[OPS_MAX_EXPERTS]; /* H since the last reset */
+    int64_t h[OPS_MAX_EXPERTS]; /* H* */
 };
 
 /* A candidate whose weight was changed. */

@@ -1,27 +1,16 @@
 /* cpu_mix_learn_isa.c: candidates, and what rows add to the sums that are learnt; compiled
  * once a level of instruction set. ops.h has the formulas and the bounds. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cpu_mix.h"
-#include "detmath.h"
+#include "mixmath.h"
 
 #define LOG2E_Q16      94548.4609375f /* log2(e) * 2^16 */
 #define WEIGHT_MIN_LOG (-40 * (1 << 16))
 #define LOGIT_MAX      7680             /* Q8: 30 bits */
 #define DELTA_MAX      (24 * (1 << 16)) /* Q16 */
-#define P_ONE          (1 << 20)        /* of p(i) */
-
-static inline int64_t clamp(int64_t x, int64_t low, int64_t high)
-{
-    return x < low ? low : x > high ? high : x;
-}
-
-/* floor(a / b), b > 0. */
-static inline int64_t floor_div(int64_t a, int64_t b)
-{
-    return a / b - (a % b < 0);
-}
 
 /* ---- candidates ----------------------------------------------------------- */
 
@@ -42,7 +31,7 @@ static int32_t logit_of(int32_t d, uint64_t w, uint64_t z)
 {
     uint64_t others = z > w ? z - w : 1;
     int32_t logit = (d + 30 * 65536 - det_log2_u64_q16(others)) >> 8;
-    return (int32_t)clamp(logit, -LOGIT_MAX, LOGIT_MAX);
+    return (int32_t)mix_clamp(logit, -LOGIT_MAX, LOGIT_MAX);
 }
 
 static void change_one(const cpu_mix_row *row, cpu_mix_change *change, const ops_candidate *c,
@@ -66,7 +55,7 @@ static void change_one(const cpu_mix_row *row, cpu_mix_change *change, const ops
     int64_t delta = 0;
     for (int j = 0; j < OPS_WEIGHTS; j++)
         delta += (int64_t)(weight[j] + other[j]) * change->feature[j];
-    float log = (float)(d + (int32_t)clamp(delta >> 8, -DELTA_MAX, DELTA_MAX));
+    float log = (float)(d + (int32_t)mix_clamp(delta >> 8, -DELTA_MAX, DELTA_MAX));
     change->w = (uint64_t)rintf(det_exp2f(log * 0x1p-16f) * 0x1p30f);
 }
 
@@ -125,30 +114,32 @@ static void add_bias(cpu_mix_row *row, int coded, const int32_t *p, float inv)
 
 static void add_weights(const cpu_mix_row *row, int coded, const int32_t *p)
 {
+    cpu_mix_sums *sums = row->sums;
     for (int c = 0; c < row->changes; c++) {
         const cpu_mix_change *change = &row->change[c];
-        int64_t *gradient = row->sums->gradient[change->set];
-        int64_t *curvature = row->sums->curvature[change->set];
-        int64_t *gradient2 = row->sums->gradient[change->other];
-        int64_t *curvature2 = row->sums->curvature[change->other];
         int64_t q = (p[c] + 8) >> 4, error = (change->symbol == coded ? 65536 : 0) - q;
-        int64_t variance = (q * (65536 - q)) >> 16;
+        int64_t variance = (q * (65536 - q)) >> 16, size = ((error < 0 ? -error : error) + 8) >> 4;
+        int64_t norm = 0;
+        for (int j = 0; j < OPS_WEIGHTS; j++)
+            norm += abs(change->feature[j]);
         for (int j = 0; j < OPS_WEIGHTS; j++) {
-            int64_t f = change->feature[j];
-            int64_t slope = error * f, bend = variance * (f * f >> 8);
-            gradient[j] += slope;
-            curvature[j] += bend;
-            gradient2[j] += slope;
-            curvature2[j] += bend;
+            int64_t f = change->feature[j], slope = error * f, bend = variance * (f * f >> 8);
+            int64_t most = size * ((f < 0 ? -f : f) * norm >> 8);
+            sums->gradient[change->set][j] += slope;
+            sums->gradient[change->other][j] += slope;
+            sums->curvature[change->set][j] += bend;
+            sums->curvature[change->other][j] += bend;
+            sums->majorant[change->set][j] += most;
+            sums->majorant[change->other][j] += most;
         }
     }
 }
 
 static void add_alpha(cpu_mix_row *row, int k, int coded, const int32_t *p)
 {
-    int64_t mean1 = row->s0 ? floor_div(row->s1[k] * 256, row->s0) : 0;
-    int64_t mean2 = row->s0 ? floor_div(row->s2[k], row->s0) : 0;
-    int64_t rest = P_ONE, sum1 = 0, sum2 = 0;
+    int64_t mean1 = row->s0 ? mix_floor_div(row->s1[k] * 256, row->s0) : 0;
+    int64_t mean2 = row->s0 ? mix_floor_div(row->s2[k], row->s0) : 0;
+    int64_t rest = MIX_P_ONE, sum1 = 0, sum2 = 0;
     for (int c = 0; c < row->changes; c++) {
         int64_t v = row->change[c].log[k] >> 12;
         rest -= p[c];
@@ -182,19 +173,9 @@ static void learn_add(cpu_mix_row *row, int coded, uint64_t total)
 static void learn_step_bias(int32_t *bias, uint32_t *trust, int64_t *expected, uint32_t *seen,
                             int vocab)
 {
-    const int64_t trust_max = (int64_t)60 << 20;
 #pragma omp simd
     for (int i = 0; i < vocab; i++) {
-        int64_t sum = trust[i] + expected[i];
-        uint32_t t = (uint32_t)(sum < trust_max ? sum : trust_max);
-        float error = (float)((int64_t)seen[i] * P_ONE - expected[i]);
-        float step = error * LOG2E_Q16 / (float)(int32_t)(t + (3u << 20));
-        step = step < -0x1p21f ? -0x1p21f : step;
-        step = step > 0x1p21f ? 0x1p21f : step;
-        int32_t b = bias[i] + det_rint_s32(step);
-        b = b < -OPS_BIAS_MAX ? -OPS_BIAS_MAX : b;
-        bias[i] = b > OPS_BIAS_MAX ? OPS_BIAS_MAX : b;
-        trust[i] = t;
+        bias[i] = mix_step_bias(bias[i], &trust[i], seen[i], expected[i]);
         expected[i] = 0;
         seen[i] = 0;
     }

@@ -14,9 +14,11 @@ typedef struct {
     uint32_t *trust;                          /* [vocab] (T) */
     int32_t *weights;                         /* [OPS_SETS][OPS_WEIGHTS] */
     unsigned long long *gradient, *curvature; /* [OPS_SETS][OPS_WEIGHTS] (G, A) */
+    unsigned long long *all_curvature;        /* [OPS_SETS][OPS_WEIGHTS] (A*) */
+    unsigned long long *majorant;             /* [OPS_SETS][OPS_WEIGHTS] (R) */
     uint32_t *alpha;                          /* [experts]; NULL: not learnt */
     const uint32_t *start;                    /* [experts] of the alphas */
-    unsigned long long *g, *h;                /* [experts] */
+    unsigned long long *g, *h, *all_h;        /* [experts] (g, H, H*) */
 } adaptive_state;
 
 struct ops_adaptive {

@@ -4,23 +4,18 @@
 #include <string.h>
 
 #include "adaptive.cuh"
+#include "mixmath.h"
 #include "ptx.cuh"
 
 #define THREADS    256
 #define FIRST_SIZE (ADAPTIVE_WEIGHTS + OPS_MAX_EXPERTS) /* weights and alphas */
-#define LOG2E_Q16  94548.4609375f
-#define P_ONE      (1 << 20) /* of p(i), Q20 */
-#define TRUST_MAX  (60ll << 20)
-#define NEWTON_MIN (200ll << 8)
-#define NEWTON_MAX (4000ll << 8)
-#define BIAS_STEP  0x1p21f
 
 /* -- memory ---------------------------------------------------------------------- */
 
 static size_t cleared_bytes(const ops_adaptive_config *config)
 {
     size_t vocab = (size_t)config->vocab;
-    size_t sums = vocab + 2 * ADAPTIVE_WEIGHTS + 2 * OPS_MAX_EXPERTS;
+    size_t sums = vocab + 4 * ADAPTIVE_WEIGHTS + 3 * OPS_MAX_EXPERTS;
     return sums * sizeof(unsigned long long) + 3 * vocab * sizeof(uint32_t);
 }
 
@@ -37,9 +32,12 @@ static void adaptive_lay_out(ops_adaptive *a)
     s->expected = (unsigned long long *)a->memory;
     s->gradient = s->expected + vocab;
     s->curvature = s->gradient + ADAPTIVE_WEIGHTS;
-    s->g = s->curvature + ADAPTIVE_WEIGHTS;
+    s->all_curvature = s->curvature + ADAPTIVE_WEIGHTS;
+    s->majorant = s->all_curvature + ADAPTIVE_WEIGHTS;
+    s->g = s->majorant + ADAPTIVE_WEIGHTS;
     s->h = s->g + OPS_MAX_EXPERTS;
-    s->seen = (uint32_t *)(s->h + OPS_MAX_EXPERTS);
+    s->all_h = s->h + OPS_MAX_EXPERTS;
+    s->seen = (uint32_t *)(s->all_h + OPS_MAX_EXPERTS);
     s->trust = s->seen + vocab;
     s->bias = (int32_t *)(s->trust + vocab);
     a->now = s->bias + vocab;
@@ -149,45 +147,28 @@ gpuzip_status cuda_adaptive_read(ops_context *ctx, const ops_adaptive *a, int32_
 
 /* -- learning -------------------------------------------------------------------- */
 
-/* floor(a / b), b > 0. */
-static __device__ __forceinline__ long long floor_div(long long a, long long b)
-{
-    return a / b - (a % b < 0);
-}
-
-static __device__ __forceinline__ long long bound(long long x, long long low, long long high)
-{
-    return x < low ? low : x > high ? high : x;
-}
-
 static __device__ void step_bias(const adaptive_state *s, int i)
 {
-    long long expected = (long long)s->expected[i];
-    long long sum = s->trust[i] + expected;
-    uint32_t trust = (uint32_t)(sum < TRUST_MAX ? sum : TRUST_MAX);
-    float error = (float)((long long)s->seen[i] * P_ONE - expected);
-    float step = error * LOG2E_Q16 / (float)(int)(trust + 3 * P_ONE);
-    int change = (int)rintf(fminf(fmaxf(step, -BIAS_STEP), BIAS_STEP));
-    s->bias[i] = (int32_t)bound(s->bias[i] + change, -OPS_BIAS_MAX, OPS_BIAS_MAX);
-    s->trust[i] = trust;
+    s->bias[i] = mix_step_bias(s->bias[i], &s->trust[i], s->seen[i], (int64_t)s->expected[i]);
     s->expected[i] = 0;
     s->seen[i] = 0;
 }
 
 static __device__ void step_weight(const adaptive_state *s, int i)
 {
-    long long d = bound(NEWTON_MIN + ((long long)s->curvature[i] >> 16), 0, NEWTON_MAX);
-    long long step = floor_div(4 * (long long)s->gradient[i] + d, 2 * d);
-    s->weights[i] = (int32_t)bound(s->weights[i] + step, -OPS_WEIGHT_MAX, OPS_WEIGHT_MAX);
-    s->gradient[i] = 0;
+    int64_t gradient = (int64_t)s->gradient[i], curvature = (int64_t)s->curvature[i];
+    int64_t all_curvature = (int64_t)(s->all_curvature[i] += s->curvature[i]);
+    if (gradient != 0)
+        s->weights[i] = mix_step_weight(s->weights[i], gradient, curvature, all_curvature,
+                                        (int64_t)s->majorant[i]);
+    s->gradient[i] = s->curvature[i] = s->majorant[i] = 0;
 }
 
-static __device__ void step_alpha(const adaptive_state *s, int k)
+static __device__ void step_alpha(const adaptive_state *s, int experts, int k)
 {
-    long long d = NEWTON_MIN + ((123 * (long long)s->h[k]) >> 8);
-    long long step = floor_div(2 * ((long long)s->g[k] * 4096) + d, 2 * d);
-    s->alpha[k] = (uint32_t)bound(s->alpha[k] + step, s->start[k] / 5, OPS_LEARNT_MAX);
-    s->g[k] = 0;
+    int64_t h = (int64_t)s->h[k], all_h = (int64_t)(s->all_h[k] += s->h[k]);
+    s->alpha[k] = mix_step_alpha(s->alpha[k], s->start[k], experts, (int64_t)s->g[k], h, all_h);
+    s->g[k] = s->h[k] = 0;
 }
 
 /* A thread a bias, a set of weights (most have nothing to learn), or an alpha. */
@@ -200,10 +181,10 @@ static __global__ void mix_learn_kernel(adaptive_state s, int vocab, int experts
             step_bias(&s, i);
     } else if (set < OPS_SETS) {
         for (int w = set * OPS_WEIGHTS; w < (set + 1) * OPS_WEIGHTS; w++)
-            if (s.gradient[w] != 0)
+            if (s.majorant[w] != 0)
                 step_weight(&s, w);
     } else if (alpha && k < experts) {
-        step_alpha(&s, k);
+        step_alpha(&s, experts, k);
     }
 }
 

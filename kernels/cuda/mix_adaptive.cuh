@@ -16,6 +16,7 @@ typedef struct {
     int symbol[OPS_CANDIDATES];
     int set[OPS_CANDIDATES], other[OPS_CANDIDATES]; /* of weights */
     int logit[OPS_CANDIDATES];                      /* o */
+    int norm[OPS_CANDIDATES];                       /* sum |F[j]| */
     unsigned old[OPS_CANDIDATES];                   /* w without candidates */
     unsigned long long now[OPS_CANDIDATES];         /* w' */
     int p[OPS_CANDIDATES];                          /* p of w' */
@@ -58,8 +59,13 @@ static __device__ void change_one(const mix_args *p, const mix_row *row, mix_cha
     const int32_t *weight = p->adaptive.weights + set * OPS_WEIGHTS;
     const int32_t *other = p->adaptive.weights + ch->other[c] * OPS_WEIGHTS;
     long long delta = 0;
-    for (int j = 0; j < OPS_WEIGHTS; j++)
-        delta += (long long)(weight[j] + other[j]) * candidate_input(p, ch, c, j);
+    int norm = 0;
+    for (int j = 0; j < OPS_WEIGHTS; j++) {
+        int f = candidate_input(p, ch, c, j);
+        delta += (long long)(weight[j] + other[j]) * f;
+        norm += abs(f);
+    }
+    ch->norm[c] = norm;
     delta >>= 8;
     delta = delta < -DELTA_MAX ? -DELTA_MAX : delta > DELTA_MAX ? DELTA_MAX : delta;
     float log = (float)(d + (int)delta);
@@ -183,16 +189,18 @@ static __device__ void add_symbols(const mix_args *p, mix_row *row, const mix_ch
         add_alpha(p, row, ch, r, k, coded, m);
 }
 
-/* G and A of a candidate's sets, for one j of F. */
+/* G, A and R of a candidate's sets, for one j of F. */
 static __device__ void add_weight(const mix_args *p, const mix_changes *ch, int coded, int c, int j)
 {
+    const adaptive_state *s = &p->adaptive;
     long long q = (ch->p[c] + 8) >> 4, f = candidate_input(p, ch, c, j);
     long long error = (ch->symbol[c] == coded ? 65536 : 0) - q;
-    long long variance = (q * (65536 - q)) >> 16;
+    long long variance = (q * (65536 - q)) >> 16, size = (llabs(error) + 8) >> 4;
     int at[2] = {ch->set[c] * OPS_WEIGHTS + j, ch->other[c] * OPS_WEIGHTS + j};
     for (int i = 0; i < 2; i++) {
-        add_s64(&p->adaptive.gradient[at[i]], error * f);
-        add_s64(&p->adaptive.curvature[at[i]], variance * (f * f >> 8));
+        add_s64(&s->gradient[at[i]], error * f);
+        add_s64(&s->curvature[at[i]], variance * (f * f >> 8));
+        add_s64(&s->majorant[at[i]], size * (llabs(f) * ch->norm[c] >> 8));
     }
 }
 

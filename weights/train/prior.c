@@ -5,9 +5,12 @@
  *
  * Every file is coded by itself with the built-in model, its n-grams, biases and learnt alphas,
  * from what is known so far; the mean of what its weights and probabilities have become at its end
- * is what is known in the next epoch. Weights count where a file used their set, probabilities by
- * the candidates that they were learnt of, at most 255 a file. The first epoch begins with nothing
- * but a guess. -t: only tells how files are coded with what is built in. */
+ * is what is known in the next epoch. A file is coded once with streams of 16,384 tokens, once with
+ * streams of 2,048 and once with streams of 256: the prior must serve one stream and a thousand,
+ * whose updates have a few rows and many. Weights count where a file used their set, probabilities
+ * by the candidates that they were learnt of, at most 255 a file. The first epoch begins with
+ * nothing but a guess. -t: only tells how files are coded with what is built in, by streams of
+ * 16,384 tokens. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +22,10 @@
 #include "lanes.h"
 #include "tokenizer.h"
 
-enum { STREAM_TOKENS = 16384, WINDOW = 1024, HOP = 512, INTERVAL = 16, EPOCHS = 3 };
+static const uint32_t stream_tokens[] = {16384, 2048, 256};
+
+enum { STREAM_COUNTS = sizeof stream_tokens / sizeof *stream_tokens };
+enum { WINDOW = 1024, HOP = 512, INTERVAL = 16, EPOCHS = 3 };
 
 static const char *const context_name[OPS_FEATURES] = {"b3", "o1", "o2", "o3",
                                                        "o4", "o6", "m6", "ng"};
@@ -82,6 +88,16 @@ static uint32_t *read_tokens(const setting *s, const char *path, size_t *tokens)
     must(tokenizer_encode(s->t, text, (size_t)size, &token, tokens), path);
     free(text);
     return token;
+}
+
+/* Gives a block streams of about so many tokens, whose codes lie in *buffer. */
+static void cut(engine_block *block, uint8_t **buffer, uint32_t stream_tokens)
+{
+    uint32_t tokens = (uint32_t)block->tokens;
+    free(block->stream);
+    free(*buffer);
+    block->streams = container_fit_streams(tokens, (tokens + stream_tokens - 1) / stream_tokens);
+    must(lanes_make_room(block, buffer), "train_prior");
 }
 
 /* Codes a block; what it learnt goes to weights (unless NULL). Returns bytes. */
@@ -179,13 +195,14 @@ typedef struct {
     int64_t q[OPS_FEATURES][CONTEXTS_STATES], seen[OPS_FEATURES][CONTEXTS_STATES];
 } sums;
 
-static void add_file(const setting *s, sums *sum, engine_block *block, const contexts_prior *prior,
-                     double *bytes)
+/* Codes a block and adds what it learnt. Returns bytes. */
+static double add_file(const setting *s, sums *sum, engine_block *block,
+                       const contexts_prior *prior)
 {
     int32_t weights[OPS_SETS][OPS_WEIGHTS];
     uint16_t q[OPS_FEATURES][CONTEXTS_STATES];
     uint8_t seen[OPS_FEATURES][CONTEXTS_STATES];
-    *bytes = code(s, block, prior, true, weights);
+    double bytes = code(s, block, prior, true, weights);
     for (int i = 0; i < OPS_SETS; i++) {
         if (memcmp(weights[i], prior->weights[i], sizeof *weights) == 0)
             continue;
@@ -199,6 +216,7 @@ static void add_file(const setting *s, sums *sum, engine_block *block, const con
             sum->q[k][i] += (int64_t)q[k][i] * seen[k][i];
             sum->seen[k][i] += seen[k][i];
         }
+    return bytes;
 }
 
 static void take_means(contexts_prior *prior, const sums *sum)
@@ -254,28 +272,28 @@ int main(int argc, char **argv)
     int files = argc - optind;
     engine_block *block = must_have(calloc((size_t)files + 1, sizeof *block));
     uint8_t **buffer = must_have(calloc((size_t)files + 1, sizeof *buffer));
-    for (int i = 0; i < files; i++) {
+    for (int i = 0; i < files; i++)
         block[i].token = read_tokens(&s, argv[optind + i], &block[i].tokens);
-        uint32_t tokens = (uint32_t)block[i].tokens;
-        block[i].streams =
-            container_fit_streams(tokens, (tokens + STREAM_TOKENS - 1) / STREAM_TOKENS);
-        must(lanes_make_room(&block[i], &buffer[i]), "train_prior");
-    }
     guess(&prior);
     for (int epoch = 0; epoch < epochs && !test; epoch++) {
         double all = 0;
         sums *sum = must_have(calloc(1, sizeof *sum));
         for (int i = 0; i < files; i++) {
-            double bytes;
-            add_file(&s, sum, &block[i], &prior, &bytes);
-            all += bytes;
-            fprintf(stderr, "epoch %d %-40s %10.0f\n", epoch, argv[optind + i], bytes);
+            fprintf(stderr, "epoch %d %-40s", epoch, argv[optind + i]);
+            for (int n = 0; n < STREAM_COUNTS; n++) {
+                cut(&block[i], &buffer[i], stream_tokens[n]);
+                double bytes = add_file(&s, sum, &block[i], &prior);
+                all += bytes;
+                fprintf(stderr, " %10.0f", bytes);
+            }
+            fprintf(stderr, "\n");
         }
         take_means(&prior, sum);
         free(sum);
         fprintf(stderr, "epoch %d: %.0f bytes\n", epoch, all);
     }
     for (int i = 0; i < files && test; i++) {
+        cut(&block[i], &buffer[i], stream_tokens[0]);
         double alone = code(&s, &block[i], NULL, false, NULL);
         double adapted = code(&s, &block[i], &contexts_prior_builtin, true, NULL);
         printf("%-40s %10.0f %10.0f %7.2f %%\n", argv[optind + i], alone, adapted,
