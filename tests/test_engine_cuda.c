@@ -20,7 +20,7 @@
 #endif
 
 #define SKIPPED    77
-#define TOKENS_MAX 400
+#define TOKENS_MAX 600
 #define BLOCKS_MAX 3
 
 static uint32_t tail[TINY_VOCAB + 256]; /* of tokens, for contexts */
@@ -84,6 +84,9 @@ static const job jobs[] = {
     {"biases and alphas, a stream ends early", {{33, 6}}, 4, 4, 2, false, false, 1, 20, MIXING},
     {"adapting by windows, two experts", {{60, 3}}, 8, 8, 3, true, true, 1, 8, ALL},
     {"adapting", {{120, 5}}, 16, 8, 2, false, false, 1, 20, ALL},
+    {"adapting, one stream", {{40, 1}}, 16, 8, 4, false, false, 1, 20, ALL},
+    {"adapting, seven streams", {{70, 7}}, 16, 8, 3, false, false, 1, 20, ALL},
+    {"adapting, 300 streams", {{600, 300}}, 16, 8, 2, false, false, 1, 64, ALL},
 };
 #define JOBS (sizeof jobs / sizeof *jobs)
 

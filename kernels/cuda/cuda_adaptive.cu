@@ -181,7 +181,7 @@ static __global__ void mix_learn_kernel(adaptive_state s, int vocab, int experts
             step_bias(&s, i);
     } else if (set < OPS_SETS) {
         for (int w = set * OPS_WEIGHTS; w < (set + 1) * OPS_WEIGHTS; w++)
-            if (s.majorant[w] != 0)
+            if ((s.gradient[w] | s.curvature[w] | s.majorant[w]) != 0)
                 step_weight(&s, w);
     } else if (alpha && k < experts) {
         step_alpha(&s, experts, k);
