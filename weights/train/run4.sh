@@ -30,7 +30,7 @@ train() { # OUT [TIME]
     start=$1/start
     [ -e "$compact" ] && start=$compact
     OMP_NUM_THREADS=1 setsid flock --nonblock --no-fork "$1/lock" chrt -i 0 nice -n 19 \
-        "$PYTHON" "$here/train.py" --out "$1" --start "$start" ${2:+--until} "${2:---steady}" --peak 0.3 \
+        "$PYTHON" "$here/train.py" --out "$1" --start "$start" ${2:+--until} "${2:---steady}" --peak 0.2 \
         --sliding 512 --lengths 0:512/1024/2048 --batch 0:8192 --micro 2048 \
         --precision "$PRECISION" --workers "$WORKERS" --threads 1 >>"$1/train.log" 2>&1 </dev/null &
     echo $! | tee "$1/pid"
