@@ -78,47 +78,75 @@ class Attention(nn.Module):
     """Causal attention. With one KV head, all heads' queries are one matrix: on a CPU plain products
     are then faster than the fused operator, which knows nothing of shared keys. Queries go in
     blocks that see no more keys than they must.
+
+    `sliding` W > 0: position p attends to the last W positions, p among them, and to position 0, the
+    attention sink. Keys keep the rotation of their position. From p = W on the query meets the sink as if it
+    stood at position W - 1.
     """
 
     BLOCK = 256
+    SLIDING_BLOCK = 128  # a query meets W + 127 keys or fewer; 64 and 256 are 5 to 10 % slower
 
-    def __init__(self, c):
+    def __init__(self, c, sliding=0):
         super().__init__()
         self.heads, self.kv_heads, self.head_dim = c.num_attention_heads, c.num_key_value_heads, c.head_dim
+        self.sliding = sliding
+        self.block = min(self.SLIDING_BLOCK, sliding) if sliding else self.BLOCK
+        assert sliding % self.block == 0  # so that a block's queries all meet the sink in the same way
         self.q_proj = nn.Linear(c.hidden_size, self.heads * c.head_dim, bias=False)
         self.k_proj = nn.Linear(c.hidden_size, self.kv_heads * c.head_dim, bias=False)
         self.v_proj = nn.Linear(c.hidden_size, self.kv_heads * c.head_dim, bias=False)
         self.o_proj = nn.Linear(self.heads * c.head_dim, c.hidden_size, bias=False)
 
-    def attend(self, q, k, v):
-        """q [rows, n, heads, d], the last n positions of k, v [rows, pos, d]."""
+    def attend(self, q, k, v, sink=None):
+        """q [rows, n, heads, d], over sqrt(d), the last n positions of k, v [rows, pos, d].
+
+        sink: scores [rows, n, heads, 1] and value [rows, 1, d] of the attention sink, when it is not in k, v.
+        """
         rows, n, heads, dim = q.shape
         pos = k.shape[1]
-        scores = (q.reshape(rows, n * heads, dim) @ k.mT).view(rows, n, heads, pos) * dim**-0.5
-        future = torch.ones(n, pos, dtype=torch.bool).triu(pos - n + 1)[:, None]
-        p = scores.masked_fill(future, float("-inf")).softmax(-1, dtype=q.dtype)
-        return (p.view(rows, n * heads, pos) @ v).view(rows, n, heads * dim)
+        scores = (q.reshape(rows, n * heads, dim) @ k.mT).view(rows, n, heads, pos)
+        hidden = torch.ones(n, pos, dtype=torch.bool, device=q.device).triu(pos - n + 1)  # the future
+        if sink is not None:
+            hidden = hidden | ~torch.ones_like(hidden).triu(pos - n + 1 - self.sliding)
+        scores.masked_fill_(hidden[:, None], float("-inf"))
+        if sink is not None:
+            scores, v = torch.cat([sink[0], scores], -1), torch.cat([sink[1], v], 1)
+        p = scores.softmax(-1, dtype=q.dtype)
+        return (p.view(rows, n * heads, -1) @ v).view(rows, n, heads * dim)
 
-    def in_blocks(self, q, k, v):
+    def in_blocks(self, q, k, v, sink):
+        """sink(i, end): the scores of queries [i, end) with the attention sink, as attend() takes them."""
         parts = []
-        for i in range(0, q.shape[1], self.BLOCK):
-            end = min(i + self.BLOCK, q.shape[1])
-            parts.append(self.attend(q[:, i:end], k[:, :end], v[:, :end]))
+        for i in range(0, q.shape[1], self.block):
+            end = min(i + self.block, q.shape[1])
+            if not self.sliding or i < self.sliding:
+                parts.append(self.attend(q[:, i:end], k[:, :end], v[:, :end]))
+            else:
+                start = i + 1 - self.sliding
+                met = sink(i, end), v[:, :1]
+                parts.append(self.attend(q[:, i:end], k[:, start:end], v[:, start:end], met))
         return torch.cat(parts, 1)
 
     def fused(self, q, k, v):
-        """q [rows, n, heads, d], k, v [rows, n, KV heads, d]."""
+        """q [rows, n, heads, d], over sqrt(d), k, v [rows, n, KV heads, d]."""
         k, v = (t.repeat_interleave(self.heads // self.kv_heads, 2) for t in (k, v))
         q, k, v = (t.transpose(1, 2) for t in (q, k, v))
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0).transpose(1, 2).flatten(2)
 
     def forward(self, x, cos, sin):
-        q, k, v = (
+        plain, k, v = (
             proj(x).unflatten(-1, (-1, self.head_dim)) for proj in (self.q_proj, self.k_proj, self.v_proj)
         )
-        q, k = rotate(q, cos[:, None], sin[:, None]), rotate(k, cos[:, None], sin[:, None])
-        if self.kv_heads == 1 and not x.is_cuda:
-            return self.o_proj(self.in_blocks(q, k.squeeze(2), v.squeeze(2)))
+        plain = plain * self.head_dim**-0.5
+        q, k = rotate(plain, cos[:, None], sin[:, None]), rotate(k, cos[:, None], sin[:, None])
+        if self.kv_heads == 1 and (self.sliding or not x.is_cuda):
+            # Turning the sink's key back by W - 1 positions is the same as turning every query on by them.
+            sink = lambda i, end: plain[:, i:end] @ rotate(
+                k[:, :1], cos[self.sliding - 1], -sin[self.sliding - 1]
+            ).mT
+            return self.o_proj(self.in_blocks(q, k.squeeze(2), v.squeeze(2), sink))
+        assert not self.sliding  # with several KV heads
         return self.o_proj(self.fused(q, k, v))
 
 
@@ -134,10 +162,10 @@ class MLP(nn.Module):
 
 
 class Layer(nn.Module):
-    def __init__(self, c):
+    def __init__(self, c, sliding):
         super().__init__()
         self.input_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
-        self.self_attn = Attention(c)
+        self.self_attn = Attention(c, sliding)
         self.post_attention_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
         self.mlp = MLP(c)
 
@@ -147,13 +175,17 @@ class Layer(nn.Module):
 
 
 class Decoder(nn.Module):
-    def __init__(self, c):
+    def __init__(self, c, sliding):
         super().__init__()
         self.config = c
         self.embed_tokens = nn.Embedding(c.vocab_size, c.hidden_size)
-        self.layers = nn.ModuleList(Layer(c) for _ in range(c.num_hidden_layers))
+        self.layers = nn.ModuleList(Layer(c, sliding) for _ in range(c.num_hidden_layers))
         self.norm = RMSNorm(c.hidden_size, c.rms_norm_eps)
-        cos, sin = rope_tables(c, c.max_position_embeddings)
+        self.place(c.max_position_embeddings)
+
+    def place(self, positions):
+        """Makes room for rows of `positions` tokens."""
+        cos, sin = rope_tables(self.config, positions)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
 
@@ -205,10 +237,12 @@ class HeadLoss(torch.autograd.Function):
 
 
 class Model(nn.Module):
-    def __init__(self, config):
+    """`sliding`: see Attention."""
+
+    def __init__(self, config, sliding=0):
         super().__init__()
         self.config = config
-        self.model = Decoder(config)
+        self.model = Decoder(config, sliding)
         # Residual branches start small (GPT-2's rule), embeddings at the scale of a tied head.
         deep = (2 * config.num_hidden_layers) ** -0.5
         for name, p in self.named_parameters():

@@ -7,10 +7,10 @@ https://kellerjordan.github.io/posts/muon/); the quintic's coefficients are from
 import torch
 
 
-def orthogonalise(g, steps=5):
+def orthogonalise(g, precision=torch.bfloat16, steps=5):
     """A batch of matrices with all singular values brought near 1. g: [n, rows, cols]."""
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = g.bfloat16()
+    x = g.to(precision)
     tall = x.shape[1] > x.shape[2]
     if tall:
         x = x.mT
@@ -27,7 +27,8 @@ class Muon(torch.optim.Optimizer):
     Matrices of one shape are orthogonalised as one batch.
     """
 
-    def __init__(self, params, lr, momentum=0.95, weight_decay=0.0):
+    def __init__(self, params, lr, momentum=0.95, weight_decay=0.0, precision=torch.bfloat16):
+        self.precision = precision  # of the iterations
         super().__init__(params, dict(lr=lr, peak=lr, momentum=momentum, weight_decay=weight_decay))
 
     @torch.no_grad()
@@ -44,7 +45,7 @@ class Muon(torch.optim.Optimizer):
                         state["momentum"] = torch.zeros_like(p)
                     state["momentum"].lerp_(p.grad, 1 - group["momentum"])
                     updates.append(p.grad.lerp(state["momentum"], group["momentum"]))  # Nesterov
-                updates = orthogonalise(torch.stack(updates))
+                updates = orthogonalise(torch.stack(updates), self.precision)
                 scale = group["lr"] * max(1, rows / cols) ** 0.5
                 for p, update in zip(params, updates):
                     p.mul_(1 - group["lr"] * group["weight_decay"])

@@ -257,12 +257,14 @@ def held_out(document):
     return key_of(document)[-1] == "0" and key_of(document)[-2] in "0123"
 
 
-def write_text(data, out, size, seed, seen):
+def write_text(data, out, size, seed, seen, book, leave):
     """`seen`: hashes of documents an earlier run has had; of those only a span of a long one is taken.
-    size 0: all documents, whole, but those held out: the text for n-grams."""
+    size 0: all documents, whole, but those held out: the text for n-grams.
+    book: longest span of a book. leave: leave out what is held out of the n-grams."""
     rng = random.Random(seed)
     chosen, hashes, report = [], [], {}
     for name, (share, longest) in SETS.items():
+        longest = book if name == "books_en" else longest
         path = data / "train" / f"{name}.txt.xz"
         packed = path.read_bytes()
         documents = lzma.decompress(packed).split(b"\0")
@@ -272,7 +274,7 @@ def write_text(data, out, size, seed, seen):
             if size and taken >= share * size:
                 break
             key = key_of(document)
-            if (key in seen and len(document) <= longest) or (not size and held_out(document)):
+            if (key in seen and len(document) <= longest) or (leave and held_out(document)):
                 continue
             if size and name == "multi" and re.search(b"[\xea-\xed][\x80-\xbf]{2}", document[:2000]):
                 if rng.random() > KOREAN_KEPT:
@@ -315,11 +317,14 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--megabytes", type=int, default=227, help="of text to take; 0: all but what is held out")
     parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--book", type=int, default=SETS["books_en"][1], help="bytes of the longest span of a book")
+    parser.add_argument("--leave", action="store_true", help="leave out the documents held out of the n-grams")
     parser.add_argument("--seen", type=Path, help="chosen.txt of an earlier run, whose documents are left out")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     if args.step == "text":
         seen = set(args.seen.read_text().split()) if args.seen else set()
-        write_text(args.data, args.out, args.megabytes * 10**6, args.seed, seen)
+        leave = args.leave or not args.megabytes
+        write_text(args.data, args.out, args.megabytes * 10**6, args.seed, seen, args.book, leave)
     else:
         write_tokens(args.out)

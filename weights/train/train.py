@@ -3,15 +3,19 @@
     python train.py --out OUT --until 2026-11-21T08:30:00                        (UTC)
     python train.py --out OUT2 --start OUT/checkpoint.pt --peak 0.6 ...          a second run, on new text
     python train.py --out OUT --seconds 1500 --pause 480 --device cuda ...       in parts; see gpu.sh
+    python train.py --out OUT --steady --sliding 512 ...                         with no end; see run4.sh
 
 Every schedule (learning rate, sequence length, batch) is a function of the share of the time
-that is gone, so the run ends decayed however fast the machine turned out to be.
+that is gone, so the run ends decayed however fast the machine turned out to be. A steady run keeps the
+share 0 and the rate; its result is the mean of the weights. SIGTERM stops any run at a checkpoint.
 """
 
 import argparse
+import hashlib
 import json
 import lzma
 import os
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
@@ -21,7 +25,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from export import export
+from export import export, read_compact
 from model import Config, HeadLoss, Model
 from muon import Muon
 
@@ -39,15 +43,21 @@ AT_DOCUMENT = 0.5  # of the cells in which a document starts are moved to its st
 CHECKPOINT_SECONDS = 300
 REPORT_SECONDS = 20
 MEAN_STEPS = 100  # the mean of the weights looks back so many steps
+# A steady run never decays, so its mean has to remove all of the noise of the rate: it looks back an eighth of the
+# run (Karras et al. 2024 find 5 to 15 %), and at first 2.5 M tokens, the start's weights among them.
+STEADY_MEAN_STEPS, STEADY_MEAN_SHARE = 300, 0.125
 
 
 def schedule(text):
-    """ "0:256,0.2:512" as [(0.0, 256), (0.2, 512)]."""
-    return [(float(start), int(value)) for start, value in (part.split(":") for part in text.split(","))]
+    """ "0:256,0.2:512/1024" as [(0.0, [256]), (0.2, [512, 1024])]."""
+    parts = (part.split(":") for part in text.split(","))
+    return [(float(start), [int(value) for value in values.split("/")]) for start, values in parts]
 
 
-def at(schedule, share):
-    return [value for start, value in schedule if share >= start][-1]
+def at(schedule, share, step=0):
+    """Of several values, successive steps take one after another."""
+    values = [values for start, values in schedule if share >= start][-1]
+    return values[step % len(values)]
 
 
 def read_tokens(folder):
@@ -68,6 +78,7 @@ class Rows:
         self.tokens, self.cell = tokens, cell
         self.documents = np.flatnonzero(tokens == BOS)
         self.count = len(tokens) // cell - 3
+        self.text = hashlib.sha256(tokens).hexdigest()
         self.start_epoch(0)
 
     def start_epoch(self, epoch):
@@ -107,7 +118,7 @@ class Rows:
             self.start_epoch(state["epoch"] + 1)
 
 
-def optimizers(model):
+def optimizers(model, precision):
     matrices, norms = [], []
     for name, p in model.named_parameters():
         if p.ndim == 2 and "embed" not in name:
@@ -123,7 +134,7 @@ def optimizers(model):
         eps=1e-10,
         weight_decay=0.0,
     )
-    return [Muon(matrices, lr=MUON_LR, weight_decay=WEIGHT_DECAY), adam]
+    return [Muon(matrices, lr=MUON_LR, weight_decay=WEIGHT_DECAY, precision=precision), adam]
 
 
 def learning_rate(step, share):
@@ -140,10 +151,17 @@ class Trainer:
         self.device = torch.device(args.device)
         if self.device.type == "cuda":
             HeadLoss.chunk = 16384  # logits of 0.5 GB
-        self.model = Model(Config.of(args.size)).to(self.device)
-        self.mean = Model(self.model.config).to(self.device)
-        self.optims = optimizers(self.model)
-        self.rows = Rows(read_tokens(args.out), self.model.config.max_position_embeddings)
+        config = Config.of(args.size)
+        longest = max(config.max_position_embeddings, *(n for _, lengths in args.lengths for n in lengths))
+        self.model = Model(config, args.sliding)
+        self.model.model.place(longest)
+        self.model.to(self.device)
+        self.mean = Model(config).to(self.device)
+        self.precision = getattr(torch, args.precision)
+        self.optims = optimizers(self.model, self.precision)
+        self.rows = Rows(read_tokens(args.out), longest)
+        self.pool = ThreadPoolExecutor(args.workers)
+        self.stopped = False
         self.spent, self.step, self.first, self.seen = 0.0, 0, 0, 0
         self.checkpoint = args.out / "checkpoint.pt"
         if self.checkpoint.exists():
@@ -154,6 +172,12 @@ class Trainer:
         else:
             if args.start and args.start.is_dir():
                 self.model.load_state_dict(load_file(args.start / "model.safetensors"))
+            elif args.start and args.start.suffix == ".safetensors":
+                weights, state = read_compact(args.start)
+                self.model.load_state_dict(weights)
+                self.step, self.seen = state["step"], state["seen"]
+                if state["text"] == self.rows.text:
+                    self.rows.load(state["rows"])
             elif args.start:
                 self.load(args.start)
             self.mean.load_state_dict(self.model.state_dict())
@@ -161,7 +185,7 @@ class Trainer:
         if args.compile:
             self.compile()
         self.begin = time.time() - self.spent
-        self.seconds = args.seconds or args.until - self.begin
+        self.seconds = float("inf") if args.steady else args.seconds or args.until - self.begin
 
     def load(self, path):
         state = torch.load(path, weights_only=True, map_location=self.device)
@@ -177,7 +201,8 @@ class Trainer:
             "mean": self.mean.state_dict(),
             "optims": [optim.state_dict() for optim in self.optims],
             "rows": self.rows.state(),
-            "spent": time.time() - self.begin,
+            "text": self.rows.text,
+            "spent": 0.0 if self.args.steady else time.time() - self.begin,
             "step": self.step,
             "first": self.first,
             "seen": self.seen,
@@ -200,16 +225,34 @@ class Trainer:
     def share(self):
         return (time.time() - self.begin) / self.seconds
 
+    def loss(self, ids, targets):
+        """-> loss and its gradients by the parameters."""
+        ids, targets = (part.to(self.device, non_blocking=True) for part in (ids, targets))
+        low = self.precision != torch.float32
+        with torch.autocast(self.device.type, self.precision, enabled=low):
+            loss = self.model.loss(ids, targets, self.precision)
+        return loss.detach(), torch.autograd.grad(loss, list(self.model.parameters()))
+
     def gradient(self, length, batch, passes=None):
-        """Adds the gradient of `batch` tokens; -> their loss, a tensor."""
+        """Adds the gradient of `batch` tokens; -> their loss, a tensor.
+
+        The workers share the passes as they get to them: a thread that waits for a core delays its pass alone,
+        where threads that share a product all wait for it.
+        """
         micro = min(self.args.micro, batch)
+        passes = passes or batch // micro
+        parts = [self.rows.take(micro, length) for _ in range(passes)]
+        if self.args.workers == 1:
+            results = (self.loss(*part) for part in parts)
+        else:
+            results = self.pool.map(lambda part: self.loss(*part), parts)
         total = 0.0
-        for _ in range(passes or batch // micro):
-            ids, targets = (part.to(self.device, non_blocking=True) for part in self.rows.take(micro, length))
-            with torch.autocast(self.device.type, torch.bfloat16):
-                loss = self.model.loss(ids, targets, torch.bfloat16)
-            (loss * (micro / batch)).backward()
-            total += loss.detach() * (micro / batch)
+        for loss, grads in results:
+            total += loss * (micro / batch)
+            for p, grad in zip(self.model.parameters(), grads):
+                if p.grad is None:
+                    p.grad = torch.zeros_like(p)
+                p.grad.add_(grad, alpha=micro / batch)
         return total
 
     def train_step(self, length, batch, scale):
@@ -221,8 +264,9 @@ class Trainer:
                 group["lr"] = group["peak"] * scale
             optim.step()
         self.model.zero_grad()
+        back = max(STEADY_MEAN_STEPS, self.step * STEADY_MEAN_SHARE) if self.args.steady else MEAN_STEPS
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.mean.parameters()), list(self.model.parameters()), 1 / MEAN_STEPS)
+            torch._foreach_lerp_(list(self.mean.parameters()), list(self.model.parameters()), 1 / back)
         self.step, self.seen = self.step + 1, self.seen + batch
         return total, norm
 
@@ -230,8 +274,9 @@ class Trainer:
         log = open(self.args.out / "train.jsonl", "a")
         saved = reported = time.time()
         losses, since, last = [], 0, None
-        while (share := self.share()) < 1 and time.time() - self.started < self.args.pause:
-            length, batch = at(self.args.lengths, share), at(self.args.batch, share)
+        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stopped", True))
+        while (share := self.share()) < 1 and time.time() - self.started < self.args.pause and not self.stopped:
+            length, batch = at(self.args.lengths, share, self.step), at(self.args.batch, share)
             scale = self.args.peak * learning_rate(self.step - self.first, share)
             result = self.train_step(length, batch, scale)
             since += batch
@@ -266,17 +311,23 @@ def main():
     end = parser.add_mutually_exclusive_group(required=True)
     end.add_argument("--until", type=utc, help="UTC, ISO 8601: the learning rate is 0 then")
     end.add_argument("--seconds", type=float, help="of training in all, pauses not counted")
+    end.add_argument("--steady", action="store_true", help="no end: a constant learning rate and a longer mean")
     parser.add_argument(
         "--pause", type=float, default=float("inf"), help="stop so many seconds after the start, to go on later"
     )
     parser.add_argument("--size", default="4M", help="4M, 24M or toy")
-    parser.add_argument("--start", type=Path, help="checkpoint or folder of an earlier run to begin with")
+    parser.add_argument(
+        "--start", type=Path, help="checkpoint, folder or compact file (export.py) of an earlier run to begin with"
+    )
     parser.add_argument("--peak", type=float, default=1.0, help="of the learning rates")
     parser.add_argument("--lengths", type=schedule, default=LENGTHS)
     parser.add_argument("--batch", type=schedule, default=BATCH)
     parser.add_argument("--micro", type=int, default=MICRO, help="tokens a forward pass")
+    parser.add_argument("--sliding", type=int, default=0, help="sliding windows of so many positions and a sink")
+    parser.add_argument("--precision", choices=["bfloat16", "float32"], default="bfloat16", help="of products")
+    parser.add_argument("--workers", type=int, default=1, help="forward passes at a time")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="of each worker")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--half", action="store_true", help="export binary16")
     args = parser.parse_args()
