@@ -21,7 +21,8 @@ prepare() { # OUT
 }
 
 # One thread a worker: threads that share a product wait for the one that has no core. The idle class and the
-# lowest priority: other processes do not notice the run.
+# lowest priority, also of the session's autogroup, among which Linux divides the cores first: other processes do
+# not notice the run.
 train() { # OUT [TIME]
     if ! flock --nonblock "$1/lock" true; then
         echo "running already: process $(cat "$1/pid")" >&2
@@ -34,6 +35,8 @@ train() { # OUT [TIME]
         --sliding 512 --lengths 0:512/1024/2048 --batch 0:8192 --micro 2048 \
         --precision "$PRECISION" --workers "$WORKERS" --threads 1 >>"$1/train.log" 2>&1 </dev/null &
     echo $! | tee "$1/pid"
+    sleep 1 # until it has its own session
+    echo 19 2>/dev/null >"/proc/$!/autogroup" || true
 }
 
 save() { # OUT
