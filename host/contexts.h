@@ -42,7 +42,11 @@
  * At an update, of m candidates that were in the state and h of them that came, with n those
  * before (no more than 255 count):
  *     q = ((n + 5) q + 2^32 h) / (n + 5 + m), within 0.0005 .. 0.9998
- * (which is q += (hit - q) / (n + 6) for one after another, but in any order).
+ * (which is q += (hit - q) / (n + 6) for one after another, but in any order). The new q is a mean
+ * of the old one and the shares seen, so it lies between them and cannot overshoot for any m. The
+ * prior counts as 5 candidates, and 255 that came before are what is remembered: 2 or 20 for 5 and
+ * 80 or 1,000 for 255 change four files of 4 to 152 KB by at most 0.1 %. A slot's counts are exact
+ * up to their limits, whatever the number of rows; / 8 or / 2 for / 4 changes 0.1 % at most.
  *
  * Candidates: of the match, of contexts 5 .. 3, each slot's last seen first, of the n-grams, of
  * contexts 2 .. 0, the first OPS_CANDIDATES that differ.
