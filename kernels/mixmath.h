@@ -12,10 +12,11 @@
  * by any fraction of log2(N / E) cannot lengthen the code. The step 2 log2(e) (N - E) / (N + E)
  * is the first term of the series of log2(N / E) in (N - E) / (N + E), hence such a fraction, and
  * costs one division. K in the denominator only shortens it. Two terms of K are pseudo-counts:
- * 3 + T occurrences, where T counts those expected so far, up to 60: a rate that falls as 1 / n
+ * 2 + T occurrences, where T counts those expected so far, up to 60: a rate that falls as 1 / n
  * and then stays constant, so that old text is forgotten. The third, E of these rows, halves the
  * step of a large update, because weights and alphas move at the same time. |step| < 2.9 bits.
- * Flat: 6 for 3 changes prose by -0.05 % and code by 0.24 %; 25 or 200 for 60 change 0.1 %.
+ * Flat: 1.5 or 3 for 2 change seven files of 4 to 240 KB by -0.1 to 0.5 % (the small ones most),
+ * 25 or 200 for 60 by at most 0.1 %.
  *
  * Weights. A candidate x of a row moves by a_x = sum_j step_j F_j over its two sets. The second
  * derivative of the row's loss along the step is ln 2 times the variance of a_x, and
@@ -27,12 +28,12 @@
  * D >= 3 R. |G_j| <= sum |e_x| |F_j|, so a step moves a candidate of typical |F|_1 by at most 4/3
  * bits: the curvature, which may double for each bit, has no room to grow on the way. (p (1 - p)
  * alone would not do: where improbable candidates come again and again it is almost 0.)
- * In updates of few rows 3 R is small and D is 400 and the curvature A* of all rows since the
+ * In updates of few rows 3 R is small and D is 600 and the curvature A* of all rows since the
  * reset, a Newton step at a rate that falls as 1 / n, and no more than 4,000, so that old text is
  * forgotten; 16 A is the curvature of these rows for the 20 weights of a candidate.
- * Measured on nine texts with 1 to 7,900 rows an update, change of the size: 200 for 400 -0.02 to
- * 0.15 %, 2,000 or 16,000 for 4,000 at most 0.05 %, 8 or 32 for 16 at most 0.1 %; 2 for 3 at most
- * 0.1 % less, and too little for the bound.
+ * Measured on nine texts with 1 to 7,900 rows an update, change of the size: 200 or 800 for 600 at
+ * most 0.1 %, 2,000 or 16,000 for 4,000 at most 0.05 %, 8 or 32 for 16 at most 0.1 %; 2 for 3 at
+ * most 0.1 % less, and too little for the bound.
  *
  * Alphas. The second derivative for expert k alone is ln 2 times the variance H of its
  * log-probabilities; for K experts at once, Cauchy and Schwarz give K times that. The step is
@@ -52,9 +53,9 @@
 
 #define MIX_P_ONE       (1 << 20)            /* a probability of 1, Q20 */
 #define MIX_LOG2E2_Q16  189096.921875f       /* 2 log2(e), Q16 */
-#define MIX_BIAS_START  ((int64_t)3 << 20)   /* occurrences, Q20 */
+#define MIX_BIAS_START  ((int64_t)2 << 20)   /* occurrences, Q20 */
 #define MIX_BIAS_TRUST  ((int64_t)60 << 20)  /* the most that T counts, Q20 */
-#define MIX_STEP_START  ((int64_t)400 << 8)  /* of D, Q8 */
+#define MIX_STEP_START  ((int64_t)600 << 8)  /* of D, Q8 */
 #define MIX_STEP_MOST   ((int64_t)4000 << 8) /* of D but for the rows of this update, Q8 */
 #define MIX_STEP_BATCH  16                   /* times A of this update */
 #define MIX_STEP_BOUND  3                    /* times R */

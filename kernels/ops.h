@@ -412,13 +412,13 @@ typedef struct ops {
      * overshoot. E, N, G, A, R, g and H are 0 afterwards; T, A* and H* are kept until a reset,
      * which clears them.
      * Bias, if it is learnt, for every i < vocab:
-     *     K     = 2 * (T[i] + E[i] + 3 * 2^20)
+     *     K     = 2 * (T[i] + E[i] + 2 * 2^20)
      *     step  = ((float)(N[i] * 2^20 - E[i]) * 189096.921875) / (float)(N[i] * 2^20 + E[i] + K)
      *     T[i]  = min(T[i] + E[i], 60 * 2^20)
      *     bias[i] += rint(step), then within +-OPS_BIAS_MAX
      * Weights, for every set and j:
      *     A*   += A
-     *     D     = min(400 * 2^8 + (A* >> 16), 4000 * 2^8) + 16 * (A >> 16)
+     *     D     = min(600 * 2^8 + (A* >> 16), 4000 * 2^8) + 16 * (A >> 16)
      *     step  = floor((4 G + D') / (2 D')),    D' = max(D, 3 * (R >> 12))
      *     weights += step, then within +-OPS_WEIGHT_MAX
      * Alphas, if they are learnt, for each of K experts:

@@ -346,7 +346,7 @@ static void naive_learn(naive *n)
 {
     for (int i = 0; i < n->config.vocab; i++) {
         wide came = n->seen[i] << 20, expected = n->expected[i];
-        wide pseudo = 2 * (n->trust[i] + expected + (3 << 20));
+        wide pseudo = 2 * (n->trust[i] + expected + (2 << 20));
         float step = (float)(int64_t)(came - expected) * 189096.921875f;
         step = rintf(step / (float)(int64_t)(came + expected + pseudo));
         n->bias[i] = (int32_t)bound(n->bias[i] + (wide)step, -OPS_BIAS_MAX, OPS_BIAS_MAX);
@@ -356,7 +356,7 @@ static void naive_learn(naive *n)
     for (int s = 0; s < OPS_SETS; s++)
         for (int j = 0; j < OPS_WEIGHTS; j++) {
             n->all_curvature[s][j] += n->curvature[s][j];
-            wide d = bound((400 << 8) + (n->all_curvature[s][j] >> 16), 0, 4000 << 8);
+            wide d = bound((600 << 8) + (n->all_curvature[s][j] >> 16), 0, 4000 << 8);
             d += 16 * (n->curvature[s][j] >> 16);
             if (d < 3 * (n->majorant[s][j] >> 12))
                 d = 3 * (n->majorant[s][j] >> 12);

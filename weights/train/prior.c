@@ -1,6 +1,6 @@
 /* prior.c: what context experts know before they learn anything (host/contexts_prior.c).
  *
- *     train_prior [-e EPOCHS] FILE... > host/contexts_prior.c
+ *     train_prior [-c] [-e EPOCHS] FILE... > host/contexts_prior.c
  *     train_prior -t FILE...
  *
  * Every file is coded by itself with the built-in model, its n-grams, biases and learnt alphas,
@@ -9,8 +9,8 @@
  * streams of 2,048 and once with streams of 256: the prior must serve one stream and a thousand,
  * whose updates have a few rows and many. Weights count where a file used their set, probabilities
  * by the candidates that they were learnt of, at most 255 a file. The first epoch begins with
- * nothing but a guess. -t: only tells how files are coded with what is built in, by streams of
- * 16,384 tokens. */
+ * nothing but a guess, or with -c with the prior that is built in. -t: only tells how files are
+ * coded with what is built in, by streams of 16,384 tokens. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -258,12 +258,14 @@ int main(int argc, char **argv)
 {
     static contexts_prior prior;
     int epochs = EPOCHS, option;
-    bool test = false;
-    while ((option = getopt(argc, argv, "e:t")) != -1) {
+    bool test = false, continues = false;
+    while ((option = getopt(argc, argv, "ce:t")) != -1) {
         if (option == '?')
             return 1;
         if (option == 't')
             test = true;
+        else if (option == 'c')
+            continues = true;
         else
             epochs = atoi(optarg);
     }
@@ -274,7 +276,10 @@ int main(int argc, char **argv)
     uint8_t **buffer = must_have(calloc((size_t)files + 1, sizeof *buffer));
     for (int i = 0; i < files; i++)
         block[i].token = read_tokens(&s, argv[optind + i], &block[i].tokens);
-    guess(&prior);
+    if (continues)
+        prior = contexts_prior_builtin;
+    else
+        guess(&prior);
     for (int epoch = 0; epoch < epochs && !test; epoch++) {
         double all = 0;
         sums *sum = must_have(calloc(1, sizeof *sum));
