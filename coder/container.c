@@ -1,4 +1,4 @@
-/* container.c: the .gpz format, version 1. */
+/* container.c: the .gpz format, version 2. */
 #include <assert.h>
 #include <string.h>
 #include <xxhash.h>
@@ -249,13 +249,18 @@ static gpuzip_status take_experts(reader *r, container_frame *frame)
     return GPUZIP_OK;
 }
 
+int container_frame_version(const uint8_t *src)
+{
+    return src[sizeof frame_magic];
+}
+
 gpuzip_status container_read_frame(container_frame *frame, const uint8_t *src, size_t size)
 {
     size_t frame_size;
     TRY(container_peek_frame(src, size, &frame_size));
     if (size != frame_size || !strip_check(src, &size))
         return FAIL(GPUZIP_ERR_CORRUPT);
-    if (src[sizeof frame_magic] != CONTAINER_VERSION)
+    if (container_frame_version(src) != CONTAINER_VERSION)
         return FAIL(GPUZIP_ERR_UNSUPPORTED);
 
     reader r = {.src = src, .size = size};

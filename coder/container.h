@@ -1,4 +1,4 @@
-/* container.h: the .gpz format, version 1. FORMAT.md defines it byte by byte.
+/* container.h: the .gpz format, version 2. FORMAT.md defines it byte by byte.
  *
  * A file is one or more frames: a frame header, blocks, an end mark. Here they
  * are written to and read from memory, without any input, output or allocation.
@@ -15,7 +15,8 @@
  *
  * Any bytes may be read. Outputs are written only on success.
  * FORMAT: not a .gpz file. CORRUPT: truncated or changed. UNSUPPORTED: intact,
- * but made by a newer gpuzip. CAPACITY: the buffer is too small. ARGUMENT: a
+ * but of another version of the format, see container_frame_version(), or with a
+ * feature that this one lacks. CAPACITY: the buffer is too small. ARGUMENT: a
  * value is out of the range given here.
  */
 #ifndef GPUZIP_CONTAINER_H
@@ -27,7 +28,7 @@
 
 #include "status.h"
 
-#define CONTAINER_VERSION     1
+#define CONTAINER_VERSION     2
 #define CONTAINER_RAW_MAX     ((uint32_t)1 << 24) /* bytes of content a block */
 #define CONTAINER_STREAMS_MAX 65536u
 #define CONTAINER_STEPS_MAX   ((uint32_t)1 << 20) /* of window and update_interval */
@@ -116,6 +117,10 @@ gpuzip_status container_peek_frame(const uint8_t *src, size_t size, size_t *fram
 /* Reads a whole frame header; size is what container_peek_frame() found, or
  * less where the input ends. Errors: FORMAT, CORRUPT, UNSUPPORTED. */
 gpuzip_status container_read_frame(container_frame *frame, const uint8_t *src, size_t size);
+
+/* Returns the version (0 .. 255) of a frame header that container_read_frame() read, or found
+ * UNSUPPORTED. src: [CONTAINER_FRAME_PREFIX or more]. */
+int container_frame_version(const uint8_t *src);
 
 /* -- blocks --------------------------------------------------------------- */
 

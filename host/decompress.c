@@ -60,14 +60,34 @@ static size_t input_have(const input *in, size_t wanted)
     return have < wanted ? have : wanted;
 }
 
+/* Says which version of the format an unsupported frame header has, and what to do. */
+static gpuzip_status fail_version(gpuzip *gz, int version)
+{
+    if (version < CONTAINER_VERSION)
+        return handle_fail(gz, GPUZIP_ERR_UNSUPPORTED,
+                           "a .gpz file of format version %d, and this program reads version %d "
+                           "only: decompress it with the program that made it, then compress the "
+                           "result again",
+                           version, CONTAINER_VERSION);
+    if (version > CONTAINER_VERSION)
+        return handle_fail(gz, GPUZIP_ERR_UNSUPPORTED,
+                           "made by a newer version of gpuzip: a .gpz file of format version %d, "
+                           "and this program reads version %d only",
+                           version, CONTAINER_VERSION);
+    return FAIL(GPUZIP_ERR_UNSUPPORTED);
+}
+
 /* Reads the frame header that comes next. */
-static gpuzip_status input_frame(input *in, container_frame *frame)
+static gpuzip_status input_frame(gpuzip *gz, input *in, container_frame *frame)
 {
     size_t size;
     TRY(input_fill(in, CONTAINER_FRAME_PREFIX));
     TRY(container_peek_frame(in->data + in->first, input_have(in, CONTAINER_FRAME_PREFIX), &size));
     TRY(input_fill(in, size));
-    TRY(container_read_frame(frame, in->data + in->first, input_have(in, size)));
+    gpuzip_status status = container_read_frame(frame, in->data + in->first, input_have(in, size));
+    if (status == GPUZIP_ERR_UNSUPPORTED)
+        return fail_version(gz, container_frame_version(in->data + in->first));
+    TRY(status);
     in->first += size;
     return GPUZIP_OK;
 }
@@ -159,7 +179,7 @@ static gpuzip_status read_frame(decompressor *d)
     container_frame frame;
     container_prefix prefix;
     container_end end;
-    TRY(input_frame(&d->in, &frame));
+    TRY(input_frame(d->gz, &d->in, &frame));
     for (;;) {
         TRY(input_prefix(&d->in, &prefix));
         if (prefix.kind == CONTAINER_END)
@@ -321,7 +341,7 @@ gpuzip_status gpuzip_peek(gpuzip *gz, const gpuzip_io *io, gpuzip_info *info)
     input in = {.io = io};
     gz->error[0] = '\0';
     do {
-        TRY_OUT(input_frame(&in, &frame));
+        TRY_OUT(input_frame(gz, &in, &frame));
         list_frame(gz, &frame, &listed);
         TRY_OUT(list_blocks(&in, &listed));
         TRY_OUT(input_fill(&in, 1));

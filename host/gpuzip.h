@@ -40,7 +40,7 @@ typedef enum {
     GPUZIP_ERR_MODEL = 7,        /* compressed with a model that has not been added */
     GPUZIP_ERR_DEVICE = 8,       /* the device is absent or reported an error */
     GPUZIP_ERR_SELF_TEST = 9,    /* this device's arithmetic does not give the expected bits */
-    GPUZIP_ERR_UNSUPPORTED = 10, /* a well-formed file of a newer version, or with a feature
+    GPUZIP_ERR_UNSUPPORTED = 10, /* a well-formed file of another version, or with a feature
                                     this build lacks */
     GPUZIP_ERR_CANCELLED = 11    /* a progress callback asked to stop */
 } gpuzip_status;

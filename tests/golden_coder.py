@@ -137,6 +137,7 @@ class Reader:
 
 SCOPE, CONTEXTS, BIASES, ALPHAS = 1, 2, 4, 8
 MODEL, BAYES = 0, 1
+MAGIC = b"\xb7g\r\n\x02" # and the version
 ONE = 65536
 
 
@@ -157,12 +158,12 @@ class Frame:
             distance = alpha - ONE
             body += varint(kind) + varint(2 * distance if distance >= 0 else -2 * distance - 1)
             body += model
-        return sealed(b"\xb7g\r\n\x01" + varint(len(body) + 4) + body, hash64)
+        return sealed(MAGIC + varint(len(body) + 4) + body, hash64)
 
     @staticmethod
     def read(reader, hash64):
         begin = reader.at
-        if reader.bytes(5) != b"\xb7g\r\n\x01":
+        if reader.bytes(5) != MAGIC:
             raise Corrupt("magic or version")
         size = reader.varint(4, 4096)
         end = reader.at + size - 4

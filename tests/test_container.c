@@ -16,7 +16,7 @@ enum { FILE_MAX = 1024, STREAMS_MAX = 8 };
 
 /* The example of FORMAT.md. Confirmed by golden_coder.py. */
 static const char golden_file[] =
-    "b7670d0a01190080088004100200000123456789abcdef01ffff05e7c4d765" /* frame header */
+    "b7670d0a02190080088004100200000123456789abcdef01ffff05d534a4c7" /* frame header */
     "010e48656c6c6f2c20776f726c642e0ae37d634c"                       /* stored block */
     "021f111f0203edbf56484c9d32993a646443835a"                       /* coded block */
     "002d5dbe1157f5bd32ec";                                          /* end mark */

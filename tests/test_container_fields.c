@@ -35,13 +35,14 @@ static gpuzip_status read_body(uint8_t version, const char *body, size_t size)
     seal(src, whole);
     assert_int_equal(container_peek_frame(src, whole, &frame_size), GPUZIP_OK);
     assert_int_equal(frame_size, whole);
+    assert_int_equal(container_frame_version(src), version);
     gpuzip_status status = container_read_frame(&frame, src, whole);
     assert_true(status == GPUZIP_OK || frame.window == 12345);
     free(src);
     return status;
 }
 
-#define BODY(text) 1, text, sizeof(text) - 1
+#define BODY(text) CONTAINER_VERSION, text, sizeof(text) - 1
 
 static void container_frame_bodies(void **state)
 {
@@ -53,8 +54,9 @@ static void container_frame_bodies(void **state)
     assert_int_equal(read_body(BODY("\0\x80\x80\x40\0\x80\x80\x40\1\1\0")), GPUZIP_OK);
     assert_int_equal(read_body(BODY("\0\x10\0\1\1\1\xff\xff\7")), GPUZIP_OK);
 
-    assert_int_equal(read_body(2, "\0\x10\0\1\1\1\0", 7), GPUZIP_ERR_UNSUPPORTED);
-    assert_int_equal(read_body(0, "\0\x10\0\1\1\1\0", 7), GPUZIP_ERR_UNSUPPORTED);
+    for (unsigned version = 0; version < 256; version++)
+        assert_int_equal(read_body((uint8_t)version, "\0\x10\0\1\1\1\0", 7),
+                         version == 2 ? GPUZIP_OK : GPUZIP_ERR_UNSUPPORTED);
     assert_int_equal(read_body(BODY("\2\x10\0\1\1\1\0")), GPUZIP_ERR_UNSUPPORTED);
     assert_int_equal(read_body(BODY("\x80\1\x10\0\1\1\1\0")), GPUZIP_ERR_UNSUPPORTED);
     assert_int_equal(read_body(BODY("\0\x10\0\1\1\2\0")), GPUZIP_ERR_UNSUPPORTED);
@@ -90,7 +92,8 @@ static void container_frame_bodies(void **state)
         {"\xff\xff\xff\xff\xff\xff\xff\xff\xff\1\x10\0\1\1\1\0", 16}, /* features of 2^63 */
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        assert_int_equal(read_body(1, bad[i].body, bad[i].size), GPUZIP_ERR_CORRUPT);
+        assert_int_equal(read_body(CONTAINER_VERSION, bad[i].body, bad[i].size),
+                         GPUZIP_ERR_CORRUPT);
 
     /* Optional records are skipped. */
     assert_int_equal(read_body(BODY("\0\x10\0\1\1\1\0\5\0")), GPUZIP_OK);
@@ -98,14 +101,14 @@ static void container_frame_bodies(void **state)
 }
 
 /* Headers with everything that may stand in one. Confirmed by golden_coder.py. */
-static const char golden_headers[] = "b7670d0a011a0e800880041000020000010203040506070801cb99078a52"
-                                     "c2b2"
-                                     "b7670d0a01170f801000010001008080080102030405060708a19a2e16"
-                                     "b7670d0a01270880028001030300ffff03010203040506070800ffff0709"
-                                     "0807060504030201808008e465c9ac"
-                                     "b7670d0a0118020201808040000100feff770908070605040302d7ef4476"
-                                     "b7670d0a011e04808040ffff3f8001020182800800fdff07010203040506"
-                                     "0708902ba878";
+static const char golden_headers[] = "b7670d0a021a0e800880041000020000010203040506070801cb99079a40"
+                                     "0448"
+                                     "b7670d0a02170f80100001000100808008010203040506070822587ea1"
+                                     "b7670d0a02270880028001030300ffff03010203040506070800ffff0709"
+                                     "08070605040302018080081d494aa0"
+                                     "b7670d0a0218020201808040000100feff7709080706050403027d81c555"
+                                     "b7670d0a021e04808040ffff3f8001020182800800fdff07010203040506"
+                                     "070878f4d3f8";
 
 static const container_frame golden_frames[] = {
     {.window = 1024,
@@ -202,7 +205,7 @@ static void container_golden_headers(void **state)
 static void container_frame_sizes(void **state)
 {
     (void)state;
-    uint8_t src[8] = {0xb7, 'g', '\r', '\n', 1};
+    uint8_t src[8] = {0xb7, 'g', '\r', '\n', CONTAINER_VERSION};
     for (unsigned body = 0; body < 1 << 14; body++) {
         size_t size = SIZE_MAX, whole = body + (body < 128 ? 6 : 7);
         src[5] = (uint8_t)(body < 128 ? body : (body & 127) | 128);

@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include "container.h"
 #include "gpuzip.h"
 #include "memory_io.h"
 #include "tiny_checkpoint.h"
@@ -234,6 +235,38 @@ static void a_list_needs_no_model(void **state)
     free(packed.out);
 }
 
+/* A header of another version is refused with its number, one that was damaged is not believed. */
+static void other_versions_are_named(void **state)
+{
+    static const struct {
+        uint8_t version;
+        const char *says;
+    } other[] = {{1, "format version 1"}, {0, "format version 0"}, {3, "newer version of gpuzip"}};
+    uint8_t data[600];
+    memory_io packed = {0};
+    (void)state;
+    make_sample(&packed, data);
+    size_t size = 6 + packed.out[5];
+    for (size_t i = 0; i < sizeof other / sizeof *other; i++) {
+        memory_io io = {0};
+        gpuzip_info info;
+        packed.out[4] = other[i].version;
+        assert_int_equal(decompress(packed.out, packed.out_size, &io), GPUZIP_ERR_CORRUPT);
+        uint32_t check = container_check(packed.out, size - 4);
+        for (size_t k = 0; k < 4; k++)
+            packed.out[size - 4 + k] = (uint8_t)(check >> (8 * k));
+        assert_int_equal(decompress(packed.out, packed.out_size, &io), GPUZIP_ERR_UNSUPPORTED);
+        assert_int_equal(io.out_size, 0);
+        assert_non_null(strstr(gpuzip_error(gz), other[i].says));
+        assert_non_null(strstr(gpuzip_error(gz), "reads version 2 only"));
+        gpuzip_io callbacks = memory_callbacks(&io);
+        io = (memory_io){.in = packed.out, .in_size = packed.out_size};
+        assert_int_equal(gpuzip_peek(gz, &callbacks, &info), GPUZIP_ERR_UNSUPPORTED);
+        assert_non_null(strstr(gpuzip_error(gz), other[i].says));
+    }
+    free(packed.out);
+}
+
 static void memory_is_bounded(void **state)
 {
     static uint8_t text[4000];
@@ -322,7 +355,7 @@ int main(void)
         cmocka_unit_test(every_truncation_is_found), cmocka_unit_test(what_follows_must_be_a_frame),
         cmocka_unit_test(a_list_needs_no_model),     cmocka_unit_test(memory_is_bounded),
         cmocka_unit_test(callbacks_cancel_and_fail), cmocka_unit_test(model_files_are_reproducible),
-        cmocka_unit_test(the_product_of_two_models),
+        cmocka_unit_test(the_product_of_two_models), cmocka_unit_test(other_versions_are_named),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
