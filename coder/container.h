@@ -76,7 +76,8 @@ typedef struct {
 typedef enum {
     CONTAINER_END = 0,    /* the end mark */
     CONTAINER_STORED = 1, /* content as it is */
-    CONTAINER_CODED = 2   /* content as range-coded tokens */
+    CONTAINER_CODED = 2,  /* content as range-coded tokens */
+    CONTAINER_PACKED = 3  /* content as a general codec packed it */
 } container_kind;
 
 /* One range coder's bytes. */
@@ -85,15 +86,16 @@ typedef struct {
     size_t size;
 } container_stream;
 
-/* A stored or coded block that has been read. Pointers point into the source. */
+/* A block that has been read. Pointers point into the source. */
 typedef struct {
     container_kind kind;
     uint32_t raw_size;      /* bytes of content, 1 .. CONTAINER_RAW_MAX */
-    const uint8_t *payload; /* [payload_size] stored: the content; coded: the streams */
+    const uint8_t *payload; /* [payload_size] stored: the content; coded: the streams; packed: what
+                               the codec wrote, 1 byte or more */
     size_t payload_size;
     uint32_t tokens;        /* coded: 1 .. raw_size + 1 */
     uint32_t streams;       /* coded: 1 .. CONTAINER_STREAMS_MAX, see container_fit_streams() */
-    uint32_t content_check; /* coded: container_check() of the content */
+    uint32_t content_check; /* coded, packed: container_check() of the content */
     const uint8_t *table;   /* coded: the streams' sizes, for container_read_streams() */
 } container_block;
 
@@ -132,6 +134,10 @@ size_t container_stored_size(uint32_t raw_size);
 size_t container_coded_size(uint32_t raw_size, uint32_t tokens, const container_stream *stream,
                             uint32_t streams);
 
+/* Returns the size in bytes of a packed block. If it is not below container_stored_size(), the
+ * content must not be packed. */
+size_t container_packed_size(uint32_t raw_size, size_t payload_size);
+
 /* Writes raw[0, raw_size) as a stored block. A capacity of
  * container_stored_size(raw_size) suffices. Errors: ARGUMENT, CAPACITY. */
 gpuzip_status container_write_stored(uint8_t *dst, size_t capacity, size_t *size,
@@ -143,6 +149,12 @@ gpuzip_status container_write_stored(uint8_t *dst, size_t capacity, size_t *size
 gpuzip_status container_write_coded(uint8_t *dst, size_t capacity, size_t *size, const uint8_t *raw,
                                     uint32_t raw_size, uint32_t tokens,
                                     const container_stream *stream, uint32_t streams);
+
+/* Writes payload[0, payload_size), which stands for raw[0, raw_size), as a packed block.
+ * Errors: ARGUMENT (also if it must not be packed), CAPACITY. */
+gpuzip_status container_write_packed(uint8_t *dst, size_t capacity, size_t *size,
+                                     const uint8_t *raw, uint32_t raw_size, const uint8_t *payload,
+                                     size_t payload_size);
 
 /* The beginning of a block or end mark. */
 typedef struct {
@@ -157,7 +169,7 @@ typedef struct {
  * or more, less only where the input ends. Errors: CORRUPT. */
 gpuzip_status container_peek_block(container_prefix *prefix, const uint8_t *src, size_t size);
 
-/* Reads a whole stored or coded block (ARGUMENT for an end mark); size is what
+/* Reads a whole block (ARGUMENT for an end mark); size is what
  * container_peek_block() found, or less where the input ends. All its bytes are verified, so that
  * what is decoded then is what an encoder wrote. Errors: ARGUMENT, CORRUPT. */
 gpuzip_status container_read_block(container_block *block, const uint8_t *src, size_t size);

@@ -347,7 +347,13 @@ static void container_prefixes(void **state)
     assert_int_equal(peek("\1\x80\x80\x80\x08", 5, &prefix), GPUZIP_OK);
     assert_int_equal(prefix.raw_size, CONTAINER_RAW_MAX);
     assert_int_equal(prefix.size, container_stored_size(CONTAINER_RAW_MAX));
-    /* The largest coded block is a byte smaller than a stored one. */
+    /* The largest coded or packed block is a byte smaller than a stored one. */
+    assert_int_equal(peek("\3\x1f\x21", 3, &prefix), GPUZIP_OK);
+    assert_int_equal(prefix.kind, CONTAINER_PACKED);
+    assert_int_equal(prefix.size, container_stored_size(31) - 1);
+    assert_int_equal(peek("\3\x80\x80\x80\x08\x09", 6, &prefix), GPUZIP_OK);
+    assert_int_equal(prefix.raw_size, CONTAINER_RAW_MAX);
+    assert_int_equal(prefix.size, 6 + 9);
     assert_int_equal(peek("\2\x1f\x21", 3, &prefix), GPUZIP_OK);
     assert_int_equal(prefix.size, container_stored_size(31) - 1);
     assert_int_equal(peek("\2\x80\x80\x80\x08\xff\xff\xff\x07", 9, &prefix), GPUZIP_OK);
@@ -361,10 +367,15 @@ static void container_prefixes(void **state)
         size_t size;
     } bad[] = {
         {"", 0},
-        {"\3\x1f\x0a", 3}, /* unknown kind */
+        {"\4\x1f\x0a", 3}, /* unknown kind */
         {"\xff\x1f\x0a", 3},
         {"\1", 1}, /* cut */
         {"\2\x1f", 2},
+        {"\3\x1f", 2},
+        {"\3\0\x0a", 3},
+        {"\3\x1f\x22", 3}, /* packed, as large as stored */
+        {"\3\x1f\x08", 3}, /* packed, without a payload */
+        {"\3\x81\x80\x80\x08\x0a", 6},
         {"\1\0", 2}, /* no content */
         {"\2\0\x0a", 3},
         {"\1\x81\x80\x80\x08", 5}, /* too much content */
@@ -420,6 +431,57 @@ static void container_block_arguments(void **state)
     assert_int_equal(container_write_end(dst, sizeof dst, &size, &end), GPUZIP_ERR_ARGUMENT);
 }
 
+/* Packed blocks of every size of payload are read as they were written, and no byte of one may
+ * change or be missing. */
+static void container_packed_blocks(void **state)
+{
+    (void)state;
+    uint8_t raw[200], payload[200];
+    for (size_t i = 0; i < sizeof raw; i++) {
+        raw[i] = (uint8_t)(i * i);
+        payload[i] = (uint8_t)(255 - i);
+    }
+    for (uint32_t n = 1; n <= sizeof raw; n += n < 20 ? 1 : 45) {
+        for (size_t p = 0; p <= sizeof payload; p++) {
+            size_t want = container_packed_size(n, p), size = SIZE_MAX;
+            uint8_t *dst = malloc(want);
+            assert_non_null(dst);
+            gpuzip_status status = container_write_packed(dst, want, &size, raw, n, payload, p);
+            if (p < 1 || want >= container_stored_size(n)) {
+                assert_int_equal(status, GPUZIP_ERR_ARGUMENT);
+                free(dst);
+                continue;
+            }
+            container_block block;
+            container_prefix prefix;
+            assert_int_equal(status, GPUZIP_OK);
+            assert_int_equal(size, want);
+            assert_int_equal(container_peek_block(&prefix, dst, size), GPUZIP_OK);
+            assert_int_equal(prefix.size, size);
+            assert_int_equal(container_read_block(&block, dst, size), GPUZIP_OK);
+            assert_int_equal(block.kind, CONTAINER_PACKED);
+            assert_int_equal(block.raw_size, n);
+            assert_int_equal(block.content_check, container_check(raw, n));
+            assert_int_equal(block.payload_size, p);
+            assert_memory_equal(block.payload, payload, p);
+            assert_int_equal(container_read_block(&block, dst, size - 1), GPUZIP_ERR_CORRUPT);
+            for (size_t i = 0; i < size; i++) {
+                dst[i] ^= 1;
+                assert_int_equal(container_read_block(&block, dst, size), GPUZIP_ERR_CORRUPT);
+                dst[i] ^= 1;
+            }
+            assert_int_equal(container_write_packed(dst, want - 1, &size, raw, n, payload, p),
+                             GPUZIP_ERR_CAPACITY);
+            free(dst);
+        }
+    }
+    assert_int_equal(container_write_packed(payload, 200, &(size_t){0}, raw, 0, payload, 1),
+                     GPUZIP_ERR_ARGUMENT);
+    assert_int_equal(
+        container_write_packed(payload, 200, &(size_t){0}, raw, CONTAINER_RAW_MAX + 1, payload, 1),
+        GPUZIP_ERR_ARGUMENT);
+}
+
 /* Every stream has tokens, all but the last have the same number, none is lost. */
 static void container_layout(void **state)
 {
@@ -446,6 +508,7 @@ int main(void)
         cmocka_unit_test(container_frame_arguments), cmocka_unit_test(container_coded_bodies),
         cmocka_unit_test(container_prefixes),        cmocka_unit_test(container_block_arguments),
         cmocka_unit_test(container_layout),          cmocka_unit_test(container_golden_headers),
+        cmocka_unit_test(container_packed_blocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
