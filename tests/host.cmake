@@ -9,6 +9,8 @@ gpuzip_test(test_logits gpuzip_engine m)
 gpuzip_test(test_gpuzip gpuzip_host)
 gpuzip_test(test_measure gpuzip_host m)
 gpuzip_test(test_adaptive gpuzip_host)
+gpuzip_test(test_packed gpuzip_packed)
+gpuzip_fuzz(fuzz_packed gpuzip_packed)
 gpuzip_fuzz(fuzz_gpuzip gpuzip_host)
 
 if(NOT GPUZIP_SANITIZE AND NOT GPUZIP_FUZZ)

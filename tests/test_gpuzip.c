@@ -60,6 +60,7 @@ static uint8_t *noise(size_t size)
 static const gpuzip_options with_bayes = {
     .window = 64,
     .hop = 32,
+    .no_packing = true,
     .experts = 2,
     .expert = {{GPUZIP_EXPERT_MODEL, 0, 0.01}, {GPUZIP_EXPERT_NAIVE_BAYES, 0, 1.0}}};
 
