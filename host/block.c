@@ -11,6 +11,10 @@
 #define NOMINAL_ROWS  512                 /* of a pass, for block_coding_bytes() */
 #define VERIFY_SHARE  0.6                 /* of the time, where there is a verification */
 
+/* Tokens of the largest vocabulary that is taken for one of bytes or other single symbols. A model
+ * that has it may well have been trained for data that is not text. */
+#define VOCAB_WITHOUT_WORDS 512
+
 /* Tenths of its estimate below which a coded block is not packed as well, to compare. Packing
  * reaches 0.7 to 1.0 of the estimate on all kinds of files but nucleotides with repeats (0.5), and
  * takes up to 2 % of the time of coding on a CPU, but as long as coding on a GPU. Text in English
@@ -159,8 +163,9 @@ static bool may_suit_model(const block_rules *rules, block *b)
 {
     if (rules->no_packing || b->raw_size < SUITS_BYTES_MIN)
         return true;
+    bool words = tokenizer_vocab(rules->t) > VOCAB_WITHOUT_WORDS;
     b->estimate = packed_estimate(b->raw, b->raw_size, rules->pack_memory);
-    return suits_model(b->raw, b->raw_size, b->work.tokens, b->estimate);
+    return suits_model(b->raw, b->raw_size, words ? b->work.tokens : 0, b->estimate);
 }
 
 static gpuzip_status prepare_encoding(const block_rules *rules, block *b)

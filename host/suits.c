@@ -16,8 +16,8 @@
 #define TOKEN_BYTES_NONE 130
 
 /* Binary: at least 1/16 of the bytes are control characters that no text has, of at least 10
- * values each of which makes up 1/1024. (UTF-16 of western languages and formats that part fields by a
- * control character have few values.) */
+ * values each of which makes up 1/1024. (UTF-16 of western languages and formats that part fields
+ * by a control character have few values.) */
 #define CONTROL_SHARE       16
 #define CONTROL_VALUES      10
 #define CONTROL_VALUE_SHARE 1024
@@ -105,7 +105,7 @@ bool suits_model(const uint8_t *raw, size_t size, size_t tokens, size_t estimate
     bytes_counted c;
     if (estimate >= size - size / RANDOM_SHARE)
         return false;
-    if (100 * (uint64_t)size >= TOKEN_BYTES_NONE * (uint64_t)tokens)
+    if (!tokens || 100 * (uint64_t)size >= TOKEN_BYTES_NONE * (uint64_t)tokens)
         return true;
     if (estimate < size / RUN_SHARE)
         return false;

@@ -16,8 +16,9 @@
  * needs a fraction of a second. */
 #define SUITS_BYTES_MIN ((size_t)4096)
 
-/* Returns false if the model surely does not help raw[0, size), size SUITS_BYTES_MIN .. 2^24, that
- * makes so many tokens of it; estimate: packed_estimate() of it. */
+/* Returns false if the model surely does not help raw[0, size), size SUITS_BYTES_MIN .. 2^24, of
+ * which its tokenizer makes so many tokens (0: the tokenizer has no words, so that their number
+ * says nothing, and all but random content may suit); estimate: packed_estimate() of it. */
 bool suits_model(const uint8_t *raw, size_t size, size_t tokens, size_t estimate);
 
 #endif

@@ -145,7 +145,7 @@ static void memory_makes_it_larger_only(void **state)
     memcpy(raw + SIZE / 2, raw, SIZE / 2); /* to be found by a large window alone */
     best = pack(raw, SIZE, 0, &packed);
     free(packed);
-    for (uint64_t memory = (uint64_t)64 << 20; memory >= 1000; memory /= 2) {
+    for (uint64_t memory = (uint64_t)64 << 20; memory >= 1000; memory /= 4) {
         made = pack(raw, SIZE, memory, &packed);
         if (memory < packed_unpack_bytes(SIZE))
             assert_int_equal(made, 0);
@@ -157,6 +157,36 @@ static void memory_makes_it_larger_only(void **state)
         free(packed);
     }
     assert_int_equal(pack(raw, SIZE, 1, &packed), 0);
+    free(packed);
+    free(raw);
+}
+
+/* Noise that comes twice, half the content apart. The caller frees it. */
+static uint8_t *make_twice(size_t size)
+{
+    uint8_t *raw = make(1, size);
+    memcpy(raw + size / 2, raw, size / 2);
+    return raw;
+}
+
+/* Both forms find what lies far back, unless there is no memory for such a window; and what could
+ * not be unpacked with the same memory is not packed. */
+static void windows_fit_the_memory(void **state)
+{
+    enum { SIZE = 1 << 20 };
+    uint8_t *raw = make_twice(SIZE), *packed;
+    (void)state;
+    assert_in_range(pack(raw, SIZE, 0, &packed), SIZE / 2, SIZE * 51 / 100);
+    free(packed);
+    assert_in_range(packed_estimate(raw, SIZE, 0), SIZE / 2, SIZE * 51 / 100);
+    assert_int_equal(pack(raw, SIZE, (uint64_t)3 << 20, &packed), 0);
+    free(packed);
+    assert_int_equal(packed_estimate(raw, SIZE, (uint64_t)3 << 20), SIZE);
+    free(raw);
+    raw = make(0, 4 * SIZE);
+    assert_int_equal(pack(raw, 4 * SIZE, packed_unpack_bytes(4 * SIZE) - 1, &packed), 0);
+    free(packed);
+    assert_in_range(pack(raw, 4 * SIZE, packed_unpack_bytes(4 * SIZE), &packed), 1, 2000);
     free(packed);
     free(raw);
 }
@@ -276,7 +306,7 @@ static void changed_bytes_do_no_harm(void **state)
         uint8_t *raw = make(kind, 700), *packed;
         size_t made = pack(raw, 700, 0, &packed);
         for (size_t i = 0; i < made; i++)
-            for (unsigned change = 1; change < 256; change += 1 + change / 3) {
+            for (unsigned change = 1; change < 256; change += 1 + change) {
                 packed[i] ^= (uint8_t)change;
                 gpuzip_status status = unpack(packed, made, 700);
                 assert_true(status == GPUZIP_OK || status == GPUZIP_ERR_CORRUPT);
@@ -310,8 +340,29 @@ static void the_model_is_spared(void **state)
         assert_true(suits(3, size, 300));
         assert_true(suits(3, size, 100)); /* a language that the tokenizer does not know */
     }
-    assert_false(suits(0, 1 << 20, 100)); /* zeros */
+    assert_false(suits(0, 1 << 20, 100));      /* zeros */
+    for (int kind = 0; kind < FILLS; kind++) { /* of a tokenizer without words */
+        uint8_t *raw = make(kind, 8192);
+        size_t estimate = packed_estimate(raw, 8192, 0);
+        assert_true(suits_model(raw, 8192, 0, estimate) == (fill[kind] != fill_noise));
+        free(raw);
+    }
     assert_true(suits(0, 1 << 20, 400));
+}
+
+/* Base64 that repeats itself is no noise, and a few control characters make no binary. */
+static void doubtful_content_may_suit(void **state)
+{
+    enum { SIZE = 20000 };
+    uint8_t *raw = make(2, SIZE);
+    (void)state;
+    memcpy(raw + SIZE / 2, raw, SIZE / 2);
+    assert_true(suits_model(raw, SIZE, SIZE, packed_estimate(raw, SIZE, 0)));
+    fill_words(raw, SIZE);
+    for (size_t i = 0; i < SIZE; i += 39) /* each of 18 values makes up 1/702 */
+        raw[i] = (uint8_t)(14 + i / 39 % 18);
+    assert_true(suits_model(raw, SIZE, SIZE, packed_estimate(raw, SIZE, 0)));
+    free(raw);
 }
 
 /* Languages in UTF-8 and UTF-16 are not taken for noise or binaries, however little there is. */
@@ -343,11 +394,18 @@ static void languages_are_not_spared(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(everything_comes_back),       cmocka_unit_test(the_smaller_form_is_taken),
-        cmocka_unit_test(memory_makes_it_larger_only), cmocka_unit_test(capacity_is_kept),
-        cmocka_unit_test(estimates_are_near),          cmocka_unit_test(wrong_sizes_are_corrupt),
-        cmocka_unit_test(other_forms_are_corrupt),     cmocka_unit_test(changed_bytes_do_no_harm),
-        cmocka_unit_test(the_model_is_spared),         cmocka_unit_test(languages_are_not_spared),
+        cmocka_unit_test(everything_comes_back),
+        cmocka_unit_test(the_smaller_form_is_taken),
+        cmocka_unit_test(memory_makes_it_larger_only),
+        cmocka_unit_test(windows_fit_the_memory),
+        cmocka_unit_test(capacity_is_kept),
+        cmocka_unit_test(estimates_are_near),
+        cmocka_unit_test(wrong_sizes_are_corrupt),
+        cmocka_unit_test(other_forms_are_corrupt),
+        cmocka_unit_test(changed_bytes_do_no_harm),
+        cmocka_unit_test(the_model_is_spared),
+        cmocka_unit_test(doubtful_content_may_suit),
+        cmocka_unit_test(languages_are_not_spared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
