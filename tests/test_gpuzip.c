@@ -236,6 +236,53 @@ static void a_list_needs_no_model(void **state)
     free(packed.out);
 }
 
+/* Content that no tokenizer suits is packed: read without a model, and no byte may change. */
+static void packed_blocks_need_no_model(void **state)
+{
+    static uint8_t data[6000];
+    memory_io packed = {0}, io = {0};
+    gpuzip *bare;
+    gpuzip_stats stats;
+    gpuzip_info info;
+    gpuzip_options options = with_bayes;
+    (void)state;
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)(i % 8 < 2 ? i / 8 >> 8 * (i % 8) : i * i % 8 * 29);
+    options.no_packing = false;
+    assert_int_equal(compress(&options, data, sizeof data, &packed, &stats), GPUZIP_OK);
+    assert_int_equal(stats.packed_blocks, 1);
+    assert_int_equal(stats.stored_blocks, 0);
+    assert_int_equal(stats.tokens, 0);
+    assert_true(stats.model_bits == 0 && stats.coder_bits == 0);
+    assert_true(packed.out_size < sizeof data / 2);
+    assert_int_equal(gpuzip_open(&bare, "cpu", 1, NULL), GPUZIP_OK);
+    io = (memory_io){.in = packed.out, .in_size = packed.out_size, .portion = 13};
+    gpuzip_io callbacks = memory_callbacks(&io);
+    assert_int_equal(gpuzip_peek(bare, &callbacks, &info), GPUZIP_OK);
+    assert_int_equal(info.packed_blocks, 1);
+    assert_int_equal(info.stored_blocks, 0);
+    io.in_pos = 0;
+    assert_int_equal(gpuzip_decompress(bare, &callbacks, &stats), GPUZIP_OK);
+    assert_int_equal(stats.packed_blocks, 1);
+    assert_int_equal(stats.model_bytes, 0);
+    assert_int_equal(io.out_size, sizeof data);
+    assert_memory_equal(io.out, data, sizeof data);
+    gpuzip_set_memory_limit(bare, 100000);
+    io.in_pos = io.out_size = 0;
+    assert_int_equal(gpuzip_decompress(bare, &callbacks, NULL), GPUZIP_ERR_MEMORY);
+    assert_non_null(strstr(gpuzip_error(bare), "limit"));
+    gpuzip_close(bare);
+    free(io.out);
+    for (size_t i = 0; i < packed.out_size; i++) {
+        io = (memory_io){0};
+        packed.out[i] ^= 1;
+        assert_int_not_equal(decompress(packed.out, packed.out_size, &io), GPUZIP_OK);
+        packed.out[i] ^= 1;
+        free(io.out);
+    }
+    free(packed.out);
+}
+
 /* A header of another version is refused with its number, one that was damaged is not believed. */
 static void other_versions_are_named(void **state)
 {
@@ -351,12 +398,19 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(any_bytes_round_trip),      cmocka_unit_test(every_level_and_block_size),
-        cmocka_unit_test(wrong_options_are_refused), cmocka_unit_test(every_changed_byte_is_found),
-        cmocka_unit_test(every_truncation_is_found), cmocka_unit_test(what_follows_must_be_a_frame),
-        cmocka_unit_test(a_list_needs_no_model),     cmocka_unit_test(memory_is_bounded),
-        cmocka_unit_test(callbacks_cancel_and_fail), cmocka_unit_test(model_files_are_reproducible),
-        cmocka_unit_test(the_product_of_two_models), cmocka_unit_test(other_versions_are_named),
+        cmocka_unit_test(any_bytes_round_trip),
+        cmocka_unit_test(every_level_and_block_size),
+        cmocka_unit_test(wrong_options_are_refused),
+        cmocka_unit_test(every_changed_byte_is_found),
+        cmocka_unit_test(every_truncation_is_found),
+        cmocka_unit_test(what_follows_must_be_a_frame),
+        cmocka_unit_test(a_list_needs_no_model),
+        cmocka_unit_test(memory_is_bounded),
+        cmocka_unit_test(callbacks_cancel_and_fail),
+        cmocka_unit_test(model_files_are_reproducible),
+        cmocka_unit_test(the_product_of_two_models),
+        cmocka_unit_test(other_versions_are_named),
+        cmocka_unit_test(packed_blocks_need_no_model),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
