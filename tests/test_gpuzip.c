@@ -283,6 +283,69 @@ static void packed_blocks_need_no_model(void **state)
     free(packed.out);
 }
 
+/* Of the coded and the packed block the smaller one is written. */
+static void the_smallest_block_is_written(void **state)
+{
+    uint8_t data[3000];
+    uint64_t packed_blocks = 0, coded_blocks = 0;
+    (void)state;
+    for (size_t size = 50; size <= sizeof data; size += size / 2) {
+        for (size_t period = 7; period <= 700; period *= 10) {
+            gpuzip_options options = with_bayes;
+            memory_io coded = {0}, best = {0};
+            gpuzip_stats stats;
+            uint8_t *random = noise(size);
+            for (size_t i = 0; i < size; i++)
+                data[i] = "abcd"[random[i % period % size] >> 6];
+            free(random);
+            assert_int_equal(compress(&options, data, size, &coded, NULL), GPUZIP_OK);
+            options.no_packing = false;
+            assert_int_equal(compress(&options, data, size, &best, &stats), GPUZIP_OK);
+            assert_true(best.out_size <= coded.out_size);
+            assert_true(stats.packed_blocks == 1 || best.out_size == coded.out_size);
+            packed_blocks += stats.packed_blocks;
+            coded_blocks += stats.tokens > 0;
+            free(coded.out);
+            free(best.out);
+            check_round_trip(&options, data, size);
+        }
+    }
+    assert_true(packed_blocks >= 3 && coded_blocks >= 3);
+}
+
+/* A packed block with right checks whose content is not what it says: nothing of it is written. */
+static void packed_blocks_prove_their_content(void **state)
+{
+    static const uint8_t payload[] = {1, 0x28, 0xb5, 0x2f, 0xfd, 0x20, 40, 0x43, 1, 0, 'x'};
+    static const container_frame frame = {
+        .window = 16, .hop = 8, .update_interval = 1, .experts = 1};
+    (void)state;
+    for (int wrong = 0; wrong < 4; wrong++) {
+        uint8_t file[512], raw[41];
+        size_t size, part;
+        memory_io io = {0};
+        container_hash *hash;
+        memset(raw, wrong == 1 ? 'y' : 'x', sizeof raw);
+        uint32_t raw_size = wrong == 2 ? 41 : wrong == 3 ? 39 : 40;
+        assert_int_equal(container_write_frame(file, sizeof file, &size, &frame), GPUZIP_OK);
+        assert_int_equal(container_write_packed(file + size, sizeof file - size, &part, raw,
+                                                raw_size, payload, sizeof payload),
+                         GPUZIP_OK);
+        size += part;
+        assert_int_equal(container_hash_open(&hash), GPUZIP_OK);
+        memset(raw, 'x', sizeof raw);
+        container_hash_add(hash, raw, raw_size);
+        container_end end = {raw_size, container_hash_value(hash)};
+        container_hash_close(hash);
+        assert_int_equal(container_write_end(file + size, sizeof file - size, &part, &end),
+                         GPUZIP_OK);
+        size += part;
+        assert_int_equal(decompress(file, size, &io), wrong ? GPUZIP_ERR_CORRUPT : GPUZIP_OK);
+        assert_int_equal(io.out_size, wrong ? 0 : 40);
+        free(io.out);
+    }
+}
+
 /* A header of another version is refused with its number, one that was damaged is not believed. */
 static void other_versions_are_named(void **state)
 {
@@ -410,6 +473,8 @@ int main(void)
         cmocka_unit_test(model_files_are_reproducible),
         cmocka_unit_test(the_product_of_two_models),
         cmocka_unit_test(other_versions_are_named),
+        cmocka_unit_test(the_smallest_block_is_written),
+        cmocka_unit_test(packed_blocks_prove_their_content),
         cmocka_unit_test(packed_blocks_need_no_model),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
