@@ -7,9 +7,11 @@
 /* Content is random if the estimate is within 1/64 of its size. */
 #define RANDOM_SHARE 64
 
-/* Content without words is a long run, or near to it, if the estimate is below 1/200 of its size: a
- * model could save at most so much, and would take as long as for other content. */
+/* Content without words is a long run, or near to it, if the estimate is below 1/200 of its size
+ * and 64 bytes, of which a run needs 60 for headers and its beginning: a model could save at most
+ * so much, and would take as long as for other content. */
 #define RUN_SHARE 200
+#define RUN_BYTES 64
 
 /* Tokens of text stand for 1.5 to 4 bytes, of languages that the tokenizer does not know for 1.1
  * or more, of bytes in which it finds next to no words for less than 1.3. In hundredths. */
@@ -107,7 +109,7 @@ bool suits_model(const uint8_t *raw, size_t size, size_t tokens, size_t estimate
         return false;
     if (!tokens || 100 * (uint64_t)size >= TOKEN_BYTES_NONE * (uint64_t)tokens)
         return true;
-    if (estimate < size / RUN_SHARE)
+    if (estimate < size / RUN_SHARE + RUN_BYTES)
         return false;
     count_bytes(&c, raw, size);
     return !is_binary(&c, size) && !is_noise(&c, size, estimate);
