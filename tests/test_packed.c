@@ -340,7 +340,8 @@ static void the_model_is_spared(void **state)
         assert_true(suits(3, size, 300));
         assert_true(suits(3, size, 100)); /* a language that the tokenizer does not know */
     }
-    assert_false(suits(0, 1 << 20, 100));      /* zeros */
+    assert_false(suits(0, 1 << 20, 100)); /* zeros */
+    assert_false(suits(0, SUITS_BYTES_MIN, 100));
     for (int kind = 0; kind < FILLS; kind++) { /* of a tokenizer without words */
         uint8_t *raw = make(kind, 8192);
         size_t estimate = packed_estimate(raw, 8192, 0);
