@@ -14,8 +14,8 @@
 typedef struct {
     uint64_t offset; /* in the text */
     uint32_t size;   /* bytes; such a block may end behind what is shown */
-    bool stored; /* no token but such a block */
-    bool packed; /* that is packed */
+    bool stored;     /* no token but such a block */
+    bool packed;     /* that is packed */
     float bits;
     float expert_bits[GPUZIP_MAX_EXPERTS];
 } page_token;
