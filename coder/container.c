@@ -1,4 +1,4 @@
-/* container.c: the .gpz format, version 1. */
+/* container.c: the .gpz format, version 2. */
 #include <assert.h>
 #include <string.h>
 #include <xxhash.h>
@@ -17,7 +17,8 @@ enum {
     FEATURE_BIASES = 4,
     FEATURE_LEARNS_ALPHAS = 8,
     FEATURES_KNOWN = 15,
-    CODED_BODY_MIN = 1 + 1 + 2 * CHECK_BYTES /* tokens, streams, checks */
+    CODED_BODY_MIN = 1 + 1 + 2 * CHECK_BYTES, /* tokens, streams, checks */
+    PACKED_BODY_MIN = 1 + 2 * CHECK_BYTES     /* payload, checks */
 };
 
 /* -- writing -------------------------------------------------------------- */
@@ -249,13 +250,18 @@ static gpuzip_status take_experts(reader *r, container_frame *frame)
     return GPUZIP_OK;
 }
 
+int container_frame_version(const uint8_t *src)
+{
+    return src[sizeof frame_magic];
+}
+
 gpuzip_status container_read_frame(container_frame *frame, const uint8_t *src, size_t size)
 {
     size_t frame_size;
     TRY(container_peek_frame(src, size, &frame_size));
     if (size != frame_size || !strip_check(src, &size))
         return FAIL(GPUZIP_ERR_CORRUPT);
-    if (src[sizeof frame_magic] != CONTAINER_VERSION)
+    if (container_frame_version(src) != CONTAINER_VERSION)
         return FAIL(GPUZIP_ERR_UNSUPPORTED);
 
     reader r = {.src = src, .size = size};
@@ -325,6 +331,12 @@ size_t container_coded_size(uint32_t raw_size, uint32_t tokens, const container_
     return 1 + varint_size(raw_size) + varint_size(body_size) + body_size;
 }
 
+size_t container_packed_size(uint32_t raw_size, size_t payload_size)
+{
+    size_t body_size = payload_size + 2 * CHECK_BYTES;
+    return 1 + varint_size(raw_size) + varint_size(body_size) + body_size;
+}
+
 gpuzip_status container_write_stored(uint8_t *dst, size_t capacity, size_t *size,
                                      const uint8_t *raw, uint32_t raw_size)
 {
@@ -360,6 +372,23 @@ gpuzip_status container_write_coded(uint8_t *dst, size_t capacity, size_t *size,
     return put_check(&w, size);
 }
 
+gpuzip_status container_write_packed(uint8_t *dst, size_t capacity, size_t *size,
+                                     const uint8_t *raw, uint32_t raw_size, const uint8_t *payload,
+                                     size_t payload_size)
+{
+    if (raw_size < 1 || raw_size > CONTAINER_RAW_MAX || payload_size < 1 ||
+        payload_size > raw_size ||
+        container_packed_size(raw_size, payload_size) >= container_stored_size(raw_size))
+        return FAIL(GPUZIP_ERR_ARGUMENT);
+    writer w = {.dst = dst, .capacity = capacity};
+    put_byte(&w, CONTAINER_PACKED);
+    put_varint(&w, raw_size);
+    put_varint(&w, payload_size + 2 * CHECK_BYTES);
+    put_fixed(&w, container_check(raw, raw_size), CHECK_BYTES);
+    put_bytes(&w, payload, payload_size);
+    return put_check(&w, size);
+}
+
 /* Takes the beginning of a block or end mark; what follows it is next in r. */
 static void take_prefix(reader *r, container_prefix *prefix)
 {
@@ -374,14 +403,15 @@ static void take_prefix(reader *r, container_prefix *prefix)
         uint32_t raw_size = (uint32_t)take_varint(r, 1, CONTAINER_RAW_MAX);
         rest = kind == CONTAINER_STORED
                    ? raw_size + CHECK_BYTES
-                   : take_varint(r, CODED_BODY_MIN, container_stored_size(raw_size));
+                   : take_varint(r, kind == CONTAINER_CODED ? CODED_BODY_MIN : PACKED_BODY_MIN,
+                                 container_stored_size(raw_size));
         *prefix = (container_prefix){.kind = (container_kind)kind, .raw_size = raw_size};
     }
     prefix->size = (size_t)(r->src - begin) + rest;
-    /* A coded block is smaller than a stored one: the promise that bounds what a
-     * reader must hold. */
-    if (kind > CONTAINER_CODED ||
-        (kind == CONTAINER_CODED && prefix->size >= container_stored_size(prefix->raw_size)))
+    /* A coded or packed block is smaller than a stored one: the promise that bounds what
+     * a reader must hold. */
+    if (kind > CONTAINER_PACKED || ((kind == CONTAINER_CODED || kind == CONTAINER_PACKED) &&
+                                    prefix->size >= container_stored_size(prefix->raw_size)))
         r->bad = true;
 }
 
@@ -428,6 +458,8 @@ gpuzip_status container_read_block(container_block *block, const uint8_t *src, s
     container_block parsed = {.kind = prefix.kind, .raw_size = prefix.raw_size};
     if (parsed.kind == CONTAINER_CODED)
         take_coded_body(&r, &parsed);
+    if (parsed.kind == CONTAINER_PACKED)
+        parsed.content_check = (uint32_t)take_fixed(&r, CHECK_BYTES);
     if (r.bad)
         return FAIL(GPUZIP_ERR_CORRUPT);
     parsed.payload = r.src;

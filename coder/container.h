@@ -1,4 +1,4 @@
-/* container.h: the .gpz format, version 1. FORMAT.md defines it byte by byte.
+/* container.h: the .gpz format, version 2. FORMAT.md defines it byte by byte.
  *
  * A file is one or more frames: a frame header, blocks, an end mark. Here they
  * are written to and read from memory, without any input, output or allocation.
@@ -15,7 +15,8 @@
  *
  * Any bytes may be read. Outputs are written only on success.
  * FORMAT: not a .gpz file. CORRUPT: truncated or changed. UNSUPPORTED: intact,
- * but made by a newer gpuzip. CAPACITY: the buffer is too small. ARGUMENT: a
+ * but of another version of the format, see container_frame_version(), or with a
+ * feature that this one lacks. CAPACITY: the buffer is too small. ARGUMENT: a
  * value is out of the range given here.
  */
 #ifndef GPUZIP_CONTAINER_H
@@ -27,7 +28,7 @@
 
 #include "status.h"
 
-#define CONTAINER_VERSION     1
+#define CONTAINER_VERSION     2
 #define CONTAINER_RAW_MAX     ((uint32_t)1 << 24) /* bytes of content a block */
 #define CONTAINER_STREAMS_MAX 65536u
 #define CONTAINER_STEPS_MAX   ((uint32_t)1 << 20) /* of window and update_interval */
@@ -75,7 +76,8 @@ typedef struct {
 typedef enum {
     CONTAINER_END = 0,    /* the end mark */
     CONTAINER_STORED = 1, /* content as it is */
-    CONTAINER_CODED = 2   /* content as range-coded tokens */
+    CONTAINER_CODED = 2,  /* content as range-coded tokens */
+    CONTAINER_PACKED = 3  /* content as a general codec packed it */
 } container_kind;
 
 /* One range coder's bytes. */
@@ -84,15 +86,16 @@ typedef struct {
     size_t size;
 } container_stream;
 
-/* A stored or coded block that has been read. Pointers point into the source. */
+/* A block that has been read. Pointers point into the source. */
 typedef struct {
     container_kind kind;
     uint32_t raw_size;      /* bytes of content, 1 .. CONTAINER_RAW_MAX */
-    const uint8_t *payload; /* [payload_size] stored: the content; coded: the streams */
+    const uint8_t *payload; /* [payload_size] stored: the content; coded: the streams; packed: what
+                               the codec wrote, 1 byte or more */
     size_t payload_size;
     uint32_t tokens;        /* coded: 1 .. raw_size + 1 */
     uint32_t streams;       /* coded: 1 .. CONTAINER_STREAMS_MAX, see container_fit_streams() */
-    uint32_t content_check; /* coded: container_check() of the content */
+    uint32_t content_check; /* coded, packed: container_check() of the content */
     const uint8_t *table;   /* coded: the streams' sizes, for container_read_streams() */
 } container_block;
 
@@ -117,6 +120,10 @@ gpuzip_status container_peek_frame(const uint8_t *src, size_t size, size_t *fram
  * less where the input ends. Errors: FORMAT, CORRUPT, UNSUPPORTED. */
 gpuzip_status container_read_frame(container_frame *frame, const uint8_t *src, size_t size);
 
+/* Returns the version (0 .. 255) of a frame header that container_read_frame() read, or found
+ * UNSUPPORTED. src: [CONTAINER_FRAME_PREFIX or more]. */
+int container_frame_version(const uint8_t *src);
+
 /* -- blocks --------------------------------------------------------------- */
 
 /* Returns the size in bytes of a stored block. raw_size: 1 .. CONTAINER_RAW_MAX. */
@@ -126,6 +133,10 @@ size_t container_stored_size(uint32_t raw_size);
  * container_stored_size(), or tokens > raw_size + 1, the content must be stored. */
 size_t container_coded_size(uint32_t raw_size, uint32_t tokens, const container_stream *stream,
                             uint32_t streams);
+
+/* Returns the size in bytes of a packed block. If it is not below container_stored_size(), the
+ * content must not be packed. */
+size_t container_packed_size(uint32_t raw_size, size_t payload_size);
 
 /* Writes raw[0, raw_size) as a stored block. A capacity of
  * container_stored_size(raw_size) suffices. Errors: ARGUMENT, CAPACITY. */
@@ -138,6 +149,12 @@ gpuzip_status container_write_stored(uint8_t *dst, size_t capacity, size_t *size
 gpuzip_status container_write_coded(uint8_t *dst, size_t capacity, size_t *size, const uint8_t *raw,
                                     uint32_t raw_size, uint32_t tokens,
                                     const container_stream *stream, uint32_t streams);
+
+/* Writes payload[0, payload_size), which stands for raw[0, raw_size), as a packed block.
+ * Errors: ARGUMENT (also if it must not be packed), CAPACITY. */
+gpuzip_status container_write_packed(uint8_t *dst, size_t capacity, size_t *size,
+                                     const uint8_t *raw, uint32_t raw_size, const uint8_t *payload,
+                                     size_t payload_size);
 
 /* The beginning of a block or end mark. */
 typedef struct {
@@ -152,7 +169,7 @@ typedef struct {
  * or more, less only where the input ends. Errors: CORRUPT. */
 gpuzip_status container_peek_block(container_prefix *prefix, const uint8_t *src, size_t size);
 
-/* Reads a whole stored or coded block (ARGUMENT for an end mark); size is what
+/* Reads a whole block (ARGUMENT for an end mark); size is what
  * container_peek_block() found, or less where the input ends. All its bytes are verified, so that
  * what is decoded then is what an encoder wrote. Errors: ARGUMENT, CORRUPT. */
 gpuzip_status container_read_block(container_block *block, const uint8_t *src, size_t size);

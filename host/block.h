@@ -22,6 +22,8 @@ typedef struct {
     const weights_model *model[GPUZIP_MAX_EXPERTS]; /* of config's experts, or NULL */
     bool adaptive;         /* some expert learns: blocks are coded one by one */
     uint64_t memory_limit; /* bytes that coding may take; 0: none */
+    uint64_t pack_memory;  /* encoding: bytes that packing a block may take; 0: no limit */
+    bool no_packing;       /* encoding: blocks are coded or stored */
     size_t stream_tokens;  /* encoding: a stream is given about as many; 0: one stream a block */
     size_t streams;        /* encoding: what the caller asked for, or 0 */
 } block_rules;
@@ -33,7 +35,9 @@ typedef struct {
     uint8_t *code; /* [code_size] the same as a block of a .gpz file, and vice versa */
     size_t code_size, code_capacity;
     container_block coded; /* the decoder's: code, read */
-    bool stored;           /* content as it is: nothing for a device to do */
+    container_kind kind;   /* encoding: CODED until it is clear that the model does not suit the
+                              content; decoding: as read. A device has to do with CODED alone */
+    size_t estimate;       /* encoding: packed_estimate() of the content; 0: not made */
     gpuzip_status status;  /* the last step's */
 
     /* From block_prepare() to block_finish(); the numbers stay. */
@@ -45,7 +49,7 @@ typedef struct {
     uint32_t *token;       /* [tokens] of a measured block that was coded, or NULL */
     float *measure;        /* [tokens][ENGINE_MEASURES(experts)] likewise */
     double seconds_tokenizer, coder_bits;
-    double model_bits; /* -log2(freq / 2^30) of its tokens; 0 if it is stored */
+    double model_bits; /* -log2(freq / 2^30) of its tokens; 0 if it is not coded */
 } block;
 
 /* What coding some blocks together cost. */
@@ -72,18 +76,24 @@ uint64_t block_bytes(const block_rules *rules, size_t raw_size);
  * compressed must not depend on it; block_code() takes about as much. */
 uint64_t block_coding_bytes(const block_rules *rules, size_t tokens, uint32_t streams);
 
-/* Encoding: cuts raw into tokens and streams. Decoding: finds the streams of b->coded.
- * Errors (also in b->status): MEMORY. */
+/* Encoding: cuts raw into tokens and streams, unless it is clear that the model does not suit
+ * the content. Decoding: finds the streams of b->coded. Errors (also in b->status): MEMORY. */
 gpuzip_status block_prepare(const block_rules *rules, block *b);
 
-/* Codes b[n], n >= 1 (1 with experts that learn), none of them stored. A block's own
+/* Codes b[n], n >= 1 (1 with experts that learn), all of them CODED; one that does not become
+ * smaller is STORED then. A block's own
  * status tells CORRUPT, or SELF_TEST where the verification failed; then the others are
  * coded still and the status is OK. The costs are set. Errors: MEMORY, DEVICE, CANCELLED. */
 gpuzip_status block_code(const block_rules *rules, lanes *l, block *const *b, int n,
                          block_costs *costs, const engine_progress *progress);
 
-/* Encoding: writes code and compares what it holds with raw. Decoding: writes raw.
- * Errors (also in b->status): SELF_TEST, CORRUPT, MEMORY. */
+/* Encoding: writes code, as the kind of block that is smallest, and compares what it holds with
+ * raw. Decoding: writes raw of a coded block. Errors (also in b->status): SELF_TEST, CORRUPT,
+ * MEMORY. */
 gpuzip_status block_finish(const block_rules *rules, block *b);
+
+/* Decoding: writes raw of b->coded, a packed block; takes packed_unpack_bytes() beside it.
+ * Errors: CORRUPT, MEMORY. */
+gpuzip_status block_unpack(block *b);
 
 #endif

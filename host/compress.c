@@ -221,7 +221,7 @@ static gpuzip_status fit_frame(gpuzip *gz, file *f, input *in, const block_rules
     memcpy(b.raw, in->ahead, in->ahead_size);
     b.raw_size = in->ahead_size;
     TRY_OUT(block_prepare(rules, &b));
-    if (!b.stored)
+    if (b.kind == CONTAINER_CODED)
         TRY_OUT(take_sample(gz, plan, &b.work, &sample));
     if (sample.rows.rows > 0) {
         TRY_OUT(fit_alphas(&sample.rows, (double)most / CONTAINER_ALPHA_ONE, gz->threads, alpha,
@@ -272,6 +272,11 @@ static gpuzip_status read_blocks(gpuzip *gz, file *f, input *in, size_t block_si
     return GPUZIP_OK;
 }
 
+/* Packing a block may take this part of the memory limit: a quarter is left for what else the
+ * block needs, and with GPUs several threads pack at the same time, 8 at most, in half of it. */
+#define PACK_SHARE     4
+#define PACK_SHARE_GPU 16
+
 /* Everything that is the same for all blocks. */
 static gpuzip_status plan_file(gpuzip *gz, const gpuzip_options *o, const container_frame *frame,
                                const level_settings *settings, handle_plan *plan,
@@ -280,6 +285,8 @@ static gpuzip_status plan_file(gpuzip *gz, const gpuzip_options *o, const contai
     TRY(handle_plan_frame(gz, frame, plan));
     *rules = handle_rules(gz, plan);
     rules->verify = !o->no_verify;
+    rules->no_packing = o->no_packing;
+    rules->pack_memory = gz->memory_limit / (gz->gpus ? PACK_SHARE_GPU : PACK_SHARE);
     rules->stream_tokens = (size_t)settings->stream_tokens;
     rules->streams = (size_t)o->streams;
     return handle_check_memory(gz, rules, 1, 1);
@@ -336,9 +343,9 @@ static gpuzip_status write_block(gpuzip *gz, file *f, const pipeline_item *item)
     gpuzip_stats *stats = &f->way.stats;
     stats->seconds_tokenizer += b->seconds_tokenizer;
     stats->blocks++;
-    if (b->stored) {
-        stats->stored_blocks++;
-    } else {
+    stats->stored_blocks += b->kind == CONTAINER_STORED;
+    stats->packed_blocks += b->kind == CONTAINER_PACKED;
+    if (b->kind == CONTAINER_CODED) {
         stats->tokens += b->tokens;
         stats->model_bytes += b->raw_size;
         stats->coder_bits += b->coder_bits;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "files.h"
+#include "packed.h"
 
 /* Bytes read but not yet used. */
 typedef struct {
@@ -60,14 +61,34 @@ static size_t input_have(const input *in, size_t wanted)
     return have < wanted ? have : wanted;
 }
 
+/* Says which version of the format an unsupported frame header has, and what to do. */
+static gpuzip_status fail_version(gpuzip *gz, int version)
+{
+    if (version < CONTAINER_VERSION)
+        return handle_fail(gz, GPUZIP_ERR_UNSUPPORTED,
+                           "a .gpz file of format version %d, and this program reads version %d "
+                           "only: decompress it with the program that made it, then compress the "
+                           "result again",
+                           version, CONTAINER_VERSION);
+    if (version > CONTAINER_VERSION)
+        return handle_fail(gz, GPUZIP_ERR_UNSUPPORTED,
+                           "made by a newer version of gpuzip: a .gpz file of format version %d, "
+                           "and this program reads version %d only",
+                           version, CONTAINER_VERSION);
+    return FAIL(GPUZIP_ERR_UNSUPPORTED);
+}
+
 /* Reads the frame header that comes next. */
-static gpuzip_status input_frame(input *in, container_frame *frame)
+static gpuzip_status input_frame(gpuzip *gz, input *in, container_frame *frame)
 {
     size_t size;
     TRY(input_fill(in, CONTAINER_FRAME_PREFIX));
     TRY(container_peek_frame(in->data + in->first, input_have(in, CONTAINER_FRAME_PREFIX), &size));
     TRY(input_fill(in, size));
-    TRY(container_read_frame(frame, in->data + in->first, input_have(in, size)));
+    gpuzip_status status = container_read_frame(frame, in->data + in->first, input_have(in, size));
+    if (status == GPUZIP_ERR_UNSUPPORTED)
+        return fail_version(gz, container_frame_version(in->data + in->first));
+    TRY(status);
     in->first += size;
     return GPUZIP_OK;
 }
@@ -114,6 +135,17 @@ static gpuzip_status explain(gpuzip *gz, gpuzip_status status, uint64_t frames)
 
 /* ---- reading ------------------------------------------------------------ */
 
+/* Refuses a packed block that needs more memory than the limit. */
+static gpuzip_status check_unpack_memory(gpuzip *gz, size_t raw_size)
+{
+    uint64_t needs = packed_unpack_bytes(raw_size);
+    if (!gz->memory_limit || needs <= gz->memory_limit)
+        return GPUZIP_OK;
+    return handle_fail(
+        gz, GPUZIP_ERR_MEMORY, "a block needs %llu KiB of memory, more than the limit of %llu KiB",
+        (unsigned long long)(needs >> 10), (unsigned long long)(gz->memory_limit >> 10));
+}
+
 /* Puts a block of `size` bytes that is whole in the input under way. */
 static gpuzip_status submit_block(decompressor *d, const container_block *read, size_t size)
 {
@@ -123,13 +155,17 @@ static gpuzip_status submit_block(decompressor *d, const container_block *read, 
     memcpy(b->code, d->in.data + d->in.first, size);
     b->code_size = size;
     TRY(container_read_block(&b->coded, b->code, size)); /* as *read, but pointing there */
-    b->stored = read->kind == CONTAINER_STORED;
+    b->kind = read->kind;
+    if (b->kind == CONTAINER_PACKED) {
+        TRY(check_unpack_memory(d->gz, read->raw_size));
+        TRY(block_unpack(b));
+    }
     pipeline_submit(d->gz->p, &d->f->way, read->raw_size, size);
     return GPUZIP_OK;
 }
 
-/* Makes the pipeline ready for a coded block. Stored ones need no model, and perhaps none
- * is there. */
+/* Makes the pipeline ready for a coded block. Others need no model, and perhaps none is
+ * there. */
 static gpuzip_status prepare_coded(decompressor *d, const container_frame *frame,
                                    const container_block *read)
 {
@@ -159,7 +195,7 @@ static gpuzip_status read_frame(decompressor *d)
     container_frame frame;
     container_prefix prefix;
     container_end end;
-    TRY(input_frame(&d->in, &frame));
+    TRY(input_frame(d->gz, &d->in, &frame));
     for (;;) {
         TRY(input_prefix(&d->in, &prefix));
         if (prefix.kind == CONTAINER_END)
@@ -205,10 +241,12 @@ static gpuzip_status write_block(gpuzip *gz, file *f, const pipeline_item *item)
 {
     const block *b = &item->b;
     gpuzip_stats *stats = &f->way.stats;
-    if (b->stored) {
-        stats->stored_blocks++;
+    stats->stored_blocks += b->kind == CONTAINER_STORED;
+    stats->packed_blocks += b->kind == CONTAINER_PACKED;
+    if (b->kind == CONTAINER_STORED)
         return write_content(gz, f, b->coded.payload, b->coded.payload_size);
-    }
+    if (b->kind == CONTAINER_PACKED)
+        return write_content(gz, f, b->raw, b->raw_size);
     stats->tokens += b->tokens;
     stats->model_bytes += b->raw_size;
     stats->coder_bits += 8.0 * (double)b->coded.payload_size;
@@ -305,6 +343,7 @@ static gpuzip_status list_blocks(input *in, gpuzip_info *info)
         size += prefix.raw_size;
         info->blocks++;
         info->stored_blocks += prefix.kind == CONTAINER_STORED;
+        info->packed_blocks += prefix.kind == CONTAINER_PACKED;
     }
     TRY(input_end(in, prefix.size, &end));
     if (end.raw_size != size)
@@ -321,7 +360,7 @@ gpuzip_status gpuzip_peek(gpuzip *gz, const gpuzip_io *io, gpuzip_info *info)
     input in = {.io = io};
     gz->error[0] = '\0';
     do {
-        TRY_OUT(input_frame(&in, &frame));
+        TRY_OUT(input_frame(gz, &in, &frame));
         list_frame(gz, &frame, &listed);
         TRY_OUT(list_blocks(&in, &listed));
         TRY_OUT(input_fill(&in, 1));

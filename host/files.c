@@ -28,6 +28,7 @@ static gpuzip_status write_block(gpuzip *gz, file *f, const pipeline_item *item)
 {
     TRY(item->b.status);
     handle_add_costs(&f->way.stats, &item->costs.engine);
+    f->way.stats.model_bits += item->b.model_bits;
     f->way.stats.seconds_verify += item->costs.seconds_verify;
     TRY(f->kind->write_block(gz, f, item));
     if (handle_tell(&f->way.io, f->way.input_done, f->way.stats.bytes_out))

@@ -40,7 +40,7 @@ typedef enum {
     GPUZIP_ERR_MODEL = 7,        /* compressed with a model that has not been added */
     GPUZIP_ERR_DEVICE = 8,       /* the device is absent or reported an error */
     GPUZIP_ERR_SELF_TEST = 9,    /* this device's arithmetic does not give the expected bits */
-    GPUZIP_ERR_UNSUPPORTED = 10, /* a well-formed file of a newer version, or with a feature
+    GPUZIP_ERR_UNSUPPORTED = 10, /* a well-formed file of another version, or with a feature
                                     this build lacks */
     GPUZIP_ERR_CANCELLED = 11    /* a progress callback asked to stop */
 } gpuzip_status;
@@ -213,6 +213,8 @@ typedef struct {
     bool fit_alphas; /* the alphas that suit the beginning of the file best (with what else
                         adapts left aside) take the place of those given */
     bool no_verify;  /* do not decode every block again after compressing it */
+    bool no_packing; /* code every block with the experts, or store it: for data of a kind that
+                        the models are made for, and to see what they do with others */
     bool measure;    /* what gpuzip_stats says of every expert; takes time. The file is the same */
 } gpuzip_options;
 
@@ -246,8 +248,10 @@ typedef struct gpuzip_token {
     uint64_t offset;      /* of its first byte in the input */
     const uint8_t *bytes; /* [size], valid during the call */
     size_t size;          /* 0: a space before the text, that a tokenizer put there */
-    bool stored;          /* no token but a block that is stored; nothing below was measured */
-    double bits;          /* that it cost; of a stored block: 8 * its bytes in the file */
+    bool stored;          /* no token but a block that is stored or packed; nothing below was
+                             measured */
+    bool packed;          /* it is packed */
+    double bits;          /* that it cost; of such a block: 8 * its bytes in the file */
     double log2_z;        /* see gpuzip_stats */
     double expert_bits[GPUZIP_MAX_EXPERTS]; /* that it would cost with this expert alone */
     double alpha[GPUZIP_MAX_EXPERTS];       /* the experts' weights for it */
@@ -256,11 +260,13 @@ typedef struct gpuzip_token {
 /* What a call did. Cross-entropies are in bits over the coded tokens. */
 typedef struct gpuzip_stats {
     uint64_t bytes_in, bytes_out;
-    uint64_t blocks, stored_blocks;
-    uint64_t tokens;      /* coded with the model (stored blocks have none) */
-    uint64_t model_bytes; /* raw bytes of the blocks coded with the model */
-    double model_bits;    /* sum of -log2(freq / 2^30) over the tokens */
-    double coder_bits;    /* bits that the range coder wrote for them */
+    uint64_t blocks;        /* coded, stored and packed ones */
+    uint64_t stored_blocks; /* as they are */
+    uint64_t packed_blocks; /* packed by a general codec, which suited them better than the model */
+    uint64_t tokens;        /* coded with the model (other blocks have none) */
+    uint64_t model_bytes;   /* raw bytes of the blocks coded with the model */
+    double model_bits;      /* sum of -log2(freq / 2^30) over the tokens */
+    double coder_bits;      /* bits that the range coder wrote for them */
     double seconds_tokenizer, seconds_forward, seconds_contexts, seconds_mix, seconds_coder,
         seconds_verify;
     double forward_ops; /* s8 multiply-adds times 2 that the linear layers needed */
@@ -315,7 +321,7 @@ GPUZIP_API void gpuzip_finish(gpuzip *gz);
 
 /* What a .gpz file says of itself. */
 typedef struct {
-    uint64_t frames, blocks, stored_blocks;
+    uint64_t frames, blocks, stored_blocks, packed_blocks;
     uint64_t size;            /* bytes of the original; claimed, verified only by decoding */
     uint64_t compressed_size; /* bytes of the file */
     int version;

@@ -96,15 +96,16 @@ void observe_block(file *f, const block *b)
     gpuzip_stats *stats = &f->way.stats;
     if (!stats->experts)
         return;
-    if (b->stored && f->way.io.observe) {
+    if (b->kind != CONTAINER_CODED && f->way.io.observe) {
         gpuzip_token told = {.offset = f->frame_bytes,
                              .bytes = b->raw,
                              .size = b->raw_size,
                              .stored = true,
+                             .packed = b->kind == CONTAINER_PACKED,
                              .bits = 8.0 * (double)b->code_size};
         f->way.io.observe(f->way.io.context, &told);
     }
-    if (!b->stored) {
+    if (b->kind == CONTAINER_CODED) {
         double before = (double)(stats->tokens - b->tokens), after = (double)stats->tokens;
         for (int k = 0; k < stats->experts; k++)
             stats->expert[k].mean_alpha *= before;

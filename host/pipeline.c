@@ -15,7 +15,8 @@ static slot_state after_preparing(const slot *s)
 {
     if (s->dropped)
         return SLOT_DONE;
-    return s->item.b.status == GPUZIP_OK && !s->item.b.stored ? SLOT_READY : SLOT_CODED;
+    return s->item.b.status == GPUZIP_OK && s->item.b.kind == CONTAINER_CODED ? SLOT_READY
+                                                                              : SLOT_CODED;
 }
 
 static void *run_helper(void *context)
@@ -165,7 +166,7 @@ bool pipeline_suits(const pipeline *p, const handle_plan *plan, const block_rule
     return p->ready && same_config(&p->plan, plan) && r->decode == rules->decode &&
            r->verify == rules->verify && r->measure == rules->measure &&
            r->memory_limit == rules->memory_limit && r->stream_tokens == rules->stream_tokens &&
-           r->streams == rules->streams;
+           r->streams == rules->streams && r->no_packing == rules->no_packing;
 }
 
 gpuzip_status pipeline_prepare(pipeline *p, const handle_plan *plan, const block_rules *rules)
@@ -245,7 +246,7 @@ block *pipeline_next(pipeline *p, size_t raw_size)
     slot *s = pipeline_slot(p, p->used);
     s->raw_size = raw_size;
     s->item.b.status = GPUZIP_OK;
-    s->item.b.stored = false;
+    s->item.b.kind = CONTAINER_CODED;
     return &s->item.b;
 }
 
@@ -260,7 +261,7 @@ void pipeline_submit(pipeline *p, pipeline_file *file, size_t raw_size, size_t i
     s->input_bytes = input_bytes;
     s->part = 0;
     s->dropped = false;
-    pipeline_set_state(p, s, s->item.b.stored ? SLOT_DONE : SLOT_READ);
+    pipeline_set_state(p, s, s->item.b.kind == CONTAINER_CODED ? SLOT_READ : SLOT_DONE);
     pthread_mutex_unlock(&p->lock);
 }
 

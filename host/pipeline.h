@@ -36,11 +36,11 @@ typedef struct {
     pipeline_kind kind;
     pipeline_file *file;
     block b;           /* its status says how it went */
-    block_costs costs; /* the block's share of what its group cost */
+    block_costs costs; /* the block's share of what its group cost; bits are in b */
     container_end end; /* of a FRAME_END */
 } pipeline_item;
 
-/* Nothing is ready yet but for blocks that are stored in a file to be decompressed.
+/* Nothing is ready yet but for blocks that are not coded in a file to be decompressed.
  * pipeline_close() accepts NULL, and ends what is under way. Errors: MEMORY. */
 gpuzip_status pipeline_open(pipeline **p, gpuzip *gz);
 void pipeline_close(pipeline *p);
@@ -60,7 +60,7 @@ bool pipeline_overlaps(const pipeline *p);
 block *pipeline_next(pipeline *p, size_t raw_size);
 
 /* Puts that block under way, with content of raw_size bytes. input_bytes: what it counts for
- * in the progress. A block that is stored already is done. */
+ * in the progress. A block that is not CODED is done already. */
 void pipeline_submit(pipeline *p, pipeline_file *file, size_t raw_size, size_t input_bytes);
 
 /* Submits an end; `end` may be NULL. false: first an item must be taken. */

@@ -98,8 +98,7 @@ static void share_costs(slot *const *group, int count, const block_costs *costs)
                                      .seconds_mix = part * e->seconds_mix,
                                      .seconds_coder = part * e->seconds_coder,
                                      .forward_ops = part * e->forward_ops,
-                                     .seconds_measure = part * e->seconds_measure,
-                                     .model_bits = b->model_bits},
+                                     .seconds_measure = part * e->seconds_measure},
                           .seconds_verify = part * costs->seconds_verify};
     }
 }

@@ -50,7 +50,7 @@ through_pipes() {
 
 # others FILE: what the model alone, xz, zstd, bzip3, brotli and zpaq (0: not installed) make of it
 others() {
-    "$gpuzip" -q --no-verify --adapt none -c "$1" | wc -c
+    "$gpuzip" -q --no-verify --no-pack --adapt none -c "$1" | wc -c
     xz -9e -c "$1" | wc -c
     zstd -q --ultra -22 -c "$1" | wc -c
     bzip3 -e -b 16 -c "$1" 2>/dev/null | wc -c

@@ -114,6 +114,10 @@ static bool use_blocks(source *in)
         REQUIRE(block.payload + block.payload_size + 4 == in->piece + in->piece_size);
         if (block.kind == CONTAINER_CODED)
             use_coded(&block);
+        else if (block.kind == CONTAINER_PACKED)
+            REQUIRE(block.payload_size >= 1 &&
+                    container_packed_size(block.raw_size, block.payload_size) == prefix.size &&
+                    prefix.size < container_stored_size(block.raw_size));
         else
             REQUIRE(block.payload_size == block.raw_size);
         skip(in, prefix.size);

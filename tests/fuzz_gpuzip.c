@@ -70,7 +70,8 @@ static container_frame frame_of(const uint8_t head[HEAD])
     return frame;
 }
 
-/* A frame with one coded block whose streams are body[0, size); 0 if there is no such block. */
+/* A frame with one coded block whose streams are body[0, size), or one packed block whose payload
+ * it is; 0 if there is no such block. */
 static size_t wrap(uint8_t *file, const uint8_t head[HEAD], const uint8_t *body, size_t size)
 {
     static const uint8_t raw[300];
@@ -81,8 +82,10 @@ static size_t wrap(uint8_t *file, const uint8_t head[HEAD], const uint8_t *body,
     for (uint32_t s = 0; s < streams; s++)
         stream[s] = (container_stream){body + each * s, each};
     if (container_write_frame(file, FILE_MAX, &at, &frame) ||
-        container_write_coded(file + at, FILE_MAX - at, &part, raw, sizeof raw, tokens, stream,
-                              streams))
+        (head[2] & 128
+             ? container_write_packed(file + at, FILE_MAX - at, &part, raw, sizeof raw, body, size)
+             : container_write_coded(file + at, FILE_MAX - at, &part, raw, sizeof raw, tokens,
+                                     stream, streams)))
         return 0;
     at += part;
     container_end end = {sizeof raw, 0};
@@ -104,7 +107,8 @@ static gpuzip_options options_of(const uint8_t head[HEAD])
                         .streams = 1 + head[8] % 5,
                         .block_size = head[9] ? head[9] : 1000,
                         .experts = frame.experts,
-                        .no_verify = true};
+                        .no_verify = true,
+                        .no_packing = head[2] & 64};
     if (!o.adapt)
         o.adapt = GPUZIP_ADAPT_NONE;
     for (int k = 0; k < frame.experts; k++) {

@@ -10,7 +10,10 @@ no carry and no overflow to get wrong. Exit 77: libxxhash was not found.
 """
 import ctypes
 import ctypes.util
+import lzma
 import re
+import shutil
+import subprocess
 import sys
 
 TOTAL = 1 << 30
@@ -137,6 +140,7 @@ class Reader:
 
 SCOPE, CONTEXTS, BIASES, ALPHAS = 1, 2, 4, 8
 MODEL, BAYES = 0, 1
+MAGIC = b"\xb7g\r\n\x02" # and the version
 ONE = 65536
 
 
@@ -157,12 +161,12 @@ class Frame:
             distance = alpha - ONE
             body += varint(kind) + varint(2 * distance if distance >= 0 else -2 * distance - 1)
             body += model
-        return sealed(b"\xb7g\r\n\x01" + varint(len(body) + 4) + body, hash64)
+        return sealed(MAGIC + varint(len(body) + 4) + body, hash64)
 
     @staticmethod
     def read(reader, hash64):
         begin = reader.at
-        if reader.bytes(5) != b"\xb7g\r\n\x01":
+        if reader.bytes(5) != MAGIC:
             raise Corrupt("magic or version")
         size = reader.varint(4, 4096)
         end = reader.at + size - 4
@@ -198,9 +202,67 @@ def sealed(data, hash64):
     return data + (hash64(data) % 2**32).to_bytes(4, "little")
 
 
+LZMA2, ZSTD = 0, 1
+
+
+def unpack_lzma2(data, raw):
+    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": max(raw, 4096)}]
+    decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters)
+    try:
+        content = decoder.decompress(data)
+    except lzma.LZMAError as error:
+        raise Corrupt(f"LZMA2: {error}") from error
+    if not decoder.eof or decoder.unused_data:
+        raise Corrupt("the end of LZMA2")
+    return content
+
+
+def unpack_zstd(data):
+    """Walks over the blocks of one frame (RFC 8878); returns their content, None if it takes more
+    than this to decode it and there is no program zstd."""
+    reader = Reader(data)
+    if reader.bytes(4) != b"\x28\xb5\x2f\xfd":
+        raise Corrupt("the magic of zstd")
+    head = reader.bytes(1)[0]
+    single, checksum = head >> 5 & 1, head >> 2 & 1
+    reader.bytes((0 if single else 1) + [0, 1, 2, 4][head & 3] + [single, 2, 4, 8][head >> 6])
+    content, last = b"", False
+    while not last:
+        block = int.from_bytes(reader.bytes(3), "little")
+        last, kind, size = block & 1, block >> 1 & 3, block >> 3
+        part = reader.bytes(1 if kind == 1 else size)
+        content = None if kind > 1 or content is None else content + part * (size if kind == 1 else 1)
+    reader.bytes(4 * checksum)
+    if reader.at != len(data):
+        raise Corrupt("the end of a frame of zstd")
+    if content is None and shutil.which("zstd"):
+        made = subprocess.run(["zstd", "-q", "-d", "-c"], input=data, capture_output=True, check=False)
+        if made.returncode != 0:
+            raise Corrupt("zstd")
+        content = made.stdout
+    return content
+
+
+def read_packed(reader, raw, hash64, begin):
+    """What follows the raw size of a packed block."""
+    end = reader.varint(9, 2**25)
+    end += reader.at
+    check = reader.bytes(4)
+    form = reader.bytes(1)[0]
+    data = reader.bytes(end - 4 - reader.at)
+    reader.check(begin, hash64)
+    if form > ZSTD:
+        raise Corrupt("a form of packed blocks")
+    content = unpack_lzma2(data, raw) if form == LZMA2 else unpack_zstd(data)
+    if content is not None and (len(content) != raw or
+                                (hash64(content) % 2**32).to_bytes(4, "little") != check):
+        raise Corrupt("the content of a packed block")
+    return raw, ("packed", ["LZMA2", "zstd"][form])
+
+
 def read_block(reader, hash64):
     """Returns the raw size of the block that follows, 0 at an end mark, and its fields."""
-    begin, kind = reader.at, reader.varint(0, 2)
+    begin, kind = reader.at, reader.varint(0, 3)
     if kind == 0:
         return 0, ("end", reader.varint(0, 2**63 - 1), reader.bytes(8))
     raw = reader.varint(1, 2**24)
@@ -208,6 +270,12 @@ def read_block(reader, hash64):
         reader.bytes(raw)
         reader.check(begin, hash64)
         return raw, ("stored",)
+    stored = len(varint(raw)) + raw + 5
+    if kind == 3:
+        block = read_packed(reader, raw, hash64, begin)
+        if reader.at - begin >= stored:
+            raise Corrupt("a packed block that is not small")
+        return block
     end = reader.varint(0, 2**25)
     end += reader.at
     tokens = reader.varint(1, raw + 1)
@@ -223,7 +291,6 @@ def read_block(reader, hash64):
         if reader.bytes(size)[-1:] == b"\0":
             raise Corrupt("a stream that ends in a zero byte")
     reader.check(begin, hash64)
-    stored = len(varint(raw)) + raw + 5
     if reader.at - begin >= stored:
         raise Corrupt("a coded block that is not small")
     return raw, ("coded", tokens, streams)
@@ -276,9 +343,14 @@ def example(hash64):
     body += (hash64(raw) % 2**32).to_bytes(4, "little") + b"".join(streams)
     coded = sealed(varint(2) + varint(len(raw)) + varint(len(body) + 4) + body, hash64)
 
-    content = stored_raw + raw
+    run = b"x" * 40 # one frame of zstd, with its size, of one block that repeats a byte
+    frame_of_run = bytes([0x28, 0xb5, 0x2f, 0xfd, 0x20, 40]) + (40 << 3 | 1 << 1 | 1).to_bytes(3, "little") + b"x"
+    body = (hash64(run) % 2**32).to_bytes(4, "little") + bytes([ZSTD]) + frame_of_run
+    packed = sealed(varint(3) + varint(len(run)) + varint(len(body) + 4) + body, hash64)
+
+    content = stored_raw + raw + run
     end = varint(0) + varint(len(content)) + hash64(content).to_bytes(8, "little")
-    return frame, stored, coded, end
+    return frame, stored, coded, packed, end
 
 
 def check_reading(goldens, frames, hash64):
@@ -287,7 +359,14 @@ def check_reading(goldens, frames, hash64):
     for frame in frames:
         assert str(Frame.read(reader, hash64)) == str(frame)
     [(frame, blocks)] = read_file(goldens["file"], hash64)
-    assert frame.features == 0 and blocks == [("stored",), ("coded", 31, 2)]
+    assert frame.features == 0
+    assert blocks == [("stored",), ("coded", 31, 2), ("packed", "zstd")]
+    text = bytes(i * i % 251 for i in range(3000)) * 2
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": len(text)}]
+    data = bytes([LZMA2]) + lzma.compress(text, lzma.FORMAT_RAW, filters=filters)
+    body = (hash64(text) % 2**32).to_bytes(4, "little") + data
+    block = sealed(varint(3) + varint(len(text)) + varint(len(body) + 4) + body, hash64)
+    assert read_block(Reader(block), hash64) == (len(text), ("packed", "LZMA2"))
     data = frames[0].write(hash64)
     for i in range(len(data)):
         try:

@@ -9,6 +9,8 @@ gpuzip_test(test_logits gpuzip_engine m)
 gpuzip_test(test_gpuzip gpuzip_host)
 gpuzip_test(test_measure gpuzip_host m)
 gpuzip_test(test_adaptive gpuzip_host)
+gpuzip_test(test_packed gpuzip_packed)
+gpuzip_fuzz(fuzz_packed gpuzip_packed)
 gpuzip_fuzz(fuzz_gpuzip gpuzip_host)
 
 if(NOT GPUZIP_SANITIZE AND NOT GPUZIP_FUZZ)
@@ -53,6 +55,10 @@ find_package(Python3 COMPONENTS Interpreter)
 if(Python3_FOUND)
     add_test(NAME theory COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/oracle/theory.py
                                  $<TARGET_FILE:gpuzip> ${data})
+    # Files of all kinds are not much larger than with xz and zstd.
+    add_test(NAME kinds COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/kinds/measure.py
+                                $<TARGET_FILE:gpuzip> --check --no-verify --size 10000)
+    set_tests_properties(kinds PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 900 LABELS slow)
     set_tests_properties(theory PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 900 LABELS slow)
 endif()
 set_tests_properties(oracle corpus PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 3000 LABELS slow)

@@ -84,7 +84,8 @@ static gpuzip_options draw_options(dice *d, uint32_t adapts)
                         .update_interval = (int[]){0, 1, 3, 16, 1000}[roll(d, 5)],
                         .adapt = adapts ? adapts : GPUZIP_ADAPT_NONE,
                         .window_scope = windows[w][0] == windows[w][1] && roll(d, 2),
-                        .no_verify = true};
+                        .no_verify = true,
+                        .no_packing = true};
     if (roll(d, 4) == 0)
         o.block_size = 1 + roll(d, 900);
     o.expert[o.experts++] = (gpuzip_expert){GPUZIP_EXPERT_MODEL, 0, experts ? 0.1 : 1.0};

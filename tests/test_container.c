@@ -16,13 +16,25 @@ enum { FILE_MAX = 1024, STREAMS_MAX = 8 };
 
 /* The example of FORMAT.md. Confirmed by golden_coder.py. */
 static const char golden_file[] =
-    "b7670d0a01190080088004100200000123456789abcdef01ffff05e7c4d765" /* frame header */
+    "b7670d0a02190080088004100200000123456789abcdef01ffff05d534a4c7" /* frame header */
     "010e48656c6c6f2c20776f726c642e0ae37d634c"                       /* stored block */
     "021f111f0203edbf56484c9d32993a646443835a"                       /* coded block */
-    "002d5dbe1157f5bd32ec";                                          /* end mark */
-enum { GOLDEN_STORED = 31, GOLDEN_CODED = 51, GOLDEN_END = 71, GOLDEN_SIZE = 81 };
-static const char golden_content[] = "Hello, world.\nabacabadabacabaabacabadabacabaa";
-enum { GOLDEN_STORED_RAW = 14, GOLDEN_CODED_RAW = 31 };
+    "032813cc812fe90128b52ffd20284301007895a181a3"                   /* packed block */
+    "0055d39b123d0b271498";                                          /* end mark */
+enum {
+    GOLDEN_STORED = 31,
+    GOLDEN_CODED = 51,
+    GOLDEN_PACKED = 71,
+    GOLDEN_END = 93,
+    GOLDEN_SIZE = 103
+};
+static const char golden_content[] = "Hello, world.\nabacabadabacabaabacabadabacabaa"
+                                     "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+enum { GOLDEN_STORED_RAW = 14, GOLDEN_CODED_RAW = 31, GOLDEN_PACKED_RAW = 40 };
+
+/* The payload of the packed block, to this module bytes as any: a frame of zstd that repeats the
+ * last one. */
+static const uint8_t golden_payload[] = {1, 0x28, 0xb5, 0x2f, 0xfd, 0x20, 40, 0x43, 1, 0, 'x'};
 
 static const container_frame golden_frame = {
     .window = 1024,
@@ -108,6 +120,16 @@ static gpuzip_status decode_letters(const container_block *block, uint8_t *raw)
                                                                          : GPUZIP_ERR_CORRUPT;
 }
 
+/* raw: [block->raw_size]. */
+static gpuzip_status unpack_run(const container_block *block, uint8_t *raw)
+{
+    assert_int_equal(block->payload_size, sizeof golden_payload);
+    assert_memory_equal(block->payload, golden_payload, sizeof golden_payload);
+    memset(raw, block->payload[sizeof golden_payload - 1], block->raw_size);
+    return container_check(raw, block->raw_size) == block->content_check ? GPUZIP_OK
+                                                                         : GPUZIP_ERR_CORRUPT;
+}
+
 /* What is being read, and the piece of it that was fetched last. */
 typedef struct {
     const uint8_t *src; /* [size] */
@@ -158,8 +180,10 @@ static gpuzip_status read_one_frame(source *in, container_hash *hash, uint8_t *r
         uint8_t *to = raw + *raw_size;
         if (block.kind == CONTAINER_STORED)
             memcpy(to, block.payload, block.raw_size);
-        else
+        else if (block.kind == CONTAINER_CODED)
             TRY(decode_letters(&block, to));
+        else
+            TRY(unpack_run(&block, to));
         container_hash_add(hash, to, block.raw_size);
         *raw_size += block.raw_size;
     }
@@ -235,6 +259,10 @@ static gpuzip_status write_golden_part(int part, uint8_t *dst, size_t capacity, 
         encode_letters(golden_content + GOLDEN_STORED_RAW, GOLDEN_CODED_RAW, 2, buffer, stream);
         return container_write_coded(dst, capacity, size, content + GOLDEN_STORED_RAW,
                                      GOLDEN_CODED_RAW, GOLDEN_CODED_RAW, stream, 2);
+    case 3:
+        return container_write_packed(dst, capacity, size,
+                                      content + GOLDEN_STORED_RAW + GOLDEN_CODED_RAW,
+                                      GOLDEN_PACKED_RAW, golden_payload, sizeof golden_payload);
     default:
         assert_int_equal(container_hash_open(&hash), GPUZIP_OK);
         container_hash_add(hash, content, strlen(golden_content));
@@ -247,10 +275,11 @@ static gpuzip_status write_golden_part(int part, uint8_t *dst, size_t capacity, 
 static void container_golden_write(void **state)
 {
     (void)state;
-    static const size_t part_at[] = {0, GOLDEN_STORED, GOLDEN_CODED, GOLDEN_END, GOLDEN_SIZE};
+    static const size_t part_at[] = {0,          GOLDEN_STORED, GOLDEN_CODED, GOLDEN_PACKED,
+                                     GOLDEN_END, GOLDEN_SIZE};
     uint8_t file[GOLDEN_SIZE];
     golden_bytes(file);
-    for (int part = 0; part < 4; part++) {
+    for (int part = 0; part < 5; part++) {
         size_t want = part_at[part + 1] - part_at[part];
         for (size_t capacity = 0; capacity < want + 3; capacity++) {
             uint8_t *dst = malloc(capacity ? capacity : 1);
@@ -297,19 +326,19 @@ static void container_truncated(void **state)
     /* Without a block, with one twice, and with two exchanged. */
     uint8_t mixed[2 * GOLDEN_SIZE];
     size_t size = 0;
-    static const size_t cut[][2] = {{0, GOLDEN_CODED}, {GOLDEN_END, GOLDEN_SIZE}};
+    static const size_t cut[][2] = {{0, GOLDEN_CODED}, {GOLDEN_PACKED, GOLDEN_SIZE}};
     for (size_t i = 0; i < 2; i++) {
         memcpy(mixed + size, file + cut[i][0], cut[i][1] - cut[i][0]);
         size += cut[i][1] - cut[i][0];
     }
     assert_int_equal(file_status(mixed, size), GPUZIP_ERR_CORRUPT);
-    size = GOLDEN_END;
+    size = GOLDEN_PACKED;
     memcpy(mixed, file, size);
     memcpy(mixed + size, file + GOLDEN_CODED, GOLDEN_SIZE - GOLDEN_CODED);
     assert_int_equal(file_status(mixed, size + GOLDEN_SIZE - GOLDEN_CODED), GPUZIP_ERR_CORRUPT);
     memcpy(mixed, file, GOLDEN_SIZE);
-    memcpy(mixed + GOLDEN_STORED, file + GOLDEN_CODED, GOLDEN_END - GOLDEN_CODED);
-    memcpy(mixed + GOLDEN_STORED + GOLDEN_END - GOLDEN_CODED, file + GOLDEN_STORED,
+    memcpy(mixed + GOLDEN_STORED, file + GOLDEN_CODED, GOLDEN_PACKED - GOLDEN_CODED);
+    memcpy(mixed + GOLDEN_STORED + GOLDEN_PACKED - GOLDEN_CODED, file + GOLDEN_STORED,
            GOLDEN_CODED - GOLDEN_STORED);
     assert_int_equal(file_status(mixed, GOLDEN_SIZE), GPUZIP_ERR_CORRUPT);
 }
@@ -390,7 +419,8 @@ static void container_coded_shapes(void **state)
 static void container_pieces(void **state)
 {
     (void)state;
-    static const size_t begin[] = {GOLDEN_STORED, GOLDEN_CODED, GOLDEN_END, GOLDEN_SIZE};
+    static const size_t begin[] = {GOLDEN_STORED, GOLDEN_CODED, GOLDEN_PACKED, GOLDEN_END,
+                                   GOLDEN_SIZE};
     uint8_t file[GOLDEN_SIZE];
     golden_bytes(file);
     for (size_t size = 1; size <= GOLDEN_SIZE; size++) {
@@ -402,7 +432,7 @@ static void container_pieces(void **state)
                                         : status == GPUZIP_ERR_CORRUPT);
         free(copy);
     }
-    for (size_t part = 0; part < 3; part++) {
+    for (size_t part = 0; part < 4; part++) {
         for (size_t size = 0; size <= GOLDEN_SIZE - begin[part]; size++) {
             container_prefix prefix;
             uint8_t *copy = heap_copy(file + begin[part], size);

@@ -35,13 +35,14 @@ static gpuzip_status read_body(uint8_t version, const char *body, size_t size)
     seal(src, whole);
     assert_int_equal(container_peek_frame(src, whole, &frame_size), GPUZIP_OK);
     assert_int_equal(frame_size, whole);
+    assert_int_equal(container_frame_version(src), version);
     gpuzip_status status = container_read_frame(&frame, src, whole);
     assert_true(status == GPUZIP_OK || frame.window == 12345);
     free(src);
     return status;
 }
 
-#define BODY(text) 1, text, sizeof(text) - 1
+#define BODY(text) CONTAINER_VERSION, text, sizeof(text) - 1
 
 static void container_frame_bodies(void **state)
 {
@@ -53,8 +54,9 @@ static void container_frame_bodies(void **state)
     assert_int_equal(read_body(BODY("\0\x80\x80\x40\0\x80\x80\x40\1\1\0")), GPUZIP_OK);
     assert_int_equal(read_body(BODY("\0\x10\0\1\1\1\xff\xff\7")), GPUZIP_OK);
 
-    assert_int_equal(read_body(2, "\0\x10\0\1\1\1\0", 7), GPUZIP_ERR_UNSUPPORTED);
-    assert_int_equal(read_body(0, "\0\x10\0\1\1\1\0", 7), GPUZIP_ERR_UNSUPPORTED);
+    for (unsigned version = 0; version < 256; version++)
+        assert_int_equal(read_body((uint8_t)version, "\0\x10\0\1\1\1\0", 7),
+                         version == 2 ? GPUZIP_OK : GPUZIP_ERR_UNSUPPORTED);
     assert_int_equal(read_body(BODY("\2\x10\0\1\1\1\0")), GPUZIP_ERR_UNSUPPORTED);
     assert_int_equal(read_body(BODY("\x80\1\x10\0\1\1\1\0")), GPUZIP_ERR_UNSUPPORTED);
     assert_int_equal(read_body(BODY("\0\x10\0\1\1\2\0")), GPUZIP_ERR_UNSUPPORTED);
@@ -90,7 +92,8 @@ static void container_frame_bodies(void **state)
         {"\xff\xff\xff\xff\xff\xff\xff\xff\xff\1\x10\0\1\1\1\0", 16}, /* features of 2^63 */
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        assert_int_equal(read_body(1, bad[i].body, bad[i].size), GPUZIP_ERR_CORRUPT);
+        assert_int_equal(read_body(CONTAINER_VERSION, bad[i].body, bad[i].size),
+                         GPUZIP_ERR_CORRUPT);
 
     /* Optional records are skipped. */
     assert_int_equal(read_body(BODY("\0\x10\0\1\1\1\0\5\0")), GPUZIP_OK);
@@ -98,14 +101,14 @@ static void container_frame_bodies(void **state)
 }
 
 /* Headers with everything that may stand in one. Confirmed by golden_coder.py. */
-static const char golden_headers[] = "b7670d0a011a0e800880041000020000010203040506070801cb99078a52"
-                                     "c2b2"
-                                     "b7670d0a01170f801000010001008080080102030405060708a19a2e16"
-                                     "b7670d0a01270880028001030300ffff03010203040506070800ffff0709"
-                                     "0807060504030201808008e465c9ac"
-                                     "b7670d0a0118020201808040000100feff770908070605040302d7ef4476"
-                                     "b7670d0a011e04808040ffff3f8001020182800800fdff07010203040506"
-                                     "0708902ba878";
+static const char golden_headers[] = "b7670d0a021a0e800880041000020000010203040506070801cb99079a40"
+                                     "0448"
+                                     "b7670d0a02170f80100001000100808008010203040506070822587ea1"
+                                     "b7670d0a02270880028001030300ffff03010203040506070800ffff0709"
+                                     "08070605040302018080081d494aa0"
+                                     "b7670d0a0218020201808040000100feff7709080706050403027d81c555"
+                                     "b7670d0a021e04808040ffff3f8001020182800800fdff07010203040506"
+                                     "070878f4d3f8";
 
 static const container_frame golden_frames[] = {
     {.window = 1024,
@@ -202,7 +205,7 @@ static void container_golden_headers(void **state)
 static void container_frame_sizes(void **state)
 {
     (void)state;
-    uint8_t src[8] = {0xb7, 'g', '\r', '\n', 1};
+    uint8_t src[8] = {0xb7, 'g', '\r', '\n', CONTAINER_VERSION};
     for (unsigned body = 0; body < 1 << 14; body++) {
         size_t size = SIZE_MAX, whole = body + (body < 128 ? 6 : 7);
         src[5] = (uint8_t)(body < 128 ? body : (body & 127) | 128);
@@ -344,7 +347,13 @@ static void container_prefixes(void **state)
     assert_int_equal(peek("\1\x80\x80\x80\x08", 5, &prefix), GPUZIP_OK);
     assert_int_equal(prefix.raw_size, CONTAINER_RAW_MAX);
     assert_int_equal(prefix.size, container_stored_size(CONTAINER_RAW_MAX));
-    /* The largest coded block is a byte smaller than a stored one. */
+    /* The largest coded or packed block is a byte smaller than a stored one. */
+    assert_int_equal(peek("\3\x1f\x21", 3, &prefix), GPUZIP_OK);
+    assert_int_equal(prefix.kind, CONTAINER_PACKED);
+    assert_int_equal(prefix.size, container_stored_size(31) - 1);
+    assert_int_equal(peek("\3\x80\x80\x80\x08\x09", 6, &prefix), GPUZIP_OK);
+    assert_int_equal(prefix.raw_size, CONTAINER_RAW_MAX);
+    assert_int_equal(prefix.size, 6 + 9);
     assert_int_equal(peek("\2\x1f\x21", 3, &prefix), GPUZIP_OK);
     assert_int_equal(prefix.size, container_stored_size(31) - 1);
     assert_int_equal(peek("\2\x80\x80\x80\x08\xff\xff\xff\x07", 9, &prefix), GPUZIP_OK);
@@ -358,10 +367,15 @@ static void container_prefixes(void **state)
         size_t size;
     } bad[] = {
         {"", 0},
-        {"\3\x1f\x0a", 3}, /* unknown kind */
+        {"\4\x1f\x0a", 3}, /* unknown kind */
         {"\xff\x1f\x0a", 3},
         {"\1", 1}, /* cut */
         {"\2\x1f", 2},
+        {"\3\x1f", 2},
+        {"\3\0\x0a", 3},
+        {"\3\x1f\x22", 3}, /* packed, as large as stored */
+        {"\3\x1f\x08", 3}, /* packed, without a payload */
+        {"\3\x81\x80\x80\x08\x0a", 6},
         {"\1\0", 2}, /* no content */
         {"\2\0\x0a", 3},
         {"\1\x81\x80\x80\x08", 5}, /* too much content */
@@ -417,6 +431,57 @@ static void container_block_arguments(void **state)
     assert_int_equal(container_write_end(dst, sizeof dst, &size, &end), GPUZIP_ERR_ARGUMENT);
 }
 
+/* Packed blocks of every size of payload are read as they were written, and no byte of one may
+ * change or be missing. */
+static void container_packed_blocks(void **state)
+{
+    (void)state;
+    uint8_t raw[200], payload[200];
+    for (size_t i = 0; i < sizeof raw; i++) {
+        raw[i] = (uint8_t)(i * i);
+        payload[i] = (uint8_t)(255 - i);
+    }
+    for (uint32_t n = 1; n <= sizeof raw; n += n < 20 ? 1 : 45) {
+        for (size_t p = 0; p <= sizeof payload; p++) {
+            size_t want = container_packed_size(n, p), size = SIZE_MAX;
+            uint8_t *dst = malloc(want);
+            assert_non_null(dst);
+            gpuzip_status status = container_write_packed(dst, want, &size, raw, n, payload, p);
+            if (p < 1 || want >= container_stored_size(n)) {
+                assert_int_equal(status, GPUZIP_ERR_ARGUMENT);
+                free(dst);
+                continue;
+            }
+            container_block block;
+            container_prefix prefix;
+            assert_int_equal(status, GPUZIP_OK);
+            assert_int_equal(size, want);
+            assert_int_equal(container_peek_block(&prefix, dst, size), GPUZIP_OK);
+            assert_int_equal(prefix.size, size);
+            assert_int_equal(container_read_block(&block, dst, size), GPUZIP_OK);
+            assert_int_equal(block.kind, CONTAINER_PACKED);
+            assert_int_equal(block.raw_size, n);
+            assert_int_equal(block.content_check, container_check(raw, n));
+            assert_int_equal(block.payload_size, p);
+            assert_memory_equal(block.payload, payload, p);
+            assert_int_equal(container_read_block(&block, dst, size - 1), GPUZIP_ERR_CORRUPT);
+            for (size_t i = 0; i < size; i++) {
+                dst[i] ^= 1;
+                assert_int_equal(container_read_block(&block, dst, size), GPUZIP_ERR_CORRUPT);
+                dst[i] ^= 1;
+            }
+            assert_int_equal(container_write_packed(dst, want - 1, &size, raw, n, payload, p),
+                             GPUZIP_ERR_CAPACITY);
+            free(dst);
+        }
+    }
+    assert_int_equal(container_write_packed(payload, 200, &(size_t){0}, raw, 0, payload, 1),
+                     GPUZIP_ERR_ARGUMENT);
+    assert_int_equal(
+        container_write_packed(payload, 200, &(size_t){0}, raw, CONTAINER_RAW_MAX + 1, payload, 1),
+        GPUZIP_ERR_ARGUMENT);
+}
+
 /* Every stream has tokens, all but the last have the same number, none is lost. */
 static void container_layout(void **state)
 {
@@ -443,6 +508,7 @@ int main(void)
         cmocka_unit_test(container_frame_arguments), cmocka_unit_test(container_coded_bodies),
         cmocka_unit_test(container_prefixes),        cmocka_unit_test(container_block_arguments),
         cmocka_unit_test(container_layout),          cmocka_unit_test(container_golden_headers),
+        cmocka_unit_test(container_packed_blocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

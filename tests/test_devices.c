@@ -24,6 +24,7 @@ static const gpuzip_options options = {.window = 16,
                                        .streams = 3,
                                        .block_size = 250,
                                        .adapt = GPUZIP_ADAPT_NONE,
+                                       .no_packing = true,
                                        .experts = 1,
                                        .expert = {{GPUZIP_EXPERT_MODEL, 0, 0.01}}};
 
@@ -172,6 +173,38 @@ static void devices_and_threads_change_nothing(void **state)
             assert_int_equal(t.warnings, 0);
             gpuzip_close(gz);
         }
+}
+
+/* Blocks that are packed, in the threads of the host, are the same whatever codes the others. */
+static void packed_blocks_are_the_same(void **state)
+{
+    gpuzip_options o = options;
+    memory_io first, io;
+    gpuzip_stats stats;
+    (void)state;
+    o.no_packing = false;
+    for (int devices = 0; devices <= 3; devices++) {
+        gpuzip *gz;
+        told t;
+        fake_begin((fake_settings){.devices = devices, .old = -1, .claimed = CLAIMED});
+        assert_int_equal(open_on(&gz, "auto", 3, &t), GPUZIP_OK);
+        assert_int_equal(compress(gz, &o, &io, &stats), GPUZIP_OK);
+        assert_true(stats.packed_blocks >= 1 && stats.stored_blocks >= 1);
+        assert_true(stats.model_bits <= stats.coder_bits + 1);
+        if (!devices)
+            first = io;
+        assert_int_equal(io.out_size, first.out_size);
+        assert_memory_equal(io.out, first.out, first.out_size);
+        if (devices)
+            free(io.out);
+        assert_int_equal(decompress(gz, &first, &io), GPUZIP_OK);
+        assert_int_equal(io.out_size, TEXT_BYTES);
+        assert_memory_equal(io.out, text, TEXT_BYTES);
+        free(io.out);
+        gpuzip_close(gz);
+    }
+    assert_true(first.out_size < packed.out_size);
+    free(first.out);
 }
 
 /* Less is free than several blocks need, or is said to be. */
@@ -367,6 +400,7 @@ int main(void)
         cmocka_unit_test(device_strings),
         cmocka_unit_test(the_environment_and_no_gpu),
         cmocka_unit_test(devices_and_threads_change_nothing),
+        cmocka_unit_test(packed_blocks_are_the_same),
         cmocka_unit_test(short_memory_makes_smaller_groups),
         cmocka_unit_test(broken_devices_hand_over),
         cmocka_unit_test(a_failed_self_test_refuses_the_device),

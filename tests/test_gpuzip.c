@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include "container.h"
 #include "gpuzip.h"
 #include "memory_io.h"
 #include "tiny_checkpoint.h"
@@ -59,6 +60,7 @@ static uint8_t *noise(size_t size)
 static const gpuzip_options with_bayes = {
     .window = 64,
     .hop = 32,
+    .no_packing = true,
     .experts = 2,
     .expert = {{GPUZIP_EXPERT_MODEL, 0, 0.01}, {GPUZIP_EXPERT_NAIVE_BAYES, 0, 1.0}}};
 
@@ -234,6 +236,148 @@ static void a_list_needs_no_model(void **state)
     free(packed.out);
 }
 
+/* Content that no tokenizer suits is packed: read without a model, and no byte may change. */
+static void packed_blocks_need_no_model(void **state)
+{
+    static uint8_t data[6000];
+    memory_io packed = {0}, io = {0};
+    gpuzip *bare;
+    gpuzip_stats stats;
+    gpuzip_info info;
+    gpuzip_options options = with_bayes;
+    (void)state;
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)(i % 8 < 2 ? i / 8 >> 8 * (i % 8) : i * i % 8 * 29);
+    options.no_packing = false;
+    assert_int_equal(compress(&options, data, sizeof data, &packed, &stats), GPUZIP_OK);
+    assert_int_equal(stats.packed_blocks, 1);
+    assert_int_equal(stats.stored_blocks, 0);
+    assert_int_equal(stats.tokens, 0);
+    assert_true(stats.model_bits == 0 && stats.coder_bits == 0);
+    assert_true(packed.out_size < sizeof data / 2);
+    assert_int_equal(gpuzip_open(&bare, "cpu", 1, NULL), GPUZIP_OK);
+    io = (memory_io){.in = packed.out, .in_size = packed.out_size, .portion = 13};
+    gpuzip_io callbacks = memory_callbacks(&io);
+    assert_int_equal(gpuzip_peek(bare, &callbacks, &info), GPUZIP_OK);
+    assert_int_equal(info.packed_blocks, 1);
+    assert_int_equal(info.stored_blocks, 0);
+    io.in_pos = 0;
+    assert_int_equal(gpuzip_decompress(bare, &callbacks, &stats), GPUZIP_OK);
+    assert_int_equal(stats.packed_blocks, 1);
+    assert_int_equal(stats.model_bytes, 0);
+    assert_int_equal(io.out_size, sizeof data);
+    assert_memory_equal(io.out, data, sizeof data);
+    gpuzip_set_memory_limit(bare, 100000);
+    io.in_pos = io.out_size = 0;
+    assert_int_equal(gpuzip_decompress(bare, &callbacks, NULL), GPUZIP_ERR_MEMORY);
+    assert_non_null(strstr(gpuzip_error(bare), "limit"));
+    gpuzip_close(bare);
+    free(io.out);
+    for (size_t i = 0; i < packed.out_size; i++) {
+        io = (memory_io){0};
+        packed.out[i] ^= 1;
+        assert_int_not_equal(decompress(packed.out, packed.out_size, &io), GPUZIP_OK);
+        packed.out[i] ^= 1;
+        free(io.out);
+    }
+    free(packed.out);
+}
+
+/* Of the coded and the packed block the smaller one is written. */
+static void the_smallest_block_is_written(void **state)
+{
+    uint8_t data[3000];
+    uint64_t packed_blocks = 0, coded_blocks = 0;
+    (void)state;
+    for (size_t size = 50; size <= sizeof data; size += size / 2) {
+        for (size_t period = 7; period <= 700; period *= 10) {
+            gpuzip_options options = with_bayes;
+            memory_io coded = {0}, best = {0};
+            gpuzip_stats stats;
+            uint8_t *random = noise(size);
+            for (size_t i = 0; i < size; i++)
+                data[i] = "abcd"[random[i % period % size] >> 6];
+            free(random);
+            assert_int_equal(compress(&options, data, size, &coded, NULL), GPUZIP_OK);
+            options.no_packing = false;
+            assert_int_equal(compress(&options, data, size, &best, &stats), GPUZIP_OK);
+            assert_true(best.out_size <= coded.out_size);
+            assert_true(stats.packed_blocks == 1 || best.out_size == coded.out_size);
+            packed_blocks += stats.packed_blocks;
+            coded_blocks += stats.tokens > 0;
+            free(coded.out);
+            free(best.out);
+            check_round_trip(&options, data, size);
+        }
+    }
+    assert_true(packed_blocks >= 3 && coded_blocks >= 3);
+}
+
+/* A packed block with right checks whose content is not what it says: nothing of it is written. */
+static void packed_blocks_prove_their_content(void **state)
+{
+    static const uint8_t payload[] = {1, 0x28, 0xb5, 0x2f, 0xfd, 0x20, 40, 0x43, 1, 0, 'x'};
+    static const container_frame frame = {
+        .window = 16, .hop = 8, .update_interval = 1, .experts = 1};
+    (void)state;
+    for (int wrong = 0; wrong < 4; wrong++) {
+        uint8_t file[512], raw[41];
+        size_t size, part;
+        memory_io io = {0};
+        container_hash *hash;
+        memset(raw, wrong == 1 ? 'y' : 'x', sizeof raw);
+        uint32_t raw_size = wrong == 2 ? 41 : wrong == 3 ? 39 : 40;
+        assert_int_equal(container_write_frame(file, sizeof file, &size, &frame), GPUZIP_OK);
+        assert_int_equal(container_write_packed(file + size, sizeof file - size, &part, raw,
+                                                raw_size, payload, sizeof payload),
+                         GPUZIP_OK);
+        size += part;
+        assert_int_equal(container_hash_open(&hash), GPUZIP_OK);
+        memset(raw, 'x', sizeof raw);
+        container_hash_add(hash, raw, raw_size);
+        container_end end = {raw_size, container_hash_value(hash)};
+        container_hash_close(hash);
+        assert_int_equal(container_write_end(file + size, sizeof file - size, &part, &end),
+                         GPUZIP_OK);
+        size += part;
+        assert_int_equal(decompress(file, size, &io), wrong ? GPUZIP_ERR_CORRUPT : GPUZIP_OK);
+        assert_int_equal(io.out_size, wrong ? 0 : 40);
+        free(io.out);
+    }
+}
+
+/* A header of another version is refused with its number, one that was damaged is not believed. */
+static void other_versions_are_named(void **state)
+{
+    static const struct {
+        uint8_t version;
+        const char *says;
+    } other[] = {{1, "format version 1"}, {0, "format version 0"}, {3, "newer version of gpuzip"}};
+    uint8_t data[600];
+    memory_io packed = {0};
+    (void)state;
+    make_sample(&packed, data);
+    size_t size = 6 + packed.out[5];
+    for (size_t i = 0; i < sizeof other / sizeof *other; i++) {
+        memory_io io = {0};
+        gpuzip_info info;
+        packed.out[4] = other[i].version;
+        assert_int_equal(decompress(packed.out, packed.out_size, &io), GPUZIP_ERR_CORRUPT);
+        uint32_t check = container_check(packed.out, size - 4);
+        for (size_t k = 0; k < 4; k++)
+            packed.out[size - 4 + k] = (uint8_t)(check >> (8 * k));
+        assert_int_equal(decompress(packed.out, packed.out_size, &io), GPUZIP_ERR_UNSUPPORTED);
+        assert_int_equal(io.out_size, 0);
+        assert_non_null(strstr(gpuzip_error(gz), other[i].says));
+        assert_non_null(strstr(gpuzip_error(gz), "reads version 2 only"));
+        gpuzip_io callbacks = memory_callbacks(&io);
+        io = (memory_io){.in = packed.out, .in_size = packed.out_size};
+        assert_int_equal(gpuzip_peek(gz, &callbacks, &info), GPUZIP_ERR_UNSUPPORTED);
+        assert_non_null(strstr(gpuzip_error(gz), other[i].says));
+    }
+    free(packed.out);
+}
+
 static void memory_is_bounded(void **state)
 {
     static uint8_t text[4000];
@@ -317,12 +461,21 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(any_bytes_round_trip),      cmocka_unit_test(every_level_and_block_size),
-        cmocka_unit_test(wrong_options_are_refused), cmocka_unit_test(every_changed_byte_is_found),
-        cmocka_unit_test(every_truncation_is_found), cmocka_unit_test(what_follows_must_be_a_frame),
-        cmocka_unit_test(a_list_needs_no_model),     cmocka_unit_test(memory_is_bounded),
-        cmocka_unit_test(callbacks_cancel_and_fail), cmocka_unit_test(model_files_are_reproducible),
+        cmocka_unit_test(any_bytes_round_trip),
+        cmocka_unit_test(every_level_and_block_size),
+        cmocka_unit_test(wrong_options_are_refused),
+        cmocka_unit_test(every_changed_byte_is_found),
+        cmocka_unit_test(every_truncation_is_found),
+        cmocka_unit_test(what_follows_must_be_a_frame),
+        cmocka_unit_test(a_list_needs_no_model),
+        cmocka_unit_test(memory_is_bounded),
+        cmocka_unit_test(callbacks_cancel_and_fail),
+        cmocka_unit_test(model_files_are_reproducible),
         cmocka_unit_test(the_product_of_two_models),
+        cmocka_unit_test(other_versions_are_named),
+        cmocka_unit_test(the_smallest_block_is_written),
+        cmocka_unit_test(packed_blocks_prove_their_content),
+        cmocka_unit_test(packed_blocks_need_no_model),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -23,7 +23,7 @@ static uint8_t text[TEXT_BYTES];
 typedef struct {
     memory_io io; /* first: the callbacks' context */
     uint64_t end; /* of the bytes told so far */
-    uint64_t tokens, stored;
+    uint64_t tokens, stored, packed;
     double bits, stored_bits, log2_z;
     double expert_bits[GPUZIP_MAX_EXPERTS];
 
@@ -78,6 +78,7 @@ static void on_token(void *context, const gpuzip_token *token)
     o->end += token->size;
     if (token->stored) {
         o->stored++;
+        o->packed += token->packed;
         o->stored_bits += token->bits;
         return;
     }
@@ -107,7 +108,8 @@ static gpuzip_stats measure(gpuzip *handle, const gpuzip_options *options, obser
     assert_int_equal(gpuzip_compress(handle, options, &io, &s), GPUZIP_OK);
     assert_int_equal(o->end, sizeof text);
     assert_int_equal(o->tokens, s.tokens);
-    assert_int_equal(o->stored, s.stored_blocks);
+    assert_int_equal(o->stored, s.stored_blocks + s.packed_blocks);
+    assert_int_equal(o->packed, s.packed_blocks);
     check_near(o->bits, s.model_bits, 1e-4 * s.model_bits);
     check_near(o->log2_z, s.log2_z, 1e-6 * fabs(s.log2_z));
     double sum = s.weighted_bits + s.log2_z - s.bias_gain_bits - s.context_gain_bits +
@@ -120,8 +122,12 @@ static gpuzip_stats measure(gpuzip *handle, const gpuzip_options *options, obser
 
 static gpuzip_options of_experts(int models, double alpha, double bayes)
 {
-    gpuzip_options o = {
-        .window = 32, .hop = 16, .streams = 3, .adapt = GPUZIP_ADAPT_NONE, .no_verify = true};
+    gpuzip_options o = {.window = 32,
+                        .hop = 16,
+                        .streams = 3,
+                        .adapt = GPUZIP_ADAPT_NONE,
+                        .no_verify = true,
+                        .no_packing = true};
     for (int k = 0; k < models; k++)
         o.expert[o.experts++] = (gpuzip_expert){GPUZIP_EXPERT_MODEL, k, alpha / (k + 1)};
     if (bayes > 0)
@@ -314,6 +320,32 @@ static void stored_blocks_are_told(void **state)
     free(o.io.out);
 }
 
+/* A block that is packed costs its bytes, and no figure of the model is of it. */
+static void packed_blocks_are_told(void **state)
+{
+    static uint8_t saved[2000];
+    gpuzip_options options = of_experts(1, 1.0, 0);
+    observer o = {0}, coded = {0};
+    (void)state;
+    options.no_packing = false;
+    options.block_size = 2000;
+    memcpy(saved, text + 2000, sizeof saved);
+    memset(text + 2000, 7, sizeof saved);
+    gpuzip_stats s = measure(gz[1], &options, &o);
+    assert_true(s.packed_blocks >= 1);
+    assert_int_equal(s.stored_blocks, 0);
+    assert_true(o.stored_bits > 0 && o.stored_bits <= 8.0 * (double)o.io.out_size);
+    options.no_packing = true;
+    gpuzip_stats c = measure(gz[1], &options, &coded);
+    assert_int_equal(c.packed_blocks, 0);
+    assert_true(coded.io.out_size > o.io.out_size);
+    assert_true(c.model_bits > s.model_bits && c.tokens > s.tokens);
+    assert_true(c.coder_bits > s.coder_bits && c.model_bytes >= s.model_bytes + sizeof saved);
+    memcpy(text + 2000, saved, sizeof saved);
+    free(o.io.out);
+    free(coded.io.out);
+}
+
 /* Bytes that no token stands for cost 20 bits whichever the expert. */
 static void escapes_count_apart(void **state)
 {
@@ -408,6 +440,7 @@ int main(void)
         cmocka_unit_test(threads_and_measuring_change_nothing),
         cmocka_unit_test(nobody_need_observe),
         cmocka_unit_test(stored_blocks_are_told),
+        cmocka_unit_test(packed_blocks_are_told),
         cmocka_unit_test(escapes_count_apart),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -24,6 +24,7 @@ enum {
     OPT_UPDATE,
     OPT_WINDOW_SCOPE,
     OPT_NO_VERIFY,
+    OPT_NO_PACK,
     OPT_DEVICE,
     OPT_LIST_DEVICES,
     OPT_STATS,
@@ -65,6 +66,7 @@ static const struct option long_options[] = {
     {"update", required_argument, NULL, OPT_UPDATE},
     {"window-scope", no_argument, NULL, OPT_WINDOW_SCOPE},
     {"no-verify", no_argument, NULL, OPT_NO_VERIFY},
+    {"no-pack", no_argument, NULL, OPT_NO_PACK},
     {"device", required_argument, NULL, OPT_DEVICE},
     {"list-devices", no_argument, NULL, OPT_LIST_DEVICES},
     {"stats", no_argument, NULL, OPT_STATS},
@@ -286,6 +288,9 @@ static bool take_flag(args *a, int option)
         return true;
     case OPT_NO_VERIFY:
         a->options.no_verify = true;
+        return true;
+    case OPT_NO_PACK:
+        a->options.no_packing = true;
         return true;
     default:
         if (option < '1' || option > '9')

@@ -7,11 +7,11 @@
 #define CURVE_BINS  256
 #define CURVE_WIDTH 64 /* bytes of a bin at first: in fewer a curve is noise */
 
-/* Sums over the tokens that begin in a stretch of the file. A stored block, which is no token,
- * is spread over the bytes that it holds. */
+/* Sums over the tokens that begin in a stretch of the file. A stored or packed block, which is no
+ * token, is spread over the bytes that it holds. */
 typedef struct {
     double bytes, bits;
-    double tokens, coded_bytes; /* without stored blocks, as all below */
+    double tokens, coded_bytes; /* without such blocks, as all below */
     double log2_z;
     double expert_bits[GPUZIP_MAX_EXPERTS], alpha[GPUZIP_MAX_EXPERTS];
 } curve_bin;

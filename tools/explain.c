@@ -67,6 +67,7 @@ static void on_token(void *context, const gpuzip_token *token)
     page_token t = {.offset = token->offset,
                     .size = (uint32_t)token->size,
                     .stored = token->stored,
+                    .packed = token->packed,
                     .bits = (float)token->bits};
     for (int k = 0; k < GPUZIP_MAX_EXPERTS; k++)
         t.expert_bits[k] = (float)token->expert_bits[k];
@@ -89,7 +90,8 @@ static bool take_settings(gpuzip_options *o, gpuzip *gz, const char *name, const
                           .update_interval = info->update_interval,
                           .window_scope = info->window_scope,
                           .block_size = info->block_size,
-                          .experts = info->experts};
+                          .experts = info->experts,
+                          .no_packing = o->no_packing};
     if (info->contexts)
         o->adapt |= GPUZIP_ADAPT_CONTEXTS;
     if (info->biases)

@@ -33,12 +33,13 @@
 
     /* Fills the tip in for token i; returns the same as a sentence. */
     function describe(i) {
-        const token = tokens[i], stored = token.classList.contains("s");
+        const token = tokens[i], stored = token.classList.contains("s"),
+            packed = token.classList.contains("p");
         const code = document.createElement("code"), table = document.createElement("table");
         code.textContent = shown(token);
         tip.replaceChildren(code, table);
         const cost = bits(numbers.bits[i]) + " bits";
-        row(table, stored ? "stored block" : "cost", cost);
+        row(table, packed ? "packed block" : stored ? "stored block" : "cost", cost);
         if (!stored) {
             row(table, "probability", chance(numbers.bits[i] / 100));
             numbers.alone.forEach((alone, k) => row(table, names[k] + " alone",

@@ -154,7 +154,9 @@ static void put_sum(FILE *f, const page *p)
         put_term(f, p, "rounding to integer frequencies", s->rounding_bits, whole, &sum);
     put_term(f, p, "cost of the tokens, S", s->model_bits, whole, NULL);
     put_term(f, p, "range coder", s->coder_bits - s->model_bits, whole, &sum);
-    put_term(f, p, s->stored_blocks ? "headers, checksums, stored blocks" : "headers and checksums",
+    put_term(f, p,
+             s->stored_blocks + s->packed_blocks ? "headers, checksums, stored and packed blocks"
+                                                 : "headers and checksums",
              file_bits - s->coder_bits, whole, &sum);
     put_term(f, p, "the file", file_bits, whole, NULL);
     fputs("</table></div>\n</section>\n", f);
@@ -281,8 +283,8 @@ static void put_foot(FILE *f, const page *p)
           f);
     fprintf(f, "gpuzip %s: ", gpuzip_version());
     page_put_count(f, (double)s->blocks);
-    fprintf(f, " %s, of which stored %llu.", s->blocks == 1 ? "block" : "blocks",
-            (unsigned long long)s->stored_blocks);
+    fprintf(f, " %s, of which stored %llu, packed %llu.", s->blocks == 1 ? "block" : "blocks",
+            (unsigned long long)s->stored_blocks, (unsigned long long)s->packed_blocks);
     if (p->options->window)
         fprintf(f, " Window %d, hop %d.", p->options->window, p->options->hop);
     else

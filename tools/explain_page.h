@@ -10,11 +10,12 @@
 #define PAGE_TEXT_MAX ((size_t)512 << 10) /* bytes of text that are shown */
 #define PAGE_DEAR_MAX 24
 
-/* A token that is shown, or a stored block. */
+/* A token that is shown, or a block that is stored or packed. */
 typedef struct {
     uint64_t offset; /* in the text */
-    uint32_t size;   /* bytes; a stored block may end behind what is shown */
-    bool stored;
+    uint32_t size;   /* bytes; such a block may end behind what is shown */
+    bool stored;     /* no token but such a block */
+    bool packed;     /* that is packed */
     float bits;
     float expert_bits[GPUZIP_MAX_EXPERTS];
 } page_token;

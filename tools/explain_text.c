@@ -121,7 +121,7 @@ static void put_token(FILE *f, const page *p, const page_token *t, size_t *chara
     size_t at = (size_t)t->offset, end = at + t->size < p->shown ? at + t->size : p->shown;
     bool written = false;
     if (t->stored)
-        fputs("<i class=s>", f);
+        fputs(t->packed ? "<i class=\"s p\">" : "<i class=s>", f);
     else
         fprintf(f, "<i class=c%d>", colour_of(t->bits));
     if (at < *character)

@@ -61,6 +61,8 @@ void help_print_long(void)
           "      --streams N      sequences coded at once; more are faster, fewer smaller\n"
           "      --block-size N   bytes that are coded and can be decoded alone; K, M\n"
           "      --no-verify      do not decode every block again to make sure of it\n"
+          "      --no-pack        code every block with the experts, or store it. Otherwise\n"
+          "                       a block that xz or zstd make smaller is packed as they do\n"
           "\n"
           "Experts (their product, weighted by alpha, predicts):\n"
           "      --model M        add a language model: a .gpzm file, a Hugging Face folder, a\n"

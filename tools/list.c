@@ -52,13 +52,14 @@ static void print_paragraph(const char *name, const gpuzip_info *info)
     printf("\n  original     %llu bytes\n"
            "  compressed   %llu bytes, %.3f bits/byte\n"
            "  frames       %llu\n"
-           "  blocks       %llu, of which stored %llu\n"
+           "  blocks       %llu, of which stored %llu, packed %llu\n"
            "  format       version %d\n"
            "  window, hop  %d, %d\n",
            (unsigned long long)info->size, (unsigned long long)info->compressed_size,
            report_bits_per_byte(info->size, info->compressed_size),
            (unsigned long long)info->frames, (unsigned long long)info->blocks,
-           (unsigned long long)info->stored_blocks, info->version, info->window, info->hop);
+           (unsigned long long)info->stored_blocks, (unsigned long long)info->packed_blocks,
+           info->version, info->window, info->hop);
     for (int i = 0; i < info->experts; i++) {
         char id[2 * sizeof info->expert[i].model_id + 1] = "";
         if (info->expert[i].kind == GPUZIP_EXPERT_MODEL)
@@ -89,9 +90,10 @@ static json_t *to_json(const char *name, const gpuzip_info *info)
     json_t *adapts =
         json_pack("{sb sb sb si}", "contexts", (int)info->contexts, "biases", (int)info->biases,
                   "alphas", (int)info->learn_alphas, "update_interval", info->update_interval);
-    return json_pack("{so sI sI sI sI sI sf si si si so so sb}", "file", report_json_string(name),
-                     "frames", (json_int_t)info->frames, "blocks", (json_int_t)info->blocks,
-                     "stored_blocks", (json_int_t)info->stored_blocks, "original_bytes",
+    return json_pack("{so sI sI sI sI sI sI sf si si si so so sb}", "file",
+                     report_json_string(name), "frames", (json_int_t)info->frames, "blocks",
+                     (json_int_t)info->blocks, "stored_blocks", (json_int_t)info->stored_blocks,
+                     "packed_blocks", (json_int_t)info->packed_blocks, "original_bytes",
                      (json_int_t)info->size, "compressed_bytes", (json_int_t)info->compressed_size,
                      "bits_per_byte", report_bits_per_byte(info->size, info->compressed_size),
                      "version", info->version, "window", info->window, "hop", info->hop, "experts",

@@ -169,7 +169,7 @@ static json_t *alphas_json(const gpuzip_stats *s, const curve *c)
     int step = (c->bins + JSON_ALPHAS - 1) / JSON_ALPHAS;
     for (int i = 0; i < c->bins; i += step) {
         curve_bin b = join_bins(c, i, i + step < c->bins ? i + step : c->bins);
-        if (b.tokens == 0) /* a stored block, or a long token */
+        if (b.tokens == 0) /* a stored or packed block, or a long token */
             continue;
         json_t *values = json_array();
         for (int k = 0; k < s->experts; k++)
@@ -210,7 +210,7 @@ static void print_text(FILE *stream, const gpuzip *gz, const report_call *call,
             "  original             %14llu bytes\n"
             "  compressed           %14llu bytes, %.2f%%, %.4f bits/byte\n"
             "  models               %14llu bytes, not counted\n"
-            "  blocks               %14llu, of which stored %llu\n"
+            "  blocks               %14llu, of which stored %llu, packed %llu\n"
             "  tokens               %14llu, of %llu bytes\n"
             "  uniform cost S_0     %14.0f bits\n"
             "  model cost S         %14.0f bits, %.4f bits/byte, %.4f bits/token\n"
@@ -222,11 +222,11 @@ static void print_text(FILE *stream, const gpuzip *gz, const report_call *call,
             (unsigned long long)d->original, (unsigned long long)d->compressed, 100 * d->ratio,
             d->bits_per_byte, (unsigned long long)d->model_file_bytes,
             (unsigned long long)s->blocks, (unsigned long long)s->stored_blocks,
-            (unsigned long long)s->tokens, (unsigned long long)s->model_bytes, d->uniform_bits,
-            s->model_bits, d->model_bits_per_byte, d->model_bits_per_token, d->saving,
-            d->coder_overhead_bits, call->seconds, rate, s->seconds_tokenizer, s->seconds_forward,
-            s->seconds_contexts, s->seconds_mix, s->seconds_coder, s->seconds_verify,
-            s->seconds_measure);
+            (unsigned long long)s->packed_blocks, (unsigned long long)s->tokens,
+            (unsigned long long)s->model_bytes, d->uniform_bits, s->model_bits,
+            d->model_bits_per_byte, d->model_bits_per_token, d->saving, d->coder_overhead_bits,
+            call->seconds, rate, s->seconds_tokenizer, s->seconds_forward, s->seconds_contexts,
+            s->seconds_mix, s->seconds_coder, s->seconds_verify, s->seconds_measure);
     if (s->seconds_forward > 0)
         fprintf(stream, "  forward pass         %14.2f GOP/s\n",
                 s->forward_ops / s->seconds_forward / 1e9);
@@ -244,17 +244,19 @@ static json_t *to_json(const gpuzip *gz, const report_call *call, const report_f
 {
     const gpuzip_stats *s = &call->stats;
     return json_pack(
-        "{so so ss sI sI sf sf sI sI sI sI sI sf sf sf sf sf sf sf sf s{sf sf sf sf sf sf sf sf} "
+        "{so so ss sI sI sf sf sI sI sI sI sI sI sf sf sf sf sf sf sf sf s{sf sf sf sf sf sf sf "
+        "sf} "
         "sf sf so}",
         "input", report_json_string(call->input), "output", report_json_string(call->output),
         "operation", call->decompressed ? "decompress" : "compress", "original_bytes",
         (json_int_t)d->original, "compressed_bytes", (json_int_t)d->compressed, "ratio", d->ratio,
         "bits_per_byte", d->bits_per_byte, "model_file_bytes", (json_int_t)d->model_file_bytes,
-        "blocks", (json_int_t)s->blocks, "stored_blocks", (json_int_t)s->stored_blocks, "tokens",
-        (json_int_t)s->tokens, "model_bytes", (json_int_t)s->model_bytes, "uniform_bits",
-        d->uniform_bits, "model_bits", s->model_bits, "saving", d->saving, "model_bits_per_byte",
-        d->model_bits_per_byte, "model_bits_per_token", d->model_bits_per_token, "coder_bits",
-        s->coder_bits, "coder_overhead_bits", d->coder_overhead_bits, "bytes_per_second",
+        "blocks", (json_int_t)s->blocks, "stored_blocks", (json_int_t)s->stored_blocks,
+        "packed_blocks", (json_int_t)s->packed_blocks, "tokens", (json_int_t)s->tokens,
+        "model_bytes", (json_int_t)s->model_bytes, "uniform_bits", d->uniform_bits, "model_bits",
+        s->model_bits, "saving", d->saving, "model_bits_per_byte", d->model_bits_per_byte,
+        "model_bits_per_token", d->model_bits_per_token, "coder_bits", s->coder_bits,
+        "coder_overhead_bits", d->coder_overhead_bits, "bytes_per_second",
         call->seconds > 0 ? (double)d->original / call->seconds : 0.0, "seconds", "total",
         call->seconds, "tokenizer", s->seconds_tokenizer, "forward", s->seconds_forward, "contexts",
         s->seconds_contexts, "mix", s->seconds_mix, "coder", s->seconds_coder, "verify",

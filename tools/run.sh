@@ -25,13 +25,16 @@ missing_packages() {
     command -v cc >/dev/null && command -v make >/dev/null || echo build-essential
     command -v cmake >/dev/null || echo cmake
     if ! command -v pkg-config >/dev/null; then
-        echo pkg-config libxxhash-dev libjansson-dev libpcre2-dev libssl-dev
+        echo pkg-config libxxhash-dev libjansson-dev libpcre2-dev libssl-dev liblzma-dev \
+            libzstd-dev
         return
     fi
     pkg-config --exists libxxhash || echo libxxhash-dev
     pkg-config --exists jansson || echo libjansson-dev
     pkg-config --exists libpcre2-8 || echo libpcre2-dev
     pkg-config --exists libcrypto || echo libssl-dev
+    pkg-config --exists liblzma || echo liblzma-dev
+    pkg-config --exists libzstd || echo libzstd-dev
 }
 
 install_packages() {

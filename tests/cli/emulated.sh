@@ -42,7 +42,7 @@ LC_ALL=C awk 'BEGIN {
     }
 }' >letters
 [ "$(wc -c <letters)" -eq 20000 ] || fail "not 20 KB"
-settings='--model long.gpzm --alpha 0.01 --adapt none --window 16 --hop 12 --streams 256'
+settings='--model long.gpzm --alpha 0.01 --adapt none --no-pack --window 16 --hop 12 --streams 256'
 run 0 "$cpu" $settings -c letters
 cp $out letters.gpz
 [ "$(wc -c <letters.gpz)" -lt 5000 ] || fail "the text was not coded"
@@ -73,7 +73,7 @@ same other.html page.html
     head -c 100 /dev/urandom
     tail -c 300 letters
 } >blocks
-settings='--model wide.gpzm --alpha 0.01 --adapt none --window 3 --hop 2 --streams 3'
+settings='--model wide.gpzm --alpha 0.01 --adapt none --no-pack --window 3 --hop 2 --streams 3'
 settings="$settings --block-size 100"
 run 0 "$cpu" $settings -c blocks
 cp $out blocks.gpz

@@ -16,9 +16,9 @@ head -c 5000 "$data/alice29.txt" >prose
 # size OPTION...: what becomes of the prose; in any order and with any number of threads it is
 # decoded.
 size() {
-    run 0 "$gz" -T1 "$@" -c prose
+    run 0 "$gz" -T1 --no-pack "$@" -c prose
     cp $out prose.gpz
-    run 0 "$gz" -T2 "$@" --no-verify -c prose
+    run 0 "$gz" -T2 --no-pack "$@" --no-verify -c prose
     same $out prose.gpz
     run 0 "$gz" -T2 -d $C $B $A <prose.gpz
     same $out prose

@@ -25,3 +25,10 @@ header '^contexts window 32 hop 8 update 5 ' --adapt contexts --window 32 --hop 
 header '^scope+biases window 64 hop 64 ' --adapt biases --window 64 --hop 64 --window-scope
 header '^alphas .*\*32768 bayes\*6554$' --adapt alphas --naive-bayes --alpha 0.5,0.1
 header "^    stored" -1 --block-size 3
+
+# Blocks that the model does not suit, as a second reader unpacks them.
+{ cat "$gz" | head -c 60000 | tail -c 30000; } >text
+header "^    packed LZMA2" -1
+head -c 30000 /dev/urandom | base64 -w 0 | head -c 30000 >text
+header "^    packed zstd" -1
+header "^    coded" -1 --no-pack

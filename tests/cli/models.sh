@@ -61,7 +61,7 @@ same other.gpzm tiny.gpzm
 # A file needs the model that compressed it. The model's weights are noise, so counts do
 # the work: repetition becomes small, and the block is coded, not stored.
 yes abc | head -c 1200 >dull
-run 0 "$gz" --model tiny.gpzm --naive-bayes --alpha 0,1 dull
+run 0 "$gz" --model tiny.gpzm --no-pack --naive-bayes --alpha 0,1 dull
 run 3 "$gz" -d -o back dull.gpz
 says 'dull.gpz: model missing: '
 absent back

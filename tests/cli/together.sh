@@ -4,7 +4,7 @@
 
 tiny=$("$2")
 mv "$tiny" checkpoint
-settings='--model checkpoint/tiny.bin --alpha 0.01 --adapt none --window 16 --hop 8 --streams 3 --block-size 300'
+settings='--model checkpoint/tiny.bin --alpha 0.01 --adapt none --no-pack --window 16 --hop 8 --streams 3 --block-size 300'
 model='--model checkpoint/tiny.bin'
 GPUZIP_FAKE_DEVICES=2
 export GPUZIP_FAKE_DEVICES

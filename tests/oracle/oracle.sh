@@ -23,7 +23,7 @@ decodes=yes
 check() {
     name=$1 key=$2 file=$3 model=$4
     shift 4
-    "$gpuzip" -q --model "$model" --adapt none --no-verify -c "$@" "$file" >"$work/x.gpz"
+    "$gpuzip" -q --model "$model" --adapt none --no-verify --no-pack -c "$@" "$file" >"$work/x.gpz"
     if [ $decodes = yes ]; then
         "$gpuzip" -q --model "$model" -dc "$work/x.gpz" >"$work/x"
         cmp "$file" "$work/x"

@@ -31,7 +31,7 @@ class Costs:
     def run(self, models, *options):
         experts = [arg for _ in range(models) for arg in ("--model", self.model)]
         with open(self.packed, "wb") as out:
-            done = subprocess.run([self.gpuzip, "-q", "--no-verify", "--json", "-c", *experts,
+            done = subprocess.run([self.gpuzip, "-q", "--no-verify", "--no-pack", "--json", "-c", *experts,
                                    *OPTIONS, *options, self.path],
                                   stdout=out, stderr=subprocess.PIPE, check=True)
         stats = json.loads(done.stderr)

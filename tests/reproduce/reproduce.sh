@@ -42,7 +42,7 @@ percent() {
 code() {
     file=$1
     shift
-    "$gpuzip" -T1 -qf --no-verify --adapt none --stats --json "$@" -o "$work/x.gpz" "$file" >"$work/json"
+    "$gpuzip" -T1 -qf --no-verify --no-pack --adapt none --stats --json "$@" -o "$work/x.gpz" "$file" >"$work/json"
     "$gpuzip" -T1 -qdc "$@" "$work/x.gpz" >"$work/x"
     cmp "$file" "$work/x"
     size=$(wc -c <"$work/x.gpz")
