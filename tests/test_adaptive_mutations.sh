@@ -91,7 +91,7 @@ mutations=(
     'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/(logit >= -1024)/(logit >= -1000)/'
     'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/c->known - 1;/c->known % 3;/'
     'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/z > w ? z - w : 1/z/'
-    'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/clamp(delta >> 8, -DELTA_MAX, DELTA_MAX)/(delta >> 8)/'
+    'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/mix_clamp(delta >> 8, -DELTA_MAX, DELTA_MAX)/(delta >> 8)/'
     'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/row->s0 -= a;//'
     'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/row->s2\[k\] -= a . v . v;//'
     'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/if (sums->recent_rows == MIX_RECENT_MAX)/if (false)/'
@@ -100,7 +100,7 @@ mutations=(
     'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/variance . (f . f >> 8)/variance * (f * f \/ 255)/'
     'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/if (coded < vocab)/if (coded + 1 < vocab)/'
     'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/variance > 0 ? variance : 0;/variance;/'
-    'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/seen\[i\] = 0;//'
+    'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/memset(sums->seen, 0, n . sizeof .sums->seen);//'
     'mix_adaptive||kernels/cpu/cpu_mix.c|s/mix->candidates\[r\] >= 0)/true)/'
     'mix_adaptive||kernels/cpu/cpu_mix.c|s/row->alpha\[k\] = a && a->config.alpha/row->alpha[k] = a/'
 

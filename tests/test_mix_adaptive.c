@@ -357,6 +357,19 @@ static void adaptive_many_rows(void **state)
         naive_learn(&n);
         check_learnt(ctx, a, &n);
     }
+    /* One row more, of weak features: only the sum of all curvature bounds its step. */
+    for (int k = 0; k < OPS_FEATURES; k++)
+        candidate[FIRST * OPS_CANDIDATES].feature[k] = 256;
+    two.row = row + FIRST - 1;
+    assert_int_equal(ops_cpu.mix_encode(ctx, &two, 2, symbol + FIRST - 1, interval), GPUZIP_OK);
+    assert_int_equal(ops_cpu.mix_learn(ctx, a), GPUZIP_OK);
+    for (int i = 0; i < 2; i++) {
+        naive_row one = naive_open(&n, &two, i);
+        naive_add(&n, &one, &two, i, i ? 5 : 3);
+        naive_close(&one);
+    }
+    naive_learn(&n);
+    check_learnt(ctx, a, &n);
     naive_free(&n);
     ops_cpu.adaptive_destroy(ctx, a);
     ops_cpu.close(ctx);
@@ -366,6 +379,42 @@ static void adaptive_many_rows(void **state)
     free(symbol);
     free(row);
     free(logits);
+}
+
+/* A symbol that the model excludes, again and again, takes its bias to one bound and that of the
+ * symbol expected instead to the other. */
+static void adaptive_bias_bounds(void **state)
+{
+    enum { VOCAB = 40, WRONG = 4, RIGHT = 5, UPDATES = 60 };
+    ops_context *ctx = *state;
+    float logits[ROWS * VOCAB] = {0};
+    int32_t symbol[ROWS], weights[OPS_SETS * OPS_WEIGHTS] = {0};
+    ops_interval interval[ROWS];
+    ops_adaptive_config config = {VOCAB, 1, true, false, {ONE}, weights, 1};
+    ops_adaptive *a;
+    for (int r = 0; r < ROWS; r++) {
+        logits[r * VOCAB + WRONG] = 40;
+        symbol[r] = RIGHT;
+    }
+    assert_int_equal(ops_cpu.adaptive_create(ctx, &a, &config), GPUZIP_OK);
+    ops_mix mix = {.experts = 1, .vocab = VOCAB, .adaptive = a};
+    mix.expert[0] = (ops_expert){.logits = logits, .stride = VOCAB, .alpha = ONE};
+    naive n = naive_new(&config);
+    for (int update = 0; update < UPDATES; update++) {
+        assert_int_equal(ops_cpu.mix_encode(ctx, &mix, ROWS, symbol, interval), GPUZIP_OK);
+        assert_int_equal(ops_cpu.mix_learn(ctx, a), GPUZIP_OK);
+        for (int r = 0; r < ROWS; r++) {
+            naive_row row = naive_open(&n, &mix, r);
+            naive_add(&n, &row, &mix, r, symbol[r]);
+            naive_close(&row);
+        }
+        naive_learn(&n);
+        check_learnt(ctx, a, &n);
+    }
+    assert_int_equal(n.bias[RIGHT], OPS_BIAS_MAX);
+    assert_int_equal(n.bias[WRONG], -OPS_BIAS_MAX);
+    naive_free(&n);
+    ops_cpu.adaptive_destroy(ctx, a);
 }
 
 /* -- where nothing has been learnt ------------------------------------------------------- */
@@ -417,9 +466,10 @@ static int close_default(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(adaptive_formulas), cmocka_unit_test(gradients_oracle),
-        cmocka_unit_test(adaptive_isa),      cmocka_unit_test(adaptive_many_rows),
-        cmocka_unit_test(adaptive_neutral),  cmocka_unit_test(adaptive_variance),
+        cmocka_unit_test(adaptive_formulas),    cmocka_unit_test(gradients_oracle),
+        cmocka_unit_test(adaptive_isa),         cmocka_unit_test(adaptive_many_rows),
+        cmocka_unit_test(adaptive_neutral),     cmocka_unit_test(adaptive_variance),
+        cmocka_unit_test(adaptive_bias_bounds),
     };
     return cmocka_run_group_tests(tests, open_default, close_default);
 }

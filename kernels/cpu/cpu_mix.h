@@ -82,8 +82,9 @@ typedef struct {
     void (*change)(cpu_mix_row *row, const ops_candidate *candidate, int n, uint64_t z);
     /* Adds a row with the symbol `coded` to its sums; total is Z' of ops.h. */
     void (*add)(cpu_mix_row *row, int coded, uint64_t total);
-    /* Takes the step of every bias; clears expected and seen. */
-    void (*step_bias)(int32_t *bias, uint32_t *trust, int64_t *expected, uint32_t *seen, int vocab);
+    /* Takes the step of every bias. */
+    void (*step_bias)(int32_t *bias, uint32_t *trust, const int64_t *expected, const uint32_t *seen,
+                      int vocab);
 } cpu_mix_learn_table;
 
 CPU_ISA_DECLARE(cpu_mix_learn_table, cpu_mix_learn);

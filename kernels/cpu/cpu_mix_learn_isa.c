@@ -170,15 +170,12 @@ static void learn_add(cpu_mix_row *row, int coded, uint64_t total)
 
 /* ---- learning ------------------------------------------------------------- */
 
-static void learn_step_bias(int32_t *bias, uint32_t *trust, int64_t *expected, uint32_t *seen,
-                            int vocab)
+static void learn_step_bias(int32_t *bias, uint32_t *trust, const int64_t *expected,
+                            const uint32_t *seen, int vocab)
 {
 #pragma omp simd
-    for (int i = 0; i < vocab; i++) {
+    for (int i = 0; i < vocab; i++)
         bias[i] = mix_step_bias(bias[i], &trust[i], seen[i], expected[i]);
-        expected[i] = 0;
-        seen[i] = 0;
-    }
 }
 
 const cpu_mix_learn_table CPU_ISA(cpu_mix_learn) = {learn_change, learn_add, learn_step_bias};
