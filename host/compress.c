@@ -17,8 +17,9 @@ typedef struct {
 /* Longer windows first, then re-reading half of them or more, then fewer, longer
  * streams (a stream starts cold). With the built-in model alone alice29.txt becomes
  * 31,891 bytes at level 1, 29,756 at 6 (half as fast) and 29,701 at 9 (a tenth as fast): a
- * model of four layers does not gain from more than half a window of context. What adapts
- * saves 10 % at level 1 for 10 to 15 % of the time, and 7 % at 6 for less. Blocks
+ * model of four layers does not gain from more than half a window of context. Adaptation
+ * saves 10 % at level 1 for 10 to 15 % of the time, and 7 % at 6 for less. weights/train/README.md
+ * has sizes for 1 to 4,096 streams. Blocks
  * are large so that many streams fill a GPU, and no larger than what a decoder
  * should have to hold. */
 static const level_settings levels[GPUZIP_LEVEL_MAX + 1] = {
@@ -29,8 +30,9 @@ static const level_settings levels[GPUZIP_LEVEL_MAX + 1] = {
     [9] = {1024, 128, 0, (size_t)16 << 20},
 };
 
-#define UPDATE_INTERVAL                                                                            \
-    16 /* of mixing that learns: as good as 1 on text, and encodes in parallel */
+/* Of mixing that learns, in steps. 1 to 16 give the same size within 0.1 %, 64 takes 0.1 to 0.9 %
+ * more (weights/train/README.md, "Streams and updates"), and the encoder's passes grow with it. */
+#define UPDATE_INTERVAL 16
 
 /* ---- options ------------------------------------------------------------ */
 

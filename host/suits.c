@@ -2,6 +2,7 @@
  * sizes. All arithmetic is integer: the same on every machine. */
 #include "suits.h"
 
+#include "detmath.h"
 #include "utf8.h"
 
 /* Content is random if the estimate is within 1/64 of its size. */
@@ -50,30 +51,14 @@ static void count_bytes(bytes_counted *c, const uint8_t *raw, size_t size)
     }
 }
 
-/* Returns log2(x) with 16 fraction bits, x >= 1. */
-static uint32_t log2_q16(uint32_t x)
-{
-    int exponent = 31 - __builtin_clz(x);
-    uint64_t mantissa = (uint64_t)x << (31 - exponent); /* 2^31 .. 2^32 - 1 */
-    uint32_t log = (uint32_t)exponent << 16;
-    for (int bit = 15; bit >= 0; bit--) {
-        mantissa = mantissa * mantissa >> 31;
-        if (mantissa >> 32) {
-            mantissa >>= 1;
-            log |= (uint32_t)1 << bit;
-        }
-    }
-    return log;
-}
-
 /* Returns the bits that the bytes would take by their frequencies alone. */
 static uint64_t entropy_bits(const bytes_counted *c, size_t size)
 {
     uint64_t bits = 0; /* Q16: below 2^24 * 24 * 2^16 */
-    uint32_t whole = log2_q16((uint32_t)size);
+    int32_t whole = det_log2_q16((uint32_t)size);
     for (int i = 0; i < 256; i++)
         if (c->count[i])
-            bits += (uint64_t)c->count[i] * (whole - log2_q16(c->count[i]));
+            bits += (uint64_t)c->count[i] * (uint32_t)(whole - det_log2_q16(c->count[i]));
     return bits >> 16;
 }
 
