@@ -1,4 +1,4 @@
-/* contexts.c: the tables, the match model, their states; contexts.h has the definitions. */
+/* contexts.c: the tables, the match model, their states; coder/CONTEXTS.md defines them. */
 #include "contexts.h"
 
 #include <assert.h>

@@ -1,4 +1,4 @@
-/* contexts_slot.h: what came after one context; contexts.h has the definitions. */
+/* contexts_slot.h: what came after one context; coder/CONTEXTS.md, section 3. */
 #ifndef GPUZIP_CONTEXTS_SLOT_H
 #define GPUZIP_CONTEXTS_SLOT_H
 

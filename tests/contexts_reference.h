@@ -1,5 +1,5 @@
 /* contexts_reference.h: blocks of tokens for tests of context experts, and a plain reading of
- * contexts.h, which does with lists and searches what that does with bits. */
+ * coder/CONTEXTS.md, which does with lists and searches what that does with bits. */
 #ifndef GPUZIP_CONTEXTS_REFERENCE_H
 #define GPUZIP_CONTEXTS_REFERENCE_H
 

@@ -1,4 +1,4 @@
-/* test_contexts.c: context experts against a plain reading of contexts.h, row for row; asked ahead
+/* test_contexts.c: context experts against a plain reading of CONTEXTS.md, row for row; asked ahead
  * and step by step; tables that overflow, streams that end, matches that miss. */
 #include <pthread.h>
 
