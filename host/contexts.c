@@ -330,7 +330,7 @@ typedef struct {
     uint8_t find[1 << FIND_BITS]; /* by a hash of the symbol: its index + 1 */
 } gathering;
 
-/* Notes that context k, no later one than before, holds a symbol in some state. */
+/* Notes that context k holds a symbol in some state. The first one to hold it proposes it. */
 static void gather(gathering *g, int k, uint32_t symbol, uint8_t state)
 {
     prediction *p = g->p;

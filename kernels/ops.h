@@ -123,7 +123,7 @@ typedef struct {
 typedef struct {
     int32_t symbol;                /* [0, vocab); the candidates of a row are distinct */
     int16_t feature[OPS_FEATURES]; /* |.| <= OPS_FEATURE_MAX */
-    uint8_t longest;               /* [0, OPS_FEATURES) the last context that holds it */
+    uint8_t longest;               /* [0, OPS_FEATURES) the context that proposed it */
     uint8_t known;                 /* [1, 3] how many contexts hold it; 3: or more */
     uint8_t kind;                  /* of OPS_KINDS, whatever they mean */
 } ops_candidate;
