@@ -21,7 +21,7 @@ prepare() { # OUT
 }
 
 # One thread a worker: threads that share a product wait for the one that has no core. The idle class and the
-# lowest priority, also of the session's autogroup, among which Linux divides the cores first: other processes do
+# lowest priority, also of its autogroup, among which Linux divides the cores first: other processes do
 # not notice the run.
 train() { # OUT [TIME]
     if ! flock --nonblock "$1/lock" true; then
