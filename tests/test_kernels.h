@@ -77,4 +77,20 @@ static inline void levels_close(test_levels *levels)
         ops_cpu.close(levels->context[i]);
 }
 
+/* Set-up and tear-down of cmocka groups whose state is a context of two threads with the best
+ * instruction set. */
+static inline int open_default(void **state)
+{
+    ops_context *ctx = NULL;
+    gpuzip_status status = ops_cpu.open(&ctx, 0, 2, NULL);
+    *state = ctx;
+    return status == GPUZIP_OK ? 0 : -1;
+}
+
+static inline int close_default(void **state)
+{
+    ops_cpu.close(*state);
+    return 0;
+}
+
 #endif

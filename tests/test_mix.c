@@ -505,20 +505,6 @@ static void count_add_counts(void **state)
     free(symbol);
 }
 
-static int open_default(void **state)
-{
-    ops_context *ctx = NULL;
-    gpuzip_status status = ops_cpu.open(&ctx, 0, 2, NULL);
-    *state = ctx;
-    return status == GPUZIP_OK ? 0 : -1;
-}
-
-static int close_default(void **state)
-{
-    ops_cpu.close(*state);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {

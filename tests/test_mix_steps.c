@@ -197,20 +197,6 @@ static void repeated_batches_shrink(void **state)
         }
 }
 
-static int open_default(void **state)
-{
-    ops_context *ctx = NULL;
-    gpuzip_status status = ops_cpu.open(&ctx, 0, 2, NULL);
-    *state = ctx;
-    return status == GPUZIP_OK ? 0 : -1;
-}
-
-static int close_default(void **state)
-{
-    ops_cpu.close(*state);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(repeated_batches_shrink)};

@@ -449,20 +449,6 @@ static void theory_same_expert_learns(void **state)
         ops_cpu.adaptive_destroy(ctx, a[copy]);
 }
 
-static int open_default(void **state)
-{
-    ops_context *ctx = NULL;
-    gpuzip_status status = ops_cpu.open(&ctx, 0, 1, NULL);
-    *state = ctx;
-    return status == GPUZIP_OK ? 0 : -1;
-}
-
-static int close_default(void **state)
-{
-    ops_cpu.close(*state);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
