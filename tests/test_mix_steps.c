@@ -36,6 +36,7 @@ typedef struct {
     int confident; /* added to every feature, Q8 */
     int noise;     /* a feature is anything within +-noise, Q8 */
     int candidates;
+    float sharp; /* not 0: the experts agree, and symbols come with probabilities exp(sharp x) */
 } adversary;
 
 static int same_symbol(test_random *random, int row)
@@ -91,7 +92,25 @@ static const adversary adversaries[] = {
     {"half the streams one symbol", first_half_only, 1, 2000, 1000, 12},
     {"noise, features out of range", any_symbol, 6, 0, OPS_FEATURE_MAX, 16},
     {"noise without candidates", any_symbol, 6, 0, 0, 0},
+    {"experts that agree and should weigh more", any_symbol, 3, 0, 0, 0, 1.4f},
+    {"experts that agree and should weigh less", any_symbol, 3, 0, 0, 0, 0.6f},
+    {"experts that agree, with candidates", any_symbol, 3, 0, 1500, 8, 1.4f},
 };
+
+/* A symbol with a probability proportional to exp(sharp x), by Gumbel's maximum. */
+static int draw_symbol(test_random *random, const float *x, float sharp)
+{
+    int drawn = 0;
+    double most = -INFINITY;
+    for (int i = 0; i < VOCAB; i++) {
+        double gumbel = -log(-log((random_bits(random) + 0.5) * 0x1p-32));
+        if (sharp * x[i] + gumbel > most) {
+            most = sharp * x[i] + gumbel;
+            drawn = i;
+        }
+    }
+    return drawn;
+}
 
 static batch batch_new(const adversary *from, int rows, uint64_t seed)
 {
@@ -110,6 +129,11 @@ static batch batch_new(const adversary *from, int rows, uint64_t seed)
             for (int i = 0; i < VOCAB; i++)
                 b.logits[k][(size_t)r * VOCAB + (size_t)i] =
                     (float)random_normal(&random) * from->spread;
+        const float *first = b.logits[0] + (size_t)r * VOCAB;
+        for (int k = 1; from->sharp != 0 && k < EXPERTS; k++)
+            memcpy(b.logits[k] + (size_t)r * VOCAB, first, VOCAB * sizeof *first);
+        if (from->sharp != 0)
+            b.symbol[r] = draw_symbol(&random, first, from->sharp);
         for (int c = 0; c < from->candidates; c++) {
             ops_candidate *x = &b.candidate[(size_t)r * OPS_CANDIDATES + (size_t)c];
             *x = (ops_candidate){c, .longest = (uint8_t)(c % 3), .known = 2, .kind = 9};
