@@ -1,7 +1,6 @@
 # gpuzip-bench: its random models, and what it prints.
-add_executable(test_bench_model test_bench_model.c ${PROJECT_SOURCE_DIR}/tools/bench_model.c)
-target_include_directories(test_bench_model PRIVATE ${PROJECT_SOURCE_DIR}/tools)
-target_link_libraries(test_bench_model PRIVATE gpuzip_host PkgConfig::CMOCKA m)
+add_executable(test_bench_model test_bench_model.c)
+target_link_libraries(test_bench_model PRIVATE gpuzip_bench_model PkgConfig::CMOCKA)
 add_test(NAME test_bench_model COMMAND test_bench_model)
 add_test(NAME cli_bench COMMAND sh ${CMAKE_CURRENT_LIST_DIR}/cli/bench.sh
                                 $<TARGET_FILE:gpuzip-bench>)
