@@ -24,34 +24,39 @@
 extern "C" {
 #endif
 
+/* ---- 0. version ----------------------------------------------------------- */
+
 /* Returns the library's version, e.g. "0.1.0". */
 GPUZIP_API const char *gpuzip_version(void);
 
-/* ---- devices ------------------------------------------------------------ */
+/* ---- 1. buffers ---------------------------------------------------------- */
 
-/* Returns what this build can compute with, e.g. "cpu, cuda (75-real 80-real 120)"
- * (backends, and the architectures that CUDA kernels were compiled for). */
-GPUZIP_API const char *gpuzip_backends(void);
+/* Two calls for programs that need no settings. Each opens the built-in model on the best device
+ * and closes it again, which takes some tens of milliseconds; a program with many buffers opens a
+ * session (2) and calls gpuzip_compress_buffer(). */
 
-/* What a device says of itself. */
-typedef struct {
-    char name[16];       /* what gpuzip_open() calls it: "cpu", "cuda:0" */
-    char product[256];   /* the maker's name for it; may hold any bytes */
-    int capability;      /* CUDA: 10 * major + minor; else 0 */
-    int driver, runtime; /* CUDA: versions, 1000 * major + 10 * minor; else 0 */
-    uint64_t memory;     /* bytes in all */
-    uint64_t available;  /* bytes to be had now; 0: it does not say */
-    bool usable;         /* false: too old for this build */
-} gpuzip_device_info;
+/* Returns the bytes that always suffice for compressing `size` bytes, of any content and at any
+ * level, with blocks of the level's size. */
+GPUZIP_API size_t gpuzip_compress_bound(size_t size);
 
-/* Returns the number of devices: the CPU, then the GPUs that a driver reports. */
-GPUZIP_API int gpuzip_count_devices(void);
+/* Compresses src[src_size] to dst, which has room for `capacity` bytes, and sets *size to the bytes
+ * written. level: GPUZIP_LEVEL_MIN .. GPUZIP_LEVEL_MAX, or 0 for the default. On an error dst has
+ * undefined content and *size is unchanged. Errors: ARGUMENT, CAPACITY, MEMORY, DEVICE, SELF_TEST.
+ */
+GPUZIP_API gpuzip_status gpuzip_compress(void *dst, size_t capacity, size_t *size, const void *src,
+                                         size_t src_size, int level);
 
-/* Describes device 0 (the CPU) .. gpuzip_count_devices() - 1; opens it for a moment.
- * Errors: ARGUMENT, DEVICE. */
-GPUZIP_API gpuzip_status gpuzip_get_device_info(int device, gpuzip_device_info *info);
+/* The inverse: one or more frames in src[src_size] to dst. The built-in model must have made them.
+ * Errors: CAPACITY, FORMAT, CORRUPT, MODEL, UNSUPPORTED, MEMORY, DEVICE, SELF_TEST. */
+GPUZIP_API gpuzip_status gpuzip_decompress(void *dst, size_t capacity, size_t *size,
+                                           const void *src, size_t src_size);
 
-/* ---- the handle --------------------------------------------------------- */
+/* Sets *size to the bytes that the frames in src[src_size] decompress to, as their ends state; the
+ * bytes are hostile until they are decompressed, so compare *size with a limit of your own before
+ * allocating. Errors: FORMAT, CORRUPT, UNSUPPORTED, MEMORY. */
+GPUZIP_API gpuzip_status gpuzip_content_size(const void *src, size_t src_size, uint64_t *size);
+
+/* ---- 2. sessions: devices, models, settings ------------------------------- */
 
 /* An opened set of models, ready on one or more devices. */
 typedef struct gpuzip gpuzip;
@@ -105,47 +110,6 @@ GPUZIP_API const char *gpuzip_error(const gpuzip *gz);
  * SELF_TEST. */
 GPUZIP_API gpuzip_status gpuzip_add_model(gpuzip *gz, const char *source, int *model);
 
-/* What a model is. Strings live as long as the gpuzip. */
-typedef struct {
-    uint8_t id[GPUZIP_ID_BYTES];
-    const char *name;         /* from the file; printable */
-    const char *architecture; /* "llama", "gpt2", "wpoe" */
-    const char *tokenizer;    /* "byte-level BPE", "SentencePiece BPE", "bytes" */
-    int layers, dim, heads, kv_heads, head_dim, ffn, vocab, context;
-    int weight_bits, activation_bits, kv_bits;
-    uint64_t parameters; /* weights, biases and norms; tables not counted */
-    double token_ops;    /* 2 for every multiply-add of the linear layers for a token */
-    uint64_t file_size;  /* bytes of the .gpzm */
-    uint64_t ngram_size; /* of these its n-grams of other texts; 0: none */
-} gpuzip_model_info;
-
-GPUZIP_API gpuzip_status gpuzip_get_model_info(const gpuzip *gz, int model,
-                                               gpuzip_model_info *info);
-
-/* How to import. Zeroes mean the default. */
-typedef struct {
-    const char *tokenizer; /* path; NULL: found beside the checkpoint */
-    const char *name;      /* NULL: the source's */
-    int weight_bits;       /* 8 or 15; 0: 15 below 32 M parameters, else 8 */
-    int activation_bits;   /* 8 or 15; 0: 15 */
-    int kv_bits;           /* 8 or 12; 0: 12 */
-} gpuzip_import_options;
-
-/* Converts a checkpoint (as in gpuzip_add_model()) to the model file dst_path;
- * an existing file is replaced only on success. options may be NULL.
- * Errors: ARGUMENT, IO, FORMAT, CORRUPT, UNSUPPORTED, MEMORY. */
-GPUZIP_API gpuzip_status gpuzip_import_model(gpuzip *gz, const char *source, const char *dst_path,
-                                             const gpuzip_import_options *options);
-
-/* Has a model learn what follows what in texts like those it is to compress: writes the model
- * file dst_path, which is model number `model` with `bytes` (64 to 2^32) of n-grams of the text
- * files text[0, texts) in place of those it may have. NUL bytes part the texts in a file; n-grams
- * that come in one of them alone do not count. Takes some 30 bytes of memory a token, of very
- * repetitive texts up to 80. An existing file is replaced only on success. Errors: ARGUMENT, IO,
- * MEMORY. */
-GPUZIP_API gpuzip_status gpuzip_learn_texts(gpuzip *gz, int model, const char *const *text,
-                                            int texts, uint64_t bytes, const char *dst_path);
-
 #define GPUZIP_MAX_MODELS  16
 #define GPUZIP_MAX_EXPERTS 8
 
@@ -161,28 +125,30 @@ typedef struct {
     double alpha; /* weight, 0 .. 15.99; kept to 1/65536 */
 } gpuzip_expert;
 
-/* What learns from the file itself, on both sides alike. Bits. */
+/* Adaptive parts, which encoder and decoder update identically from the tokens coded. Bit flags. */
 typedef enum {
-    GPUZIP_ADAPT_CONTEXTS = 1, /* contexts of tokens and a match model propose what comes */
-    GPUZIP_ADAPT_BIASES = 2,   /* a bias a token is learnt */
-    GPUZIP_ADAPT_ALPHAS = 4,   /* the experts' alphas are learnt, from those given, at most 2 */
+    GPUZIP_ADAPT_NONE = 0,
+    GPUZIP_ADAPT_CONTEXTS = 1, /* context models and a match model propose candidate tokens */
+    GPUZIP_ADAPT_BIASES = 2,   /* a learnt bias for each token */
+    GPUZIP_ADAPT_ALPHAS = 4,   /* learnt alphas, which begin at the given ones (at most 2) */
     GPUZIP_ADAPT_ALL = 7,
-    GPUZIP_ADAPT_NONE = 8 /* nothing does; alone */
+    GPUZIP_ADAPT_DEFAULT = GPUZIP_ADAPT_ALL /* at every level */
 } gpuzip_adapt;
 
 #define GPUZIP_LEVEL_MIN     1
 #define GPUZIP_LEVEL_MAX     9
 #define GPUZIP_LEVEL_DEFAULT 6
 
-/* How to compress. Zeroes mean: what the level says. */
+/* How to compress. gpuzip_init_options() fills in the defaults; NULL options mean them. Where a
+ * comment names no meaning of 0, it stands for the setting of the level. */
 typedef struct {
     int level;           /* 1 (fast) .. 9 (small); 0: the default */
     int window;          /* tokens a window predicts, 2 .. context */
     int hop;             /* tokens from a window to the next, 1 .. window */
     int streams;         /* streams a block */
-    int update_interval; /* steps between updates of what adapts; 0: 16, or 1 with counts alone */
-    bool window_scope;   /* what adapts forgets at every window (needs hop == window) */
-    unsigned adapt;      /* bits of gpuzip_adapt; 0: all of them, at every level */
+    int update_interval; /* steps between adaptive updates; 0: 16, or 1 with Naive Bayes alone */
+    bool window_scope;   /* adaptive state is reset at every window (needs hop == window) */
+    unsigned adapt;      /* bits of gpuzip_adapt */
     size_t block_size;   /* bytes of input a block, at most GPUZIP_BLOCK_MAX */
     int experts;         /* 0: model 0 alone with alpha 1 */
     gpuzip_expert expert[GPUZIP_MAX_EXPERTS];
@@ -195,6 +161,19 @@ typedef struct {
 } gpuzip_options;
 
 #define GPUZIP_BLOCK_MAX ((size_t)16 << 20)
+
+/* Sets the defaults: zeroes, but for adapt, which is GPUZIP_ADAPT_DEFAULT. */
+GPUZIP_API void gpuzip_init_options(gpuzip_options *options);
+
+/* Like gpuzip_compress() and gpuzip_decompress(), with a session's devices and models. options may
+ * be NULL. Errors: as those two; gpuzip_error() has a text. */
+GPUZIP_API gpuzip_status gpuzip_compress_buffer(gpuzip *gz, const gpuzip_options *options,
+                                                void *dst, size_t capacity, size_t *size,
+                                                const void *src, size_t src_size);
+GPUZIP_API gpuzip_status gpuzip_decompress_buffer(gpuzip *gz, void *dst, size_t capacity,
+                                                  size_t *size, const void *src, size_t src_size);
+
+/* ---- 3. streams of bytes -------------------------------------------------- */
 
 struct gpuzip_stats;
 struct gpuzip_token;
@@ -218,6 +197,37 @@ typedef struct {
      * options.measure is measured. May be NULL. */
     void (*observe)(void *context, const struct gpuzip_token *token);
 } gpuzip_io;
+
+/* Reads everything from io, writes one .gpz frame. stats may be NULL.
+ * Errors: ARGUMENT, IO, MEMORY, DEVICE, SELF_TEST (verification failed), CANCELLED. */
+GPUZIP_API gpuzip_status gpuzip_compress_stream(gpuzip *gz, const gpuzip_options *options,
+                                                const gpuzip_io *io, struct gpuzip_stats *stats);
+
+/* Reads one or more concatenated frames to the end of the input, writes the
+ * original bytes. Bytes are written as blocks are verified; on an error what
+ * was written so far is a correct beginning.
+ * Errors: IO, FORMAT, CORRUPT, MODEL, UNSUPPORTED, MEMORY, DEVICE, CANCELLED. */
+GPUZIP_API gpuzip_status gpuzip_decompress_stream(gpuzip *gz, const gpuzip_io *io,
+                                                  struct gpuzip_stats *stats);
+
+/* ---- 4. many files -------------------------------------------------------- */
+
+/* The same for several files, whose blocks share the devices: many small ones keep a GPU as
+ * busy as a large one. A call reads its file to the end and may leave the last blocks under
+ * way; they are written, and its end is told, during later calls. Files are written and end
+ * in the order in which they began, each as if it had been alone; what goes wrong with one
+ * ends that one alone. On the CPU each ends within its own call. *io is copied; its context
+ * must last until the end. What several files did together is shared out among their stats.
+ * The callbacks call nothing on gz but what takes it as const. */
+GPUZIP_API void gpuzip_begin_compress(gpuzip *gz, const gpuzip_options *options,
+                                      const gpuzip_io *io);
+GPUZIP_API void gpuzip_begin_decompress(gpuzip *gz, const gpuzip_io *io);
+
+/* Ends the files that are under way, and releases what they needed. So do gpuzip_close(),
+ * gpuzip_add_model() and the calls for a file alone. */
+GPUZIP_API void gpuzip_finish(gpuzip *gz);
+
+/* ---- 5. information ------------------------------------------------------- */
 
 /* A token that was compressed. Bits are -log2 of probabilities. */
 typedef struct gpuzip_token {
@@ -269,31 +279,44 @@ typedef struct gpuzip_stats {
     double escape_bits; /* what they cost, and room for them at every other token */
 } gpuzip_stats;
 
-/* Reads everything from io, writes one .gpz frame. stats may be NULL.
- * Errors: ARGUMENT, IO, MEMORY, DEVICE, SELF_TEST (verification failed), CANCELLED. */
-GPUZIP_API gpuzip_status gpuzip_compress(gpuzip *gz, const gpuzip_options *options,
-                                         const gpuzip_io *io, gpuzip_stats *stats);
+/* Returns what this build can compute with, e.g. "cpu, cuda (75-real 80-real 120)"
+ * (backends, and the architectures that CUDA kernels were compiled for). */
+GPUZIP_API const char *gpuzip_backends(void);
 
-/* Reads one or more concatenated frames to the end of the input, writes the
- * original bytes. Bytes are written as blocks are verified; on an error what
- * was written so far is a correct beginning.
- * Errors: IO, FORMAT, CORRUPT, MODEL, UNSUPPORTED, MEMORY, DEVICE, CANCELLED. */
-GPUZIP_API gpuzip_status gpuzip_decompress(gpuzip *gz, const gpuzip_io *io, gpuzip_stats *stats);
+/* What a device says of itself. */
+typedef struct {
+    char name[16];       /* what gpuzip_open() calls it: "cpu", "cuda:0" */
+    char product[256];   /* the maker's name for it; may hold any bytes */
+    int capability;      /* CUDA: 10 * major + minor; else 0 */
+    int driver, runtime; /* CUDA: versions, 1000 * major + 10 * minor; else 0 */
+    uint64_t memory;     /* bytes in all */
+    uint64_t available;  /* bytes to be had now; 0: it does not say */
+    bool usable;         /* false: too old for this build */
+} gpuzip_device_info;
 
-/* The same for several files, whose blocks share the devices: many small ones keep a GPU as
- * busy as a large one. A call reads its file to the end and may leave the last blocks under
- * way; they are written, and its end is told, during later calls. Files are written and end
- * in the order in which they began, each as if it had been alone; what goes wrong with one
- * ends that one alone. On the CPU each ends within its own call. *io is copied; its context
- * must last until the end. What several files did together is shared out among their stats.
- * The callbacks call nothing on gz but what takes it as const. */
-GPUZIP_API void gpuzip_begin_compress(gpuzip *gz, const gpuzip_options *options,
-                                      const gpuzip_io *io);
-GPUZIP_API void gpuzip_begin_decompress(gpuzip *gz, const gpuzip_io *io);
+/* Returns the number of devices: the CPU, then the GPUs that a driver reports. */
+GPUZIP_API int gpuzip_count_devices(void);
 
-/* Ends the files that are under way, and releases what they needed. So do gpuzip_close(),
- * gpuzip_add_model() and the calls for a file alone. */
-GPUZIP_API void gpuzip_finish(gpuzip *gz);
+/* Describes device 0 (the CPU) .. gpuzip_count_devices() - 1; opens it for a moment.
+ * Errors: ARGUMENT, DEVICE. */
+GPUZIP_API gpuzip_status gpuzip_get_device_info(int device, gpuzip_device_info *info);
+
+/* What a model is. Strings live as long as the gpuzip. */
+typedef struct {
+    uint8_t id[GPUZIP_ID_BYTES];
+    const char *name;         /* from the file; printable */
+    const char *architecture; /* "llama", "gpt2", "wpoe" */
+    const char *tokenizer;    /* "byte-level BPE", "SentencePiece BPE", "bytes" */
+    int layers, dim, heads, kv_heads, head_dim, ffn, vocab, context;
+    int weight_bits, activation_bits, kv_bits;
+    uint64_t parameters; /* weights, biases and norms; tables not counted */
+    double token_ops;    /* 2 for every multiply-add of the linear layers for a token */
+    uint64_t file_size;  /* bytes of the .gpzm */
+    uint64_t ngram_size; /* of these its n-grams of other texts; 0: none */
+} gpuzip_model_info;
+
+GPUZIP_API gpuzip_status gpuzip_get_model_info(const gpuzip *gz, int model,
+                                               gpuzip_model_info *info);
 
 /* What a .gpz file says of itself. */
 typedef struct {
@@ -325,7 +348,34 @@ GPUZIP_API gpuzip_status gpuzip_peek(gpuzip *gz, const gpuzip_io *io, gpuzip_inf
  * (2 a multiply-add) a second. Errors: MEMORY, DEVICE. */
 GPUZIP_API gpuzip_status gpuzip_measure_peak(gpuzip *gz, double *ops_per_second);
 
+/* ---- 6. making models ----------------------------------------------------- */
+
+/* How to import. Zeroes mean the default. */
+typedef struct {
+    const char *tokenizer; /* path; NULL: found beside the checkpoint */
+    const char *name;      /* NULL: the source's */
+    int weight_bits;       /* 8 or 15; 0: 15 below 32 M parameters, else 8 */
+    int activation_bits;   /* 8 or 15; 0: 15 */
+    int kv_bits;           /* 8 or 12; 0: 12 */
+} gpuzip_import_options;
+
+/* Converts a checkpoint (as in gpuzip_add_model()) to the model file dst_path;
+ * an existing file is replaced only on success. options may be NULL.
+ * Errors: ARGUMENT, IO, FORMAT, CORRUPT, UNSUPPORTED, MEMORY. */
+GPUZIP_API gpuzip_status gpuzip_import_model(gpuzip *gz, const char *source, const char *dst_path,
+                                             const gpuzip_import_options *options);
+
+/* Has a model learn what follows what in texts like those it is to compress: writes the model
+ * file dst_path, which is model number `model` with `bytes` (64 to 2^32) of n-grams of the text
+ * files text[0, texts) in place of those it may have. NUL bytes part the texts in a file; n-grams
+ * that come in one of them alone do not count. Takes some 30 bytes of memory a token, of very
+ * repetitive texts up to 80. An existing file is replaced only on success. Errors: ARGUMENT, IO,
+ * MEMORY. */
+GPUZIP_API gpuzip_status gpuzip_learn_texts(gpuzip *gz, int model, const char *const *text,
+                                            int texts, uint64_t bytes, const char *dst_path);
+
 #ifdef __cplusplus
 }
 #endif
+
 #endif

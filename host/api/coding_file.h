@@ -20,7 +20,7 @@ typedef struct {
     void *context;                                                                 /* of ended() */
 } coding_file;
 
-/* Where gpuzip_compress() and gpuzip_decompress() keep the outcome of one file. */
+/* Where gpuzip_compress_stream() and gpuzip_decompress_stream() keep the outcome of one file. */
 typedef struct {
     gpuzip_status status;
     gpuzip_stats *stats; /* or NULL */

@@ -42,17 +42,16 @@ typedef struct {
     token_stats measured;
 } compressor;
 
+void gpuzip_init_options(gpuzip_options *options)
+{
+    *options = (gpuzip_options){.adapt = GPUZIP_ADAPT_DEFAULT};
+}
+
 /* ---- options ------------------------------------------------------------ */
 
 static uint32_t alpha_q16(double alpha)
 {
     return (uint32_t)(alpha * CONTAINER_ALPHA_ONE + 0.5);
-}
-
-/* Which of the bits are set, where 0 stands for all. */
-static unsigned adapts(const gpuzip_options *o)
-{
-    return o->adapt ? o->adapt & GPUZIP_ADAPT_ALL : GPUZIP_ADAPT_ALL;
 }
 
 static gpuzip_status frame_experts(gpuzip *gz, const gpuzip_options *o, container_frame *frame)
@@ -67,7 +66,7 @@ static gpuzip_status frame_experts(gpuzip *gz, const gpuzip_options *o, containe
         if (!(expert[k].alpha >= 0 && expert[k].alpha <= 15.99))
             return session_fail(gz, GPUZIP_ERR_ARGUMENT, "alpha must be from 0 to 15.99");
         dst->alpha = alpha_q16(expert[k].alpha);
-        if (adapts(o) & GPUZIP_ADAPT_ALPHAS && dst->alpha > CONTAINER_LEARNT_MAX)
+        if (o->adapt & GPUZIP_ADAPT_ALPHAS && dst->alpha > CONTAINER_LEARNT_MAX)
             return session_fail(gz, GPUZIP_ERR_ARGUMENT, "alphas that are learnt are at most 2");
         if (expert[k].kind == GPUZIP_EXPERT_NAIVE_BAYES) {
             dst->kind = CONTAINER_EXPERT_NAIVE_BAYES;
@@ -114,9 +113,8 @@ static gpuzip_status frame_settings(gpuzip *gz, const gpuzip_options *o, contain
     if (o->window_scope && hop != window)
         return session_fail(gz, GPUZIP_ERR_ARGUMENT,
                             "window scope needs a hop equal to the window");
-    if (o->adapt > GPUZIP_ADAPT_NONE)
-        return session_fail(gz, GPUZIP_ERR_ARGUMENT,
-                            "what adapts is some of three things, or nothing");
+    if (o->adapt & ~(unsigned)GPUZIP_ADAPT_ALL)
+        return session_fail(gz, GPUZIP_ERR_ARGUMENT, "unknown bits in the options' adapt");
     if (o->block_size > GPUZIP_BLOCK_MAX)
         return session_fail(gz, GPUZIP_ERR_ARGUMENT, "a block has at most %zu bytes",
                             GPUZIP_BLOCK_MAX);
@@ -131,12 +129,12 @@ static gpuzip_status frame_settings(gpuzip *gz, const gpuzip_options *o, contain
     frame->window = (uint32_t)window;
     frame->hop = (uint32_t)hop;
     frame->update_interval = o->update_interval ? (uint32_t)o->update_interval
-                             : adapts(o)        ? UPDATE_INTERVAL
+                             : o->adapt         ? UPDATE_INTERVAL
                                                 : 1;
     frame->window_scope = o->window_scope;
-    frame->contexts = adapts(o) & GPUZIP_ADAPT_CONTEXTS;
-    frame->biases = adapts(o) & GPUZIP_ADAPT_BIASES;
-    frame->learns_alphas = adapts(o) & GPUZIP_ADAPT_ALPHAS;
+    frame->contexts = o->adapt & GPUZIP_ADAPT_CONTEXTS;
+    frame->biases = o->adapt & GPUZIP_ADAPT_BIASES;
+    frame->learns_alphas = o->adapt & GPUZIP_ADAPT_ALPHAS;
     return GPUZIP_OK;
 }
 
@@ -367,7 +365,7 @@ static gpuzip_status plan_file(gpuzip *gz, const gpuzip_options *o, const contai
 /* Reads the file and submits its blocks and the end of its frame. */
 static gpuzip_status read_file(compressor *c, const gpuzip_options *options)
 {
-    static const gpuzip_options defaults;
+    gpuzip_options defaults;
     gpuzip_status status = GPUZIP_OK;
     const gpuzip_options *o = options ? options : &defaults;
     container_frame frame = {0};
@@ -377,6 +375,7 @@ static gpuzip_status read_file(compressor *c, const gpuzip_options *options)
     coding_plan plan;
     block_rules rules;
     level_settings settings = {0};
+    gpuzip_init_options(&defaults);
     TRY(frame_experts(gz, o, &frame));
     TRY(frame_settings(gz, o, &frame, &settings));
     TRY(plan_file(gz, o, &frame, &settings, &plan, &rules));
@@ -418,8 +417,8 @@ static void compress(gpuzip *gz, const gpuzip_options *options, const gpuzip_io 
     coding_read_all(&c->f, read_file(c, options), file_done);
 }
 
-gpuzip_status gpuzip_compress(gpuzip *gz, const gpuzip_options *options, const gpuzip_io *io,
-                              gpuzip_stats *stats)
+gpuzip_status gpuzip_compress_stream(gpuzip *gz, const gpuzip_options *options, const gpuzip_io *io,
+                                     gpuzip_stats *stats)
 {
     coding_outcome outcome = {.stats = stats};
     compress(gz, options, io, coding_keep_outcome, &outcome);

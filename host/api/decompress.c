@@ -177,7 +177,7 @@ static void decompress(gpuzip *gz, const gpuzip_io *io,
     coding_read_all(&d->f, read_file(d), file_done);
 }
 
-gpuzip_status gpuzip_decompress(gpuzip *gz, const gpuzip_io *io, gpuzip_stats *stats)
+gpuzip_status gpuzip_decompress_stream(gpuzip *gz, const gpuzip_io *io, gpuzip_stats *stats)
 {
     coding_outcome outcome = {.stats = stats};
     decompress(gz, io, coding_keep_outcome, &outcome);

@@ -28,6 +28,7 @@ typedef struct {
     double alpha[GPUZIP_MAX_EXPERTS]; /* [alphas] */
     int alphas;                       /* 0: none given */
     bool learns_alphas;               /* --alpha says so */
+    bool adapt_given;                 /* by --adapt */
     unsigned levels;                  /* bit L: -L was given */
     double bench_seconds;             /* least time to measure one direction */
     gpuzip_options options;           /* all but the experts */

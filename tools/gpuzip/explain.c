@@ -98,8 +98,6 @@ static bool take_settings(gpuzip_options *o, gpuzip *gz, const char *name, const
         o->adapt |= GPUZIP_ADAPT_BIASES;
     if (info->learn_alphas)
         o->adapt |= GPUZIP_ADAPT_ALPHAS;
-    if (!o->adapt)
-        o->adapt = GPUZIP_ADAPT_NONE;
     for (int k = 0; k < info->experts; k++) {
         gpuzip_model_info model;
         gpuzip_expert *expert = &o->expert[k];
@@ -130,7 +128,7 @@ static bool unpack(gpuzip *gz, const char *name, buffer *content, buffer *packed
         return true;
     if (status == GPUZIP_OK) {
         io = (gpuzip_io){.context = &unpacked, .read = buffer_on_read, .write = buffer_on_write};
-        status = gpuzip_decompress(gz, &io, NULL);
+        status = gpuzip_decompress_stream(gz, &io, NULL);
     }
     if (status != GPUZIP_OK) {
         message_status(name, status, gpuzip_error(gz));
@@ -199,7 +197,7 @@ static bool explain(gpuzip *gz, const args *a, const file_source *source, file_t
                     .observe = on_token};
     double begun = progress_seconds();
     progress_begin(&g->progress, source->name, content->size, false);
-    gpuzip_status status = gpuzip_compress(gz, &options, &io, &call.stats);
+    gpuzip_status status = gpuzip_compress_stream(gz, &options, &io, &call.stats);
     progress_end(&g->progress);
     if (status == GPUZIP_OK && g->short_of_memory)
         status = GPUZIP_ERR_MEMORY;
@@ -217,7 +215,7 @@ static bool explain(gpuzip *gz, const args *a, const file_source *source, file_t
               .call = &call,
               .figures = &figures,
               .options = &options,
-              .adapt = (options.adapt ? options.adapt : GPUZIP_ADAPT_ALL) & GPUZIP_ADAPT_ALL,
+              .adapt = options.adapt,
               .text = content->data,
               .size = content->size,
               .shown = g->shown,

@@ -64,7 +64,7 @@ void setup_options(gpuzip_options *options, const args *a)
     int experts = models + (a->naive_bayes ? 1 : 0);
     *options = a->options;
     options->experts = experts;
-    if (!options->adapt && a->alphas > 0 && !a->learns_alphas) /* they are meant as they are */
+    if (!a->adapt_given && a->alphas > 0 && !a->learns_alphas) /* they are meant as they are */
         options->adapt = GPUZIP_ADAPT_ALL & ~GPUZIP_ADAPT_ALPHAS;
     /* Learnt from equal parts, models of unlike worth are up to 1 % larger than the better one. */
     if (models > 1 && a->alphas == 0 && !a->learns_alphas)
