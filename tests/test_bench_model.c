@@ -95,7 +95,7 @@ static void forward_pass_runs(void **state)
 
 static void names_are_opened(void **state)
 {
-    char error[SOURCE_ERROR_BYTES];
+    char error[CHECKPOINT_ERROR_BYTES];
     static const bench_widths widths = {0};
     bench_model m;
     (void)state;

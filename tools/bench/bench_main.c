@@ -81,7 +81,7 @@ static void bench_one(bench *b, const bench_args *a, const char *name)
 {
     bench_model m;
     bench_text text = {0};
-    char error[SOURCE_ERROR_BYTES];
+    char error[CHECKPOINT_ERROR_BYTES];
     gpuzip_status status = bench_model_open(&m, name, a->random, &a->widths, error);
     if (status != GPUZIP_OK) {
         message_status(name, status, error);

@@ -228,19 +228,19 @@ static const bench_shape *find_shape(const char *name)
 }
 
 static gpuzip_status open_source(bench_model *m, const char *name, const bench_widths *widths,
-                                 char error[SOURCE_ERROR_BYTES])
+                                 char error[CHECKPOINT_ERROR_BYTES])
 {
     gpuzip_import_options options = {.weight_bits = widths->weight_bits,
                                      .activation_bits = widths->activation_bits,
                                      .kv_bits = widths->kv_bits};
-    TRY(source_open(&m->source, name, &options, error));
-    m->weights = m->source.weights;
+    TRY(checkpoint_open(&m->file, name, &options, error));
+    m->weights = m->file.weights;
     return tokenizer_open(&m->t, m->weights->tokenizer, m->weights->tokenizer_size,
                           (uint32_t)m->weights->config.vocab);
 }
 
 gpuzip_status bench_model_open(bench_model *out, const char *name, bool random,
-                               const bench_widths *widths, char error[SOURCE_ERROR_BYTES])
+                               const bench_widths *widths, char error[CHECKPOINT_ERROR_BYTES])
 {
     const bench_shape *shape = find_shape(name);
     bench_model m = {.name = name};
@@ -272,6 +272,6 @@ void bench_model_close(bench_model *m)
     if (m->random)
         bench_random_close(m->weights, m->data);
     else
-        source_close(&m->source);
+        checkpoint_close(&m->file);
     *m = (bench_model){0};
 }

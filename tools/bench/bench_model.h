@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-#include "source.h"
+#include "checkpoint.h"
 #include "tokenizer.h"
 
 /* What a known model looks like. */
@@ -31,16 +31,16 @@ typedef struct {
     weights_model *weights;
     tokenizer *t; /* NULL for random weights */
     bool random;
-    source source; /* of a real one */
-    void *data;    /* of a random one */
+    checkpoint file; /* of a real one */
+    void *data;      /* of a random one */
 } bench_model;
 
 /* Opens the model of that name: "builtin"; a shape's name, which means the real weights where
  * the Hugging Face cache has them (unless `random` is set), and else random ones; or whatever
  * gpuzip --model accepts. Released with bench_model_close(). On an error, `error` says what was
- * wrong. Errors: as source_open(). */
+ * wrong. Errors: as checkpoint_open(). */
 gpuzip_status bench_model_open(bench_model *m, const char *name, bool random,
-                               const bench_widths *widths, char error[SOURCE_ERROR_BYTES]);
+                               const bench_widths *widths, char error[CHECKPOINT_ERROR_BYTES]);
 void bench_model_close(bench_model *m);
 
 /* Random weights of a shape: the matrices of one layer serve all, so that they take little
