@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The forward pass of a GPT-2 in PyTorch: tokens a second, to compare gpuzip-bench with.
 
-    python3 tests/bench_torch.py [--model gpt2-124m] [--batches 8,32] [--gpuzip LINES] [--log FILE]
+    python3 tests/cuda/bench_torch.py [--model gpt2-124m] [--batches 8,32] [--gpuzip LINES] [--log FILE]
 
 bfloat16, scaled_dot_product_attention, torch.compile, logits of every position, the vocabulary
 padded to a multiple of 64 (the products are faster); random weights and tokens, for the time

@@ -2,9 +2,10 @@
 # Tests the tests: breaks the engine's waiting and its turns in ways that are easy to write, one
 # at a time, and requires the emulated tests to fail on each.
 #
-#   test_engine_mutations.sh CC CXX SOURCE_DIR WORK_DIR FLAG... -- LINK...
+#   test_engine_mutations.sh CC CXX SOURCE_DIR WORK_DIR FLAG... -- OBJECT... -- LINK...
 #
-# FLAG: of the compiler. LINK: what the test program is linked from but the engine.
+# FLAG: of the compiler. OBJECT: the test program's, the engine's among them, of which a mutant
+# takes one's place. LINK: the libraries. As many mutations run at a time as there are processors.
 set -u
 cc=$1 cxx=$2 source=$3 work=$4
 shift 4
@@ -14,6 +15,13 @@ while [ "$1" != -- ]; do
     shift
 done
 shift
+objects=()
+while [ "$1" != -- ]; do
+    objects+=("$1")
+    shift
+done
+shift
+link=("$@")
 
 # file, tests that must notice, sed script. A script must change its file.
 mutations=(
@@ -40,41 +48,39 @@ mutations=(
     'engine_decode.c|steps_are*|s/ops->recording_destroy(job->e->ctx, d.mix.recording);//'
 )
 
-# compile FOLDER FILE OBJECT
-compile()
+# try FOLDER MUTATION: prints how it ended. The script in it may have bars.
+try()
 {
-    "$cc" "${flags[@]}" -O1 -I"$1" -I"$source/host" -c "$1/$2" -o "$3" || exit 1
+    local folder=$1 file filter script original object others=()
+    IFS='|' read -r file filter script <<<"$2"
+    original=$(find "$source/host" -name "$file")
+    mkdir -p "$folder"
+    sed "$script" "$original" >"$folder/$file"
+    for object in "${objects[@]}"; do
+        [[ $object == */"$file".o || $object == */"${file%.c}".o ]] || others+=("$object")
+    done
+    if cmp -s "$folder/$file" "$original"; then
+        echo "NO CHANGE       $2"
+    elif [ ${#others[@]} = ${#objects[@]} ] ||
+        ! "$cc" "-I$(dirname "$original")" "${flags[@]}" -O1 -c "$folder/$file" -o "$folder/mutant.o" ||
+        ! "$cxx" -fsanitize=address,undefined "$folder/mutant.o" "${others[@]}" "${link[@]}" \
+            -o "$folder/mutant"; then
+        echo "NO PROGRAM      $2"
+    elif GPUZIP_TEST_FILTER=$filter timeout 300 "$folder/mutant" >"$folder/log" 2>&1; then
+        echo "SURVIVED        $2"
+    else
+        echo "killed          $2"
+    fi
+    rm -r "$folder"
 }
 
+rm -rf "$work"
 mkdir -p "$work" || exit 1
-compile "$source/tests" test_engine_cuda.c "$work/test.o"
-for file in "$source"/host/engine*.c "$source"/host/contexts*.c "$source/host/model.c" \
-    "$source/host/ngrams.c"; do
-    compile "$source/host" "$(basename "$file")" "$work/$(basename "${file%.c}").o"
+jobs=$(nproc)
+for i in "${!mutations[@]}"; do
+    [ "$i" -lt "$jobs" ] || wait -n
+    try "$work/$i" "${mutations[i]}" >"$work/result$i" &
 done
-missed=0
-for mutation in "${mutations[@]}"; do
-    IFS='|' read -r file filter script <<<"$mutation"
-    own=("$work"/engine*.o "$work"/contexts*.o "$work/model.o" "$work/ngrams.o" "$work/test.o")
-    sed "$script" "$source/host/$file" >"$work/$file"
-    if cmp -s "$work/$file" "$source/host/$file"; then
-        echo "NO CHANGE       $mutation"
-        missed=1
-        continue
-    fi
-    mkdir -p "$work/mutant.d"
-    compile "$work" "$file" "$work/mutant.d/${file%.c}.o"
-    others=()
-    for object in "${own[@]}"; do
-        [ "$(basename "$object")" = "${file%.c}.o" ] || others+=("$object")
-    done
-    "$cxx" -fsanitize=address,undefined "$work/mutant.d/${file%.c}.o" "${others[@]}" "$@" \
-        -o "$work/mutant" || exit 1
-    if GPUZIP_TEST_FILTER=$filter timeout 300 "$work/mutant" >"$work/log" 2>&1; then
-        echo "SURVIVED        $mutation"
-        missed=1
-    else
-        echo "killed          $mutation"
-    fi
-done
-exit $missed
+wait
+for i in "${!mutations[@]}"; do cat "$work/result$i"; done
+[ "$(cat "$work"/result* | grep -c '^killed')" = ${#mutations[@]} ]

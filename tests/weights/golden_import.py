@@ -18,7 +18,7 @@ import sys
 from decimal import Decimal, getcontext
 from pathlib import Path
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent.parent / "data"
 PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899863")
 TOKENIZER = b"not a tokenizer"  # goes into the file as it is
 getcontext().prec = 110

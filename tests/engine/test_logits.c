@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "model.h"
-#include "oracle/logits.h"
+#include "../oracle/logits.h"
 
 enum { VOCAB = 48, ROWS = sizeof logits_row / sizeof *logits_row };
 

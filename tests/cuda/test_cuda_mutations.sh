@@ -2,13 +2,21 @@
 # Tests the tests: breaks the kernels in ways that are easy to write, one at a time, and
 # requires the emulated tests to fail on each.
 #
-#   test_cuda_mutations.sh CXX SOURCE_DIR WORK_DIR OPS_OBJECT LINEAR_OBJECT MIX_OBJECT LINK...
+#   test_cuda_mutations.sh CXX SOURCE_DIR WORK_DIR OPS_OBJECT LINEAR_OBJECT MIX_OBJECT -I... -- LINK...
 #
-# The objects are the three test programs, LINK what they are linked with: a mutated file's object
-# comes before it, so that the library's own is not taken.
+# The objects are the three test programs, LINK their libraries: a mutated file's object comes
+# before them on the command line, so that the linker does not take the library's own. As many
+# mutations run at a time as there are processors.
 set -u
 cxx=$1 source=$2 work=$3 ops=$4 linear=$5 adaptive=$6
 shift 6
+includes=()
+while [ "$1" != -- ]; do
+    includes+=("$1")
+    shift
+done
+shift
+link=("$@")
 
 # file, tests that must notice, sed script. A script must change its file.
 mutations=(
@@ -129,45 +137,55 @@ environment()
     esac
 }
 
-# run FILE TESTS LINK...: whether the tests pass with $work/cuda/FILE in place of the library's.
+# run FOLDER FILE TESTS: whether the tests pass with FOLDER/cuda/FILE in place of the library's.
 run()
 {
-    local file=$1 filter=$2 test=$ops
-    shift 2
+    local folder=$1 file=$2 filter=$3 test=$ops
     [[ $filter == linear* ]] && test=$linear
     [[ $filter == adaptive* ]] && test=$adaptive
-    "$cxx" -std=c++20 -O1 -w -Wno-psabi -ffp-contract=off -x c++ -I"$source/tests/emulator" \
-        -I"$source/kernels" -I"$source/host" -c "$work/cuda/$file" -o "$work/mutant.o" &&
-        "$cxx" -fsanitize=address,undefined "$work/mutant.o" "$test" "$@" -o "$work/mutant" ||
-        exit 1
-    env GPUZIP_TEST_FILTER="$filter" $(environment "$file") timeout 600 "$work/mutant" \
-        >"$work/log" 2>&1
+    "$cxx" -std=c++20 -O1 -w -Wno-psabi -ffp-contract=off -x c++ "${includes[@]}" \
+        -c "$folder/cuda/$file" -o "$folder/mutant.o" &&
+        "$cxx" -fsanitize=address,undefined "$folder/mutant.o" "$test" "${link[@]}" \
+            -o "$folder/mutant" || return 2
+    env GPUZIP_TEST_FILTER="$filter" $(environment "$file") timeout 600 "$folder/mutant" \
+        >"$folder/log" 2>&1 || return 1
 }
 
-mkdir -p "$work" || exit 1
-declare -A control # the same build, unbroken, must pass
-missed=0
-for mutation in "${mutations[@]}"; do
-    IFS='|' read -r files filter script <<<"$mutation"
+# try FOLDER MUTATION: prints how it ended. Without a script the code is not broken and must pass.
+try()
+{
+    local folder=$1 files filter script names result=0
+    IFS='|' read -r files filter script <<<"$2"
     read -r -a names <<<"$files"
-    rm -rf "$work/cuda"
-    cp -rL "$source/kernels/cuda" "$work/cuda" || exit 1
-    if [ -z "${control[$files|$filter]-}" ]; then
-        control[$files|$filter]=done
-        if ! run "${names[-1]}" "$filter" "$@"; then
-            echo "FAILS UNBROKEN  $files $filter"
-            missed=1
-        fi
-    fi
-    sed -i "$script" "$work/cuda/${names[0]}"
-    if cmp -s "$work/cuda/${names[0]}" "$source/kernels/cuda/${names[0]}"; then
-        echo "NO CHANGE       $mutation"
-        missed=1
-    elif run "${names[-1]}" "$filter" "$@"; then
-        echo "SURVIVED        $mutation"
-        missed=1
+    mkdir -p "$folder"
+    cp -rL "$source/kernels/cuda" "$folder/cuda" || exit 1
+    sed -i "$script" "$folder/cuda/${names[0]}"
+    if [ "$script" ] && cmp -s "$folder/cuda/${names[0]}" "$source/kernels/cuda/${names[0]}"; then
+        result=same
     else
-        echo "killed          $mutation"
+        run "$folder" "${names[-1]}" "$filter" || result=$?
     fi
+    case ${script:+mutant}$result in
+    0) echo "passes          $2" ;;
+    1) echo "FAILS UNBROKEN  $2" ;;
+    mutant0) echo "SURVIVED        $2" ;;
+    mutant1) echo "killed          $2" ;;
+    mutantsame) echo "NO CHANGE       $2" ;;
+    *) echo "NO PROGRAM      $2" ;;
+    esac
+    rm -r "$folder"
+}
+
+# The controls: the same builds, unbroken.
+mapfile -t controls < <(printf '%s\n' "${mutations[@]}" | sed 's/^\([^|]*|[^|]*|\).*/\1/' | sort -u)
+rm -rf "$work"
+mkdir -p "$work" || exit 1
+all=("${controls[@]}" "${mutations[@]}")
+jobs=$(nproc)
+for i in "${!all[@]}"; do
+    [ "$i" -lt "$jobs" ] || wait -n
+    try "$work/$i" "${all[i]}" >"$work/result$i" &
 done
-exit $missed
+wait
+for i in "${!all[@]}"; do cat "$work/result$i"; done
+[ "$(cat "$work"/result* | grep -cE '^(killed|passes) ')" = ${#all[@]} ]

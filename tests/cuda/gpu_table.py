@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The table of what was aimed at and what was reached, from gpu.sh's bench.jsonl and torch.jsonl.
 
-    python3 tests/gpu_table.py BENCH_LINES TORCH_LINES
+    python3 tests/cuda/gpu_table.py BENCH_LINES TORCH_LINES
 
 What was not measured is said to be so.
 """

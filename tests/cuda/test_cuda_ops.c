@@ -3,7 +3,7 @@
  *
  * Built twice: with the kernels that nvcc made, for a real GPU (skipped where there
  * is none, failed there under GPUZIP_REQUIRE_GPU), and with the emulator of
- * tests/emulator, where each run shuffles the threads by another seed.
+ * tests/cuda/emulator, where each run shuffles the threads by another seed.
  */
 #include "test_cuda_support.h"
 

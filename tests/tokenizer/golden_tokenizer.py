@@ -21,7 +21,7 @@ import struct
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent.parent
 DATA = Path(os.environ.get("GPUZIP_DATA", HERE.parent.parent / "shared" / "data"))
 TINY_JSON = HERE / "data" / "tokenizer_tiny.json"
 TINY_MODEL = HERE / "data" / "tokenizer_tiny.model"

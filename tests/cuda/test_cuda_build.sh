@@ -3,15 +3,16 @@
 # architecture without a warning, no kernel spills registers, no wgmma products are serialised,
 # and the PTX holds no float instruction that is approximate or flushes subnormals.
 #
-#   test_cuda_build.sh NVCC SOURCE_DIR WORK_DIR
+#   test_cuda_build.sh NVCC SOURCE_DIR WORK_DIR -I...
 #
 # Exits with 77 (skipped) where there is no nvcc.
 set -u
 nvcc=$1 source=$2 work=$3
+shift 3
 architectures=(75 80 86 89 90a 100 120)
 flags=(-std=c++20 -O3 --fmad=false --ftz=false --prec-div=true --prec-sqrt=true
        -Werror all-warnings -Xcompiler -Wall,-Wextra,-Werror
-       -I"$source/kernels" -I"$source/host")
+       "$@")
 
 command -v "$nvcc" >/dev/null || exit 77
 mkdir -p "$work" || exit 1

@@ -18,6 +18,7 @@ shift
 
 # test, its filter (which only test_engine heeds), file, sed script. A script must change its file.
 # Of two files the script changes the first, a header, and the second is compiled with it.
+# Only a file's name counts: the script finds it in any folder.
 mutations=(
     # contexts: what may be followed, and up to where
     'contexts||host/contexts.c|s/return at.stream == (uint32_t)stream || at.step < c->learnt;/return true;/'
@@ -145,12 +146,18 @@ isa_flags() # LEVEL
     esac
 }
 
-# compile FILE OBJECT FOLDER FLAG...: headers are looked for in the folder, too.
+# find_file FOLDER PATH: the file of that name below the folder; names are unique.
+find_file()
+{
+    find "$1" -name "$(basename "$2")" -not -path '*/build*'
+}
+
+# compile FILE OBJECT FOLDER FLAG...: headers are looked for beside the file and in the folder.
 compile()
 {
     local file=$1 object=$2 folder=$3
     shift 3
-    "$cc" "-I$folder" "${flags[@]}" "$@" -c "$file" -o "$object"
+    "$cc" "-I$(dirname "$file")" "-I$folder" "${flags[@]}" "$@" -c "$file" -o "$object"
 }
 
 # link OUTPUT OBJECT...: these before what the libraries have.
@@ -189,12 +196,13 @@ try()
     test=${mutation%%|*} rest=${mutation#*|}
     filter=${rest%%|*} rest=${rest#*|}
     file=${rest%%|*} script=${rest#*|}
-    local changed=${file%% *} unit=${file##* } compiled headers
+    local changed unit compiled headers
+    changed=$(find_file "$source" "${file%% *}") unit=$(find_file "$source" "${file##* }")
     mkdir -p "$folder"
-    sed "$script" "$source/$changed" >"$folder/$(basename "$changed")"
-    compiled=$folder/$(basename "$unit") headers=$source/$(dirname "$unit")
-    [ "$changed" = "$unit" ] || cp "$source/$unit" "$compiled"
-    if cmp -s "$folder/$(basename "$changed")" "$source/$changed"; then
+    sed "$script" "$changed" >"$folder/$(basename "$changed")"
+    compiled=$folder/$(basename "$unit") headers=$(dirname "$unit")
+    [ "$changed" = "$unit" ] || cp "$unit" "$compiled"
+    if cmp -s "$folder/$(basename "$changed")" "$changed"; then
         echo "NO CHANGE       $mutation"
     elif ! build "$compiled" "$headers" "$folder" ||
         ! link "$folder/mutant" "$work/$test.o" "$folder"/mutant*.o; then
@@ -210,7 +218,8 @@ try()
 rm -rf "$work"
 mkdir -p "$work" || exit 1
 for test in contexts ngrams mix_adaptive engine_plain engine; do
-    compile "$source/tests/test_$test.c" "$work/$test.o" "$source/tests" || exit 1
+    compile "$(find_file "$source/tests" "test_$test.c")" "$work/$test.o" \
+        "$source/tests/support" || exit 1
     link "$work/$test" "$work/$test.o" || exit 1
     [ $test = engine ] || run "" "$work/$test" || exit 1
 done
