@@ -1,5 +1,6 @@
-/* test_contexts_example.c: the numbers in the worked example of coder/CONTEXTS.md (section 10) are
- * those that the context models compute. The test reads the tables from the page. */
+/* test_contexts_example.c: compares the numbers in the worked example of coder/CONTEXTS.md (section
+ * 10), and the hash of the prior (section 8), with the context models. It reads them from the
+ * page. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +9,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <openssl/sha.h>
 
 #include "contexts.h"
 #include "contexts_slot.h"
@@ -118,6 +120,40 @@ static int feature_of(uint64_t q)
 {
     int32_t yes = det_log2_q16((uint32_t)q), no = det_log2_q16((uint32_t)(((uint64_t)1 << 32) - q));
     return (yes - no + 128) >> 8;
+}
+
+/* ---- the prior ------------------------------------------------------------ */
+
+static uint8_t *put_little_endian(uint8_t *at, uint32_t value, int bytes)
+{
+    for (int i = 0; i < bytes; i++)
+        *at++ = (uint8_t)(value >> 8 * i);
+    return at;
+}
+
+static void the_prior(void **state)
+{
+    static uint8_t bytes[2 * OPS_FEATURES * CONTEXTS_STATES + 4 * OPS_SETS * OPS_WEIGHTS];
+    const contexts_prior *prior = &contexts_prior_builtin;
+    uint8_t *at = bytes, hash[SHA256_DIGEST_LENGTH];
+    char line[LINE_BYTES], hex[2 * SHA256_DIGEST_LENGTH + 1];
+    bool found = false;
+    (void)state;
+    for (int k = 0; k < OPS_FEATURES; k++)
+        for (int i = 0; i < CONTEXTS_STATES; i++)
+            at = put_little_endian(at, prior->q[k][i], 2);
+    for (int i = 0; i < OPS_SETS; i++)
+        for (int k = 0; k < OPS_WEIGHTS; k++)
+            at = put_little_endian(at, (uint32_t)prior->weights[i][k], 4);
+    assert_int_equal(at - bytes, 17168); /* as the page says */
+    SHA256(bytes, sizeof bytes, hash);
+    for (int i = 0; i < SHA256_DIGEST_LENGTH; i++)
+        sprintf(hex + 2 * i, "%02x", hash[i]);
+    rewind(page);
+    while (fgets(line, sizeof line, page))
+        found |= strstr(line, hex) != NULL;
+    if (!found)
+        fail_msg("the page has another SHA-256 than %s", hex);
 }
 
 /* ---- tests ---------------------------------------------------------------- */
@@ -279,6 +315,7 @@ static void an_n_gram(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_prior),
         cmocka_unit_test(hashes),
         cmocka_unit_test(a_bucket),
         cmocka_unit_test(candidates_of_row_15),
