@@ -110,7 +110,7 @@ bool args_read_size(const char *text, uint64_t *size)
     return false;
 }
 
-/* Tells what is wrong with an option's argument; returns false, for the caller to pass on. */
+/* Reports an invalid argument of an option; returns false, for the caller to pass on. */
 static bool refuse(const char *option, const char *text, const char *wanted)
 {
     message_error(NULL, "%s takes %s, not '%s'", option, wanted, text);
@@ -122,7 +122,7 @@ static bool read_positive(const char *option, const char *text, int *value)
     return args_read_int(text, 1, INT32_MAX, value) || refuse(option, text, "a number from 1 on");
 }
 
-/* Numbers; or "fit"; or "learn", which numbers to begin with may follow. */
+/* --alpha: numbers; "fit"; or "learn", which start values may follow. */
 static bool read_alphas(args *a, const char *text)
 {
     const char *at = text;
@@ -155,7 +155,7 @@ static bool read_block_size(args *a, const char *text)
     return true;
 }
 
-/* What learns from the file itself. */
+/* --adapt: the adaptive parts. */
 static bool read_adapt(args *a, const char *text)
 {
     static const struct {
@@ -306,7 +306,7 @@ static bool take_flag(args *a, int option)
     }
 }
 
-/* What options forbid each other. Returns false after telling the user. */
+/* Refuses options that exclude each other. Returns false after an error message. */
 static bool check(const args *a)
 {
     int experts = (a->models > 0 ? a->models : 1) + (a->naive_bayes ? 1 : 0);
@@ -328,7 +328,7 @@ static bool check(const args *a)
     return !wrong;
 }
 
-/* Tells which option getopt stumbled over. */
+/* Reports the option that getopt refused. */
 static void refuse_option(char **argv, bool lacks_argument)
 {
     char letter[] = {'-', (char)optopt, '\0'};
