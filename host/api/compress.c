@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "files.h"
+#include "coding_file.h"
 #include "fit.h"
 #include "token_stats.h"
 
@@ -33,6 +33,14 @@ static const level_settings levels[GPUZIP_LEVEL_MAX + 1] = {
 /* Of mixing that learns, in steps. 1 to 16 give the same size within 0.1 %, 64 takes 0.1 to 0.9 %
  * more (weights/train/README.md, "Streams and updates"), and the encoder's passes grow with it. */
 #define UPDATE_INTERVAL 16
+
+/* A file being compressed. */
+typedef struct {
+    coding_file f;
+    uint8_t head[CONTAINER_FRAME_BOUND]; /* [head_size] the frame's header, to be written first */
+    size_t head_size;
+    token_stats measured;
+} compressor;
 
 /* ---- options ------------------------------------------------------------ */
 
@@ -208,15 +216,15 @@ static void note_fit(const gpuzip *gz, const fit_sample *sample, const double *a
 }
 
 /* Sets the frame's alphas to what suits the beginning of the input. */
-static gpuzip_status fit_frame(gpuzip *gz, file *f, input *in, const block_rules *rules,
-                               size_t block_size, const coding_plan *plan, container_frame *frame)
+static gpuzip_status fit_frame(gpuzip *gz, input *in, const block_rules *rules, size_t block_size,
+                               const coding_plan *plan, container_frame *frame)
 {
     gpuzip_status status = GPUZIP_OK;
     uint32_t most = frame->learns_alphas ? CONTAINER_LEARNT_MAX : CONTAINER_ALPHA_MAX;
     double alpha[GPUZIP_MAX_EXPERTS], bits;
     fit_sample sample = {0};
     block b = {0};
-    TRY(files_settle(gz, f));
+    pipeline_drain(gz->p); /* the devices must be free */
     TRY(read_ahead(gz, in, block_size < FIT_BYTES ? block_size : FIT_BYTES));
     if (in->ahead_size == 0)
         return GPUZIP_OK;
@@ -239,6 +247,66 @@ out:
     return status;
 }
 
+/* ---- writing: in the order of the file ----------------------------------- */
+
+/* Writes bytes, the first time after the frame's header. */
+static gpuzip_status write_bytes(compressor *c, const uint8_t *data, size_t size)
+{
+    const gpuzip_io *io = &c->f.way.io;
+    size_t head_size = c->head_size;
+    c->head_size = 0;
+    if (io->write && ((head_size && io->write(io->context, c->head, head_size)) ||
+                      io->write(io->context, data, size)))
+        return session_fail(c->f.gz, GPUZIP_ERR_IO, "writing failed");
+    c->f.way.stats.bytes_out += head_size + size;
+    return GPUZIP_OK;
+}
+
+static void block_done(pipeline_job *job)
+{
+    compressor *c = job->file->owner;
+    const block *b = &job->b;
+    gpuzip_stats *stats = &c->f.way.stats;
+    if (!coding_may_write(&c->f, job))
+        return;
+    stats->seconds_tokenizer += b->seconds_tokenizer;
+    stats->blocks++;
+    stats->stored_blocks += b->kind == CONTAINER_STORED;
+    stats->packed_blocks += b->kind == CONTAINER_PACKED;
+    if (b->kind == CONTAINER_CODED) {
+        stats->tokens += b->tokens;
+        stats->model_bytes += b->raw_size;
+        stats->coder_bits += b->coder_bits;
+    }
+    token_stats_add(&c->measured, stats, &c->f.way.io, b);
+    coding_wrote(&c->f, job, write_bytes(c, b->code, b->code_size));
+}
+
+static void frame_done(pipeline_job *job)
+{
+    compressor *c = job->file->owner;
+    uint8_t end[CONTAINER_END_MAX];
+    size_t size;
+    if (!coding_may_write(&c->f, job))
+        return;
+    gpuzip_status status = container_write_end(end, sizeof end, &size, &job->end);
+    if (status == GPUZIP_OK)
+        status = write_bytes(c, end, size);
+    coding_wrote(&c->f, job, status);
+}
+
+static void file_done(pipeline_job *job)
+{
+    compressor *c = job->file->owner;
+    gpuzip_status status = coding_outcome_of(&c->f);
+    if (status == GPUZIP_ERR_SELF_TEST && !c->f.gz->error[0])
+        session_fail(c->f.gz, status,
+                     "a block did not decode to its original: this machine computes wrongly, or "
+                     "gpuzip has a defect; nothing was lost");
+    coding_end(&c->f, status);
+    free(c);
+}
+
 /* ---- reading ------------------------------------------------------------ */
 
 #define READ_FIRST ((size_t)64 << 10) /* bytes of room for a block of a file that may be short */
@@ -258,19 +326,20 @@ static gpuzip_status read_block(gpuzip *gz, input *in, block *b, size_t block_si
     return GPUZIP_OK;
 }
 
-static gpuzip_status read_blocks(gpuzip *gz, file *f, input *in, size_t block_size)
+static gpuzip_status read_blocks(compressor *c, input *in, size_t block_size)
 {
+    coding_file *f = &c->f;
     bool ended = false;
     while (!ended) {
         block *b;
-        TRY(files_next(gz, f, block_size, &b));
-        TRY(read_block(gz, in, b, block_size));
+        TRY(coding_next(f, block_size, &b));
+        TRY(read_block(f->gz, in, b, block_size));
         ended = b->raw_size < block_size;
         if (!b->raw_size)
             break;
         f->way.stats.bytes_in += b->raw_size;
         container_hash_add(f->hash, b->raw, b->raw_size);
-        pipeline_submit(gz->p, &f->way, b->raw_size, b->raw_size);
+        pipeline_submit(f->gz->p, &f->way, block_done, b->raw_size, b->raw_size);
     }
     return GPUZIP_OK;
 }
@@ -295,12 +364,15 @@ static gpuzip_status plan_file(gpuzip *gz, const gpuzip_options *o, const contai
     return plan_check_memory(gz, rules, 1, 1);
 }
 
-static gpuzip_status read_file(gpuzip *gz, file *f, const gpuzip_options *options)
+/* Reads the file and submits its blocks and the end of its frame. */
+static gpuzip_status read_file(compressor *c, const gpuzip_options *options)
 {
     static const gpuzip_options defaults;
     gpuzip_status status = GPUZIP_OK;
     const gpuzip_options *o = options ? options : &defaults;
     container_frame frame = {0};
+    coding_file *f = &c->f;
+    gpuzip *gz = f->gz;
     input in = {.io = &f->way.io};
     coding_plan plan;
     block_rules rules;
@@ -309,82 +381,53 @@ static gpuzip_status read_file(gpuzip *gz, file *f, const gpuzip_options *option
     TRY(frame_settings(gz, o, &frame, &settings));
     TRY(plan_file(gz, o, &frame, &settings, &plan, &rules));
     if (o->fit_alphas) {
-        TRY_OUT(fit_frame(gz, f, &in, &rules, settings.block_size, &plan, &frame));
+        TRY_OUT(fit_frame(gz, &in, &rules, settings.block_size, &plan, &frame));
         TRY_OUT(plan_file(gz, o, &frame, &settings, &plan, &rules));
     }
     rules.measure = o->measure || f->way.io.observe;
     if (rules.measure)
-        token_stats_begin(f, &plan);
-    TRY_OUT(files_prepare(gz, f, &plan, &rules));
-    TRY_OUT(container_write_frame(f->head, sizeof f->head, &f->head_size, &frame));
-    TRY_OUT(read_blocks(gz, f, &in, settings.block_size));
+        token_stats_begin(&c->measured, &f->way.stats, &plan);
+    TRY_OUT(pipeline_prepare(gz->p, &plan, &rules));
+    TRY_OUT(coding_status(f));
+    TRY_OUT(container_write_frame(c->head, sizeof c->head, &c->head_size, &frame));
+    TRY_OUT(read_blocks(c, &in, settings.block_size));
     container_end end = {f->way.stats.bytes_in, container_hash_value(f->hash)};
-    status = files_end_frame(gz, f, &end);
+    pipeline_submit_end(gz->p, &f->way, frame_done, &end);
+    status = coding_status(f);
 out:
     free(in.ahead);
     return status;
 }
 
-/* ---- writing ------------------------------------------------------------ */
+/* ---- a file, from reading to its end -------------------------------------- */
 
-/* Writes bytes, the first time after the frame's header. */
-static gpuzip_status write_bytes(gpuzip *gz, file *f, const uint8_t *data, size_t size)
+static void compress(gpuzip *gz, const gpuzip_options *options, const gpuzip_io *io,
+                     void (*ended)(void *, gpuzip_status, const gpuzip_stats *), void *context)
 {
-    const gpuzip_io *io = &f->way.io;
-    size_t head_size = f->head_size;
-    f->head_size = 0;
-    if (io->write && ((head_size && io->write(io->context, f->head, head_size)) ||
-                      io->write(io->context, data, size)))
-        return session_fail(gz, GPUZIP_ERR_IO, "writing failed");
-    f->way.stats.bytes_out += head_size + size;
-    return GPUZIP_OK;
-}
-
-static gpuzip_status write_block(gpuzip *gz, file *f, const pipeline_item *item)
-{
-    const block *b = &item->b;
-    gpuzip_stats *stats = &f->way.stats;
-    stats->seconds_tokenizer += b->seconds_tokenizer;
-    stats->blocks++;
-    stats->stored_blocks += b->kind == CONTAINER_STORED;
-    stats->packed_blocks += b->kind == CONTAINER_PACKED;
-    if (b->kind == CONTAINER_CODED) {
-        stats->tokens += b->tokens;
-        stats->model_bytes += b->raw_size;
-        stats->coder_bits += b->coder_bits;
+    compressor *c = calloc(1, sizeof *c);
+    if (!c) {
+        gz->error[0] = '\0';
+        if (ended)
+            ended(context, FAIL(GPUZIP_ERR_MEMORY), NULL);
+        return;
     }
-    token_stats_add(f, b);
-    return write_bytes(gz, f, b->code, b->code_size);
+    if (coding_open(&c->f, gz, io, c, ended, context) != GPUZIP_OK) {
+        free(c);
+        return;
+    }
+    coding_read_all(&c->f, read_file(c, options), file_done);
 }
-
-static gpuzip_status write_end(gpuzip *gz, file *f, const container_end *end)
-{
-    uint8_t tail[CONTAINER_END_MAX];
-    size_t size;
-    TRY(container_write_end(tail, sizeof tail, &size, end));
-    return write_bytes(gz, f, tail, size);
-}
-
-/* Says in words what went wrong, where nobody has. */
-static gpuzip_status explain(gpuzip *gz, gpuzip_status status, uint64_t frames)
-{
-    (void)frames;
-    if (status != GPUZIP_ERR_SELF_TEST || gz->error[0])
-        return status;
-    return session_fail(gz, status,
-                        "a block did not decode to what it was made from: this machine "
-                        "computes wrongly, or gpuzip has a defect; nothing was lost");
-}
-
-static const file_kind compressing = {read_file, write_block, write_end, explain};
 
 gpuzip_status gpuzip_compress(gpuzip *gz, const gpuzip_options *options, const gpuzip_io *io,
                               gpuzip_stats *stats)
 {
-    return files_run(gz, &compressing, io, stats, options);
+    coding_outcome outcome = {.stats = stats};
+    compress(gz, options, io, coding_keep_outcome, &outcome);
+    gpuzip_finish(gz);
+    return outcome.status;
 }
 
 void gpuzip_begin_compress(gpuzip *gz, const gpuzip_options *options, const gpuzip_io *io)
 {
-    files_begin(gz, &compressing, io, io->ended, io->context, options);
+    compress(gz, options, io, io->ended, io->context);
 }

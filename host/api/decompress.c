@@ -3,15 +3,73 @@
 #include <string.h>
 
 #include "archive_input.h"
-#include "files.h"
+#include "coding_file.h"
 #include "packed.h"
 
-/* A file being read. */
+/* A file being decompressed. */
 typedef struct {
-    gpuzip *gz;
-    file *f;
+    coding_file f;
     archive_input in;
+    uint64_t frame_bytes; /* of a frame's content written */
+    uint64_t frames;      /* read whole */
 } decompressor;
+
+/* ---- writing: in the order of the file ----------------------------------- */
+
+static gpuzip_status write_content(decompressor *d, const uint8_t *raw, size_t size)
+{
+    const gpuzip_io *io = &d->f.way.io;
+    container_hash_add(d->f.hash, raw, size);
+    if (io->write && io->write(io->context, raw, size))
+        return session_fail(d->f.gz, GPUZIP_ERR_IO, "writing failed");
+    d->frame_bytes += size;
+    d->f.way.stats.bytes_out += size;
+    d->f.way.stats.blocks++;
+    return GPUZIP_OK;
+}
+
+static void block_done(pipeline_job *job)
+{
+    decompressor *d = job->file->owner;
+    const block *b = &job->b;
+    gpuzip_stats *stats = &d->f.way.stats;
+    bool stored = b->kind == CONTAINER_STORED;
+    if (!coding_may_write(&d->f, job))
+        return;
+    stats->stored_blocks += stored;
+    stats->packed_blocks += b->kind == CONTAINER_PACKED;
+    if (b->kind == CONTAINER_CODED) {
+        stats->tokens += b->tokens;
+        stats->model_bytes += b->raw_size;
+        stats->coder_bits += 8.0 * (double)b->coded.payload_size;
+    }
+    coding_wrote(&d->f, job,
+                 write_content(d, stored ? b->coded.payload : b->raw,
+                               stored ? b->coded.payload_size : b->raw_size));
+}
+
+static void frame_done(pipeline_job *job)
+{
+    decompressor *d = job->file->owner;
+    const container_end *end = &job->end;
+    gpuzip_status status = GPUZIP_OK;
+    if (!coding_may_write(&d->f, job))
+        return;
+    if (end->raw_size != d->frame_bytes || end->content_hash != container_hash_value(d->f.hash))
+        status = FAIL(GPUZIP_ERR_CORRUPT);
+    container_hash_reset(d->f.hash);
+    d->frame_bytes = 0;
+    coding_wrote(&d->f, job, status);
+}
+
+static void file_done(pipeline_job *job)
+{
+    decompressor *d = job->file->owner;
+    gpuzip_status status = coding_outcome_of(&d->f);
+    coding_end(&d->f, archive_fail(d->f.gz, status, d->frames));
+    free(d->in.data);
+    free(d);
+}
 
 /* ---- reading ------------------------------------------------------------ */
 
@@ -30,17 +88,17 @@ static gpuzip_status check_unpack_memory(gpuzip *gz, size_t raw_size)
 static gpuzip_status submit_block(decompressor *d, const container_block *read, size_t size)
 {
     block *b;
-    TRY(files_next(d->gz, d->f, read->raw_size, &b));
+    TRY(coding_next(&d->f, read->raw_size, &b));
     TRY(block_reserve(b, size));
     memcpy(b->code, d->in.data + d->in.first, size);
     b->code_size = size;
     TRY(container_read_block(&b->coded, b->code, size)); /* as *read, but pointing there */
     b->kind = read->kind;
     if (b->kind == CONTAINER_PACKED) {
-        TRY(check_unpack_memory(d->gz, read->raw_size));
+        TRY(check_unpack_memory(d->f.gz, read->raw_size));
         TRY(block_unpack(b));
     }
-    pipeline_submit(d->gz->p, &d->f->way, read->raw_size, size);
+    pipeline_submit(d->f.gz->p, &d->f.way, block_done, read->raw_size, size);
     return GPUZIP_OK;
 }
 
@@ -50,11 +108,12 @@ static gpuzip_status prepare_coded(decompressor *d, const container_frame *frame
                                    const container_block *read)
 {
     coding_plan plan;
-    TRY(plan_frame(d->gz, frame, &plan));
-    block_rules rules = plan_rules(d->gz, &plan);
+    TRY(plan_frame(d->f.gz, frame, &plan));
+    block_rules rules = plan_rules(d->f.gz, &plan);
     rules.decode = true;
-    TRY(plan_check_memory(d->gz, &rules, read->tokens, read->streams));
-    return files_prepare(d->gz, d->f, &plan, &rules);
+    TRY(plan_check_memory(d->f.gz, &rules, read->tokens, read->streams));
+    TRY(pipeline_prepare(d->f.gz->p, &plan, &rules));
+    return coding_status(&d->f);
 }
 
 static gpuzip_status read_block(decompressor *d, const container_frame *frame, size_t size)
@@ -75,7 +134,7 @@ static gpuzip_status read_frame(decompressor *d)
     container_frame frame;
     container_prefix prefix;
     container_end end;
-    TRY(archive_frame(d->gz, &d->in, &frame));
+    TRY(archive_frame(d->f.gz, &d->in, &frame));
     for (;;) {
         TRY(archive_prefix(&d->in, &prefix));
         if (prefix.kind == CONTAINER_END)
@@ -83,74 +142,50 @@ static gpuzip_status read_frame(decompressor *d)
         TRY(read_block(d, &frame, prefix.size));
     }
     TRY(archive_end(&d->in, prefix.size, &end));
-    TRY(files_end_frame(d->gz, d->f, &end));
-    d->f->frames++;
-    return GPUZIP_OK;
+    pipeline_submit_end(d->f.gz->p, &d->f.way, frame_done, &end);
+    d->frames++;
+    return coding_status(&d->f);
 }
 
-static gpuzip_status read_file(gpuzip *gz, file *f, const gpuzip_options *options)
+static gpuzip_status read_file(decompressor *d)
 {
-    gpuzip_status status = GPUZIP_OK;
-    decompressor d = {.gz = gz, .f = f, .in = {.io = &f->way.io}};
-    (void)options;
     do {
-        TRY_OUT(read_frame(&d));
-        TRY_OUT(archive_fill(&d.in, 1));
-    } while (d.in.end > d.in.first);
-    f->way.stats.bytes_in = d.in.bytes_in;
-out:
-    free(d.in.data);
-    return status;
-}
-
-/* ---- writing ------------------------------------------------------------ */
-
-static gpuzip_status write_content(gpuzip *gz, file *f, const uint8_t *raw, size_t size)
-{
-    const gpuzip_io *io = &f->way.io;
-    container_hash_add(f->hash, raw, size);
-    if (io->write && io->write(io->context, raw, size))
-        return session_fail(gz, GPUZIP_ERR_IO, "writing failed");
-    f->frame_bytes += size;
-    f->way.stats.bytes_out += size;
-    f->way.stats.blocks++;
+        TRY(read_frame(d));
+        TRY(archive_fill(&d->in, 1));
+    } while (d->in.end > d->in.first);
+    d->f.way.stats.bytes_in = d->in.bytes_in;
     return GPUZIP_OK;
 }
 
-static gpuzip_status write_block(gpuzip *gz, file *f, const pipeline_item *item)
-{
-    const block *b = &item->b;
-    gpuzip_stats *stats = &f->way.stats;
-    stats->stored_blocks += b->kind == CONTAINER_STORED;
-    stats->packed_blocks += b->kind == CONTAINER_PACKED;
-    if (b->kind == CONTAINER_STORED)
-        return write_content(gz, f, b->coded.payload, b->coded.payload_size);
-    if (b->kind == CONTAINER_PACKED)
-        return write_content(gz, f, b->raw, b->raw_size);
-    stats->tokens += b->tokens;
-    stats->model_bytes += b->raw_size;
-    stats->coder_bits += 8.0 * (double)b->coded.payload_size;
-    return write_content(gz, f, b->raw, b->raw_size);
-}
+/* ---- a file, from reading to its end -------------------------------------- */
 
-static gpuzip_status check_end(gpuzip *gz, file *f, const container_end *end)
+static void decompress(gpuzip *gz, const gpuzip_io *io,
+                       void (*ended)(void *, gpuzip_status, const gpuzip_stats *), void *context)
 {
-    (void)gz;
-    if (end->raw_size != f->frame_bytes || end->content_hash != container_hash_value(f->hash))
-        return FAIL(GPUZIP_ERR_CORRUPT);
-    container_hash_reset(f->hash);
-    f->frame_bytes = 0;
-    return GPUZIP_OK;
+    decompressor *d = calloc(1, sizeof *d);
+    if (!d) {
+        gz->error[0] = '\0';
+        if (ended)
+            ended(context, FAIL(GPUZIP_ERR_MEMORY), NULL);
+        return;
+    }
+    if (coding_open(&d->f, gz, io, d, ended, context) != GPUZIP_OK) {
+        free(d);
+        return;
+    }
+    d->in.io = &d->f.way.io;
+    coding_read_all(&d->f, read_file(d), file_done);
 }
-
-static const file_kind decompressing = {read_file, write_block, check_end, archive_fail};
 
 gpuzip_status gpuzip_decompress(gpuzip *gz, const gpuzip_io *io, gpuzip_stats *stats)
 {
-    return files_run(gz, &decompressing, io, stats, NULL);
+    coding_outcome outcome = {.stats = stats};
+    decompress(gz, io, coding_keep_outcome, &outcome);
+    gpuzip_finish(gz);
+    return outcome.status;
 }
 
 void gpuzip_begin_decompress(gpuzip *gz, const gpuzip_io *io)
 {
-    files_begin(gz, &decompressing, io, io->ended, io->context, NULL);
+    decompress(gz, io, io->ended, io->context);
 }

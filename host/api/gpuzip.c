@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "files.h"
+#include "pipeline.h"
 
 const char *gpuzip_status_name(gpuzip_status status)
 {
@@ -72,7 +72,11 @@ void gpuzip_close(gpuzip *gz)
 
 void gpuzip_finish(gpuzip *gz)
 {
-    files_finish(gz);
+    if (!gz->p)
+        return;
+    pipeline_drain(gz->p);
+    pipeline_close(gz->p);
+    gz->p = NULL;
 }
 
 void gpuzip_set_notes(gpuzip *gz, void (*note)(void *context, gpuzip_note kind, const char *text),

@@ -15,11 +15,10 @@ static double room_bits(int escapes)
     return log2(1 + escapes * 0x1p-20);
 }
 
-void token_stats_begin(file *f, const coding_plan *plan)
+void token_stats_begin(token_stats *m, gpuzip_stats *stats, const coding_plan *plan)
 {
-    gpuzip_stats *stats = &f->way.stats;
-    f->config = plan->config;
-    f->t = plan->t;
+    m->config = plan->config;
+    m->t = plan->t;
     stats->experts = plan->config.experts;
     for (int k = 0; k < stats->experts; k++) {
         stats->expert[k].kind = plan->config.expert[k].kind;
@@ -28,10 +27,10 @@ void token_stats_begin(file *f, const coding_plan *plan)
 }
 
 /* Adds a token to the statistics, and makes *told of it but for its place and bytes. */
-static void add_token(file *f, uint32_t token, const float *measure, gpuzip_token *told)
+static void add_token(const token_stats *m, gpuzip_stats *stats, uint32_t token,
+                      const float *measure, gpuzip_token *told)
 {
-    gpuzip_stats *stats = &f->way.stats;
-    const engine_config *c = &f->config;
+    const engine_config *c = &m->config;
     bool known = token < (uint32_t)c->vocab;
     double bits = measure[ENGINE_MEASURE_BITS], room = room_bits(c->escapes), dense;
     *told = (gpuzip_token){.bits = bits, .log2_z = measure[ENGINE_MEASURE_LOG2_Z]};
@@ -59,60 +58,59 @@ static void add_token(file *f, uint32_t token, const float *measure, gpuzip_toke
         stats->rounding_bits -= gain;
 }
 
-static void add_tokens(file *f, const block *b, const float *measure)
+static void add_tokens(const token_stats *m, gpuzip_stats *stats, const gpuzip_io *io,
+                       const block *b, const float *measure)
 {
-    const engine_config *c = &f->config;
-    size_t at = 0, skip = tokenizer_prefix_bytes(f->t);
+    const engine_config *c = &m->config;
+    size_t at = 0, skip = tokenizer_prefix_bytes(m->t);
     for (size_t i = 0; i < b->tokens; i++, measure += ENGINE_MEASURES(c->experts)) {
         gpuzip_token told;
         const uint8_t *bytes;
         size_t size = 0;
-        add_token(f, b->token[i], measure, &told);
-        (void)tokenizer_token_bytes(f->t, b->token[i], &bytes, &size); /* it made the token */
+        add_token(m, stats, b->token[i], measure, &told);
+        (void)tokenizer_token_bytes(m->t, b->token[i], &bytes, &size); /* it made the token */
         size_t cut = size < skip ? size : skip;
         skip -= cut;
-        told.offset = f->frame_bytes + at;
+        told.offset = m->offset + at;
         told.bytes = b->raw + at;
         told.size = size - cut;
         at += told.size;
-        if (f->way.io.observe)
-            f->way.io.observe(f->way.io.context, &told);
+        if (io->observe)
+            io->observe(io->context, &told);
     }
 }
 
 /* The alphas after the block: those of the last step, which its first stream has. */
-static void end_alphas(file *f, const block *b)
+static void end_alphas(const token_stats *m, gpuzip_stats *stats, const block *b)
 {
-    gpuzip_stats *stats = &f->way.stats;
     size_t last = container_stream_length((uint32_t)b->tokens, b->streams) - 1;
-    int experts = f->config.experts;
+    int experts = m->config.experts;
     for (int k = 0; k < experts; k++)
         stats->expert[k].alpha =
             b->measure[last * ENGINE_MEASURES(experts) + ENGINE_MEASURE_ALPHA(k, experts)];
 }
 
-void token_stats_add(file *f, const block *b)
+void token_stats_add(token_stats *m, gpuzip_stats *stats, const gpuzip_io *io, const block *b)
 {
-    gpuzip_stats *stats = &f->way.stats;
     if (!stats->experts)
         return;
-    if (b->kind != CONTAINER_CODED && f->way.io.observe) {
-        gpuzip_token told = {.offset = f->frame_bytes,
+    if (b->kind != CONTAINER_CODED && io->observe) {
+        gpuzip_token told = {.offset = m->offset,
                              .bytes = b->raw,
                              .size = b->raw_size,
                              .stored = true,
                              .packed = b->kind == CONTAINER_PACKED,
                              .bits = 8.0 * (double)b->code_size};
-        f->way.io.observe(f->way.io.context, &told);
+        io->observe(io->context, &told);
     }
     if (b->kind == CONTAINER_CODED) {
         double before = (double)(stats->tokens - b->tokens), after = (double)stats->tokens;
         for (int k = 0; k < stats->experts; k++)
             stats->expert[k].mean_alpha *= before;
-        add_tokens(f, b, b->measure);
+        add_tokens(m, stats, io, b, b->measure);
         for (int k = 0; k < stats->experts; k++)
             stats->expert[k].mean_alpha /= after;
-        end_alphas(f, b);
+        end_alphas(m, stats, b);
     }
-    f->frame_bytes += b->raw_size;
+    m->offset += b->raw_size;
 }

@@ -1,13 +1,20 @@
-/* token_stats.h: what was measured of a compressed file's tokens, on its way to the caller. */
+/* token_stats.h: the measurements of a compressed file's tokens, on their way to the caller. */
 #ifndef GPUZIP_TOKEN_STATS_H
 #define GPUZIP_TOKEN_STATS_H
 
-#include "files.h"
+#include "plan.h"
 
-/* Names the experts in f's statistics: they are measured. For every block of f. */
-void token_stats_begin(file *f, const coding_plan *plan);
+typedef struct {
+    engine_config config; /* of the file's plan, on no device */
+    const tokenizer *t;   /* likewise */
+    uint64_t offset;      /* bytes of content in the blocks before */
+} token_stats;
 
-/* Adds up what was measured of f's next block, if it was, and tells f's observer of it. */
-void token_stats_add(file *f, const block *b);
+/* Begins a measured file with a zeroed m: names the experts in its statistics. */
+void token_stats_begin(token_stats *m, gpuzip_stats *stats, const coding_plan *plan);
+
+/* Adds the file's next block to the statistics and calls io->observe for each of its tokens.
+ * Does nothing for a file that is not measured. */
+void token_stats_add(token_stats *m, gpuzip_stats *stats, const gpuzip_io *io, const block *b);
 
 #endif

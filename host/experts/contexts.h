@@ -36,7 +36,7 @@ typedef struct {
     int32_t weights[OPS_SETS][OPS_WEIGHTS];    /* of ops_adaptive_config */
 } contexts_prior;
 
-/* Of the built-in model. weights/train/prior.c made it. */
+/* Of the built-in model. tools/train_prior.c made it. */
 extern const contexts_prior contexts_prior_builtin;
 
 /* The class of the first of n bytes (coder/CONTEXTS.md, section 7). */

@@ -1,4 +1,4 @@
-/* contexts_prior.c: made by weights/train/prior.c; not to be edited. */
+/* contexts_prior.c: made by tools/train_prior.c; not to be edited. */
 #include "contexts.h"
 
 /* clang-format off */

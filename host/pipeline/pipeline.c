@@ -160,7 +160,7 @@ static bool same_config(const coding_plan *a, const coding_plan *b)
     return true;
 }
 
-bool pipeline_suits(const pipeline *p, const coding_plan *plan, const block_rules *rules)
+static bool suits(const pipeline *p, const coding_plan *plan, const block_rules *rules)
 {
     const block_rules *r = &p->rules;
     return p->ready && same_config(&p->plan, plan) && r->decode == rules->decode &&
@@ -171,7 +171,9 @@ bool pipeline_suits(const pipeline *p, const coding_plan *plan, const block_rule
 
 gpuzip_status pipeline_prepare(pipeline *p, const coding_plan *plan, const block_rules *rules)
 {
-    assert(!p->used);
+    if (suits(p, plan, rules))
+        return GPUZIP_OK;
+    pipeline_drain(p);
     stop(p);
     p->plan = *plan;
     p->rules = *rules;
@@ -223,70 +225,6 @@ void pipeline_close(pipeline *p)
 
 /* ---- the caller's side -------------------------------------------------- */
 
-static void release_taken(pipeline *p)
-{
-    if (p->taken)
-        block_close(&p->taken->item.b);
-    p->taken = NULL;
-}
-
-bool pipeline_overlaps(const pipeline *p)
-{
-    return p->workers > 0;
-}
-
-block *pipeline_next(pipeline *p, size_t raw_size)
-{
-    uint64_t bytes = block_bytes(&p->rules, raw_size);
-    release_taken(p);
-    for (int i = 0; i < p->used; i++)
-        bytes += block_bytes(&p->rules, pipeline_slot(p, i)->raw_size);
-    if (p->used == p->capacity || (p->used && bytes > p->room))
-        return NULL;
-    slot *s = pipeline_slot(p, p->used);
-    s->raw_size = raw_size;
-    s->item.b.status = GPUZIP_OK;
-    s->item.b.kind = CONTAINER_CODED;
-    return &s->item.b;
-}
-
-void pipeline_submit(pipeline *p, pipeline_file *file, size_t raw_size, size_t input_bytes)
-{
-    pthread_mutex_lock(&p->lock);
-    slot *s = pipeline_slot(p, p->used++);
-    s->item.kind = PIPELINE_BLOCK;
-    s->item.file = file;
-    s->item.costs = (block_costs){0};
-    s->raw_size = raw_size;
-    s->input_bytes = input_bytes;
-    s->part = 0;
-    s->dropped = false;
-    pipeline_set_state(p, s, s->item.b.kind == CONTAINER_CODED ? SLOT_READ : SLOT_DONE);
-    pthread_mutex_unlock(&p->lock);
-}
-
-bool pipeline_mark(pipeline *p, pipeline_file *file, pipeline_kind kind, const container_end *end)
-{
-    release_taken(p);
-    if (p->used == p->capacity)
-        return false;
-    pthread_mutex_lock(&p->lock);
-    slot *s = pipeline_slot(p, p->used++);
-    block_close(&s->item.b);
-    *s = (slot){.item = {.kind = kind, .file = file}, .state = SLOT_DONE};
-    if (end)
-        s->item.end = *end;
-    pthread_mutex_unlock(&p->lock);
-    return true;
-}
-
-void pipeline_drop(pipeline *p, const pipeline_file *file)
-{
-    pthread_mutex_lock(&p->lock);
-    pipeline_drop_blocks(p, file);
-    pthread_mutex_unlock(&p->lock);
-}
-
 /* Waits until something changes or it is time for a progress report. */
 static void wait_a_little(pipeline *p)
 {
@@ -298,13 +236,10 @@ static void wait_a_little(pipeline *p)
     pthread_cond_timedwait(&p->changed, &p->lock, &until);
 }
 
-pipeline_item *pipeline_take(pipeline *p)
+/* Waits until job s is done, reporting progress. */
+static void wait_for(pipeline *p, slot *s)
 {
     double told = engine_seconds();
-    release_taken(p);
-    if (!p->used)
-        return NULL;
-    slot *s = pipeline_slot(p, 0);
     if (!p->workers && s->state != SLOT_DONE)
         work_alone(p, s);
     pthread_mutex_lock(&p->lock);
@@ -321,10 +256,88 @@ pipeline_item *pipeline_take(pipeline *p)
     }
     p->draining = false;
     pass_notes(p);
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* Completes the earliest job; false: there is none. */
+static bool complete_first(pipeline *p)
+{
+    if (!p->used)
+        return false;
+    slot *s = pipeline_slot(p, 0);
+    wait_for(p, s);
+    pthread_mutex_lock(&p->lock);
     s->item.file->input_done += s->input_bytes;
     p->first = (p->first + 1) % p->slots;
     p->used--;
-    p->taken = s;
     pthread_mutex_unlock(&p->lock);
-    return &s->item;
+    s->item.done(&s->item);
+    block_close(&s->item.b);
+    return true;
+}
+
+void pipeline_drain(pipeline *p)
+{
+    while (complete_first(p))
+        ;
+}
+
+/* Whether there is room for one more block of raw_size bytes. */
+static bool has_room(const pipeline *p, size_t raw_size)
+{
+    uint64_t bytes = block_bytes(&p->rules, raw_size);
+    for (int i = 0; i < p->used; i++)
+        bytes += block_bytes(&p->rules, pipeline_slot((pipeline *)p, i)->raw_size);
+    return p->used < p->capacity && (!p->used || bytes <= p->room);
+}
+
+block *pipeline_next(pipeline *p, size_t raw_size)
+{
+    while (!has_room(p, raw_size))
+        complete_first(p);
+    slot *s = pipeline_slot(p, p->used);
+    s->raw_size = raw_size;
+    s->item.b.status = GPUZIP_OK;
+    s->item.b.kind = CONTAINER_CODED;
+    return &s->item.b;
+}
+
+void pipeline_submit(pipeline *p, pipeline_file *file, void (*done)(pipeline_job *job),
+                     size_t raw_size, size_t input_bytes)
+{
+    pthread_mutex_lock(&p->lock);
+    slot *s = pipeline_slot(p, p->used++);
+    s->item.file = file;
+    s->item.done = done;
+    s->item.is_end = false;
+    s->item.costs = (block_costs){0};
+    s->raw_size = raw_size;
+    s->input_bytes = input_bytes;
+    s->part = 0;
+    s->dropped = false;
+    pipeline_set_state(p, s, s->item.b.kind == CONTAINER_CODED ? SLOT_READ : SLOT_DONE);
+    pthread_mutex_unlock(&p->lock);
+}
+
+void pipeline_submit_end(pipeline *p, pipeline_file *file, void (*done)(pipeline_job *job),
+                         const container_end *end)
+{
+    while (p->used == p->capacity)
+        complete_first(p);
+    pthread_mutex_lock(&p->lock);
+    slot *s = pipeline_slot(p, p->used++);
+    block_close(&s->item.b); /* abandoned by its reader */
+    *s = (slot){.item = {.file = file, .done = done, .is_end = true}, .state = SLOT_DONE};
+    if (end)
+        s->item.end = *end;
+    pthread_mutex_unlock(&p->lock);
+    if (!p->workers) /* waiting gains nothing */
+        pipeline_drain(p);
+}
+
+void pipeline_drop(pipeline *p, const pipeline_file *file)
+{
+    pthread_mutex_lock(&p->lock);
+    pipeline_drop_blocks(p, file);
+    pthread_mutex_unlock(&p->lock);
 }

@@ -23,7 +23,7 @@ typedef enum {
 } slot_state;
 
 typedef struct {
-    pipeline_item item;
+    pipeline_job item;
     slot_state state;
     size_t input_bytes, raw_size;
     double part;  /* of the coding done, 0 .. 1 */
@@ -52,8 +52,7 @@ struct pipeline {
     block_rules rules;
     bool ready; /* for these */
 
-    slot *slot;  /* [slots], a ring of which [first, first + used) are under way */
-    slot *taken; /* its buffers are to be released, or NULL */
+    slot *slot; /* [slots], a ring of which [first, first + used) are under way */
     int slots, capacity, first, used; /* capacity: how many may be under way */
     uint64_t room;                    /* bytes for all of them */
 
@@ -64,7 +63,7 @@ struct pipeline {
     int workers, healthy; /* healthy: whose device is not lost */
     pthread_t helper[HELPERS_MAX];
     int workers_started, helpers_started;
-    bool draining; /* the caller waits: no block will come before one is taken */
+    bool draining; /* the caller waits: no block will come before a job is completed */
     bool stop;
 
     /* The CPU, for one thread at a time. */

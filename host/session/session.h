@@ -23,7 +23,7 @@ struct gpuzip {
     int threads;    /* of the CPU, >= 1 */
     session_model model[GPUZIP_MAX_MODELS];
     int models;
-    struct pipeline *p;    /* of the files being coded, or NULL; files.h owns it */
+    struct pipeline *p;    /* of the files being coded, or NULL */
     uint64_t memory_limit; /* bytes; 0: none */
     void (*note)(void *context, gpuzip_note kind, const char *text); /* or NULL */
     void *note_context;

@@ -85,7 +85,7 @@ static void put_axes(FILE *f, const page *p, double top, double step)
     }
     for (int i = 0; i * across <= (double)p->size; i++) {
         fprintf(f, "<text class=x x=%.1f y=%d>", x_of(p, i * across), BOTTOM + 18);
-        page_put_count(f, i * across);
+        html_put_count(f, i * across);
         fputs("</text>\n", f);
     }
 }
@@ -113,9 +113,9 @@ static void put_strips(FILE *f, const page *p, chart_kind kind)
             end = (double)p->size;
         fprintf(f, "<rect x=%.1f y=%d width=%.2f height=%d><title>bytes ", x_of(p, begin), TOP,
                 x_of(p, end) - x_of(p, begin), BOTTOM - TOP);
-        page_put_count(f, begin);
+        html_put_count(f, begin);
         fputs(" to ", f);
-        page_put_count(f, end);
+        html_put_count(f, end);
         for (int k = first_series(kind); k < p->call->stats.experts; k++) {
             double v = value_of(kind, k, &c->bin[i]);
             if (!is_drawn(p, kind, k) || isnan(v))
@@ -192,7 +192,7 @@ static void put_table(FILE *f, const page *p)
         for (int i = first; i < first + step && i < c->bins; i++)
             curve_add_bin(&sum, &c->bin[i]);
         fputs("<tr><td>", f);
-        page_put_count(f, (double)first * (double)c->width);
+        html_put_count(f, (double)first * (double)c->width);
         fputs("</td>", f);
         put_cell(f, value_of(CHART_BITS, FINAL, &sum));
         for (int k = 0; k < experts; k++) {

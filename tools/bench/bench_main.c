@@ -171,7 +171,7 @@ static void run(const bench_args *a)
 int main(int argc, char **argv)
 {
     bench_args a;
-    message_begin();
+    message_begin("gpuzip-bench");
     if (bench_args_parse(&a, argc, argv) == BENCH_ARGS_RUN) {
         if (a.list)
             list_shapes();

@@ -2,7 +2,6 @@
 #ifndef REPORT_H
 #define REPORT_H
 
-#include "args.h"
 #include "curve.h"
 
 #include <jansson.h>
@@ -31,7 +30,8 @@ typedef struct {
     double information_capacity; /* (8 bytes of text - S) / tokens / log2 token_ops; or 0 */
 } report_figures;
 
-report_figures report_derive(const args *a, const gpuzip *gz, const report_call *call);
+/* gz: with the models that the call used. */
+report_figures report_derive(const gpuzip *gz, const report_call *call);
 
 /* An expert's name, printable: the model's or "Naive Bayes". */
 const char *report_expert_name(const gpuzip *gz, gpuzip_expert_kind kind, int model);
@@ -39,8 +39,8 @@ const char *report_expert_name(const gpuzip *gz, gpuzip_expert_kind kind, int mo
 /* Bits of compressed data a byte of original; 0 for an empty original. */
 double report_bits_per_byte(uint64_t original, uint64_t compressed);
 
-/* Prints the call to stream in the form that --json or --stats asked for. */
-void report_print(FILE *stream, const args *a, const gpuzip *gz, const report_call *call);
+/* Prints the call to stream: as a JSON object on one line, or as text. */
+void report_print(FILE *stream, bool json, const gpuzip *gz, const report_call *call);
 
 /* Prints object as one line and frees it. NULL, for want of memory, is an error. */
 void report_print_json(FILE *stream, json_t *object);

@@ -4,28 +4,8 @@
 #include "explain_files.h"
 
 #include <math.h>
-#include <string.h>
 
 #define CONTEXT_BYTES 40 /* on each side of a token in the table of the dearest */
-
-void page_put_count(FILE *f, double count)
-{
-    char digits[400];
-    int n = snprintf(digits, sizeof digits, "%.0f", fabs(count));
-    if (count <= -0.5)
-        fputs("&minus;", f);
-    for (int i = 0; i < n; i++) {
-        if (i > 0 && (n - i) % 3 == 0)
-            fputc(',', f);
-        fputc(digits[i], f);
-    }
-}
-
-void page_put_expert(FILE *f, const page *p, int k)
-{
-    const gpuzip_stats *s = &p->call->stats;
-    page_put_name(f, report_expert_name(p->gz, s->expert[k].kind, s->expert[k].model));
-}
 
 /* ---- the head ----------------------------------------------------------- */
 
@@ -37,19 +17,19 @@ static void put_head(FILE *f, const page *p)
           "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
           "<meta name=\"generator\" content=\"gpuzip\">\n<title>",
           f);
-    page_put_name(f, p->name);
+    html_put_name(f, p->name);
     fputs(" &ndash; where the bits went</title>\n<style>\n", f);
     fputs(explain_css, f);
     fputs("</style>\n</head>\n<body>\n<header><h1>", f);
-    page_put_name(f, p->name);
+    html_put_name(f, p->name);
     fputs("</h1>\n<p class=lead>", f);
-    page_put_count(f, (double)p->figures->original);
+    html_put_count(f, (double)p->figures->original);
     fputs(" bytes become <strong>", f);
-    page_put_count(f, (double)p->figures->compressed);
+    html_put_count(f, (double)p->figures->compressed);
     fprintf(f, "</strong>: <strong>%.3f bits a byte</strong>.</p>\n", p->figures->bits_per_byte);
     if (p->note) {
         fputs("<p>", f);
-        page_put_name(f, p->note);
+        html_put_name(f, p->note);
         fputs("</p>\n", f);
     }
     fputs("</header>\n<main>\n", f);
@@ -85,7 +65,7 @@ static void put_cards(FILE *f, const page *p)
     fputs("<dl class=cards>\n", f);
     put_card(f, "ratio", "compressed / original", 100 * d->ratio, 2, "% of the original");
     begin_card(f, "tokens", "as the models see the text");
-    page_put_count(f, tokens);
+    html_put_count(f, tokens);
     snprintf(remark, sizeof remark, "%.2f bytes each",
              tokens > 0 ? (double)s->model_bytes / tokens : 0);
     end_card(f, remark);
@@ -116,7 +96,7 @@ static void put_term(FILE *f, const page *p, const char *name, double bits, doub
     double low = !sum ? 0 : after < *sum ? after : *sum;
     bool nothing = fabs(bits) / size < 0.5e-4;
     fprintf(f, "<tr%s><th scope=row>%s</th><td>", sum ? "" : " class=sum", name);
-    page_put_count(f, bits);
+    html_put_count(f, bits);
     fprintf(f,
             "</td><td>%s%.4f</td><td class=bar><span class=\"%s\" style=\"margin-left:%.2f%%;"
             "width:%.2f%%\"></span></td></tr>\n",
@@ -175,11 +155,11 @@ static void put_expert_row(FILE *f, const page *p, int k)
     if (s->expert[k].kind == GPUZIP_EXPERT_MODEL &&
         gpuzip_get_model_info(p->gz, s->expert[k].model, &info) == GPUZIP_OK) {
         fputs("<td class=left>", f);
-        page_put_name(f, info.architecture);
+        html_put_name(f, info.architecture);
         fprintf(f, ", %d layers of %d</td><td>", info.layers, info.dim);
-        page_put_count(f, (double)info.parameters);
+        html_put_count(f, (double)info.parameters);
         fputs("</td><td>", f);
-        page_put_count(f, (double)info.file_size);
+        html_put_count(f, (double)info.file_size);
         fputs("</td>", f);
     } else {
         fputs("<td class=left>counts of the file&rsquo;s tokens</td><td>&ndash;</td>"
@@ -208,7 +188,7 @@ static void put_experts(FILE *f, const page *p)
             : contexts         ? "with contexts"
             : biases           ? "with biases"
                                : "");
-    page_put_count(f, (double)p->figures->model_file_bytes);
+    html_put_count(f, (double)p->figures->model_file_bytes);
     fprintf(f,
             "</td><td>%.4f</td><td>%.4f</td><td></td><td></td></tr>\n</table></div>\n</section>\n",
             s->model_bits / bytes, p->figures->model_bits_per_token);
@@ -241,13 +221,13 @@ static void put_dear(FILE *f, const page *p)
                (p->text[at + t->size + after] & 0xc0) == 0x80)
             after--;
         fprintf(f, "<tr><td>%.2f</td><td>", t->bits);
-        page_put_count(f, (double)at);
+        html_put_count(f, (double)at);
         fputs("</td><td class=place>", f);
-        page_put_text(f, p->text + at - before, before);
+        html_put_text(f, p->text + at - before, before);
         fputs("<mark>", f);
-        page_put_text(f, p->text + at, t->size);
+        html_put_text(f, p->text + at, t->size);
         fputs("</mark>", f);
-        page_put_text(f, p->text + at + t->size, after);
+        html_put_text(f, p->text + at + t->size, after);
         fputs("</td>", f);
         for (int k = 0; k < experts; k++)
             fprintf(f, "<td>%.2f</td>", t->expert_bits[k]);
@@ -276,13 +256,13 @@ static void put_foot(FILE *f, const page *p)
         f);
     if (p->figures->token_ops > 0) {
         fputs(", here ", f);
-        page_put_count(f, p->figures->token_ops);
+        html_put_count(f, p->figures->token_ops);
     }
     fputs(". Saved per compute = (8 &times; bytes &minus; S) / 10<sup>9</sup> operations that the "
           "forward passes took, windows that were read again included.</p></details>\n<p>",
           f);
     fprintf(f, "gpuzip %s: ", gpuzip_version());
-    page_put_count(f, (double)s->blocks);
+    html_put_count(f, (double)s->blocks);
     fprintf(f, " %s, of which stored %llu, packed %llu.", s->blocks == 1 ? "block" : "blocks",
             (unsigned long long)s->stored_blocks, (unsigned long long)s->packed_blocks);
     if (p->options->window)

@@ -30,8 +30,9 @@ typedef enum {
 #define VERBOSITY_NORMAL  0
 #define VERBOSITY_SUMMARY 1 /* a line a file */
 
-/* Reads which characters the user's terminal can show. Call once, first. */
-void message_begin(void);
+/* Sets the program's name (a static string) for messages, and reads from the environment which
+ * characters the user's terminal can show. Call once, first. */
+void message_begin(const char *name);
 
 /* Writes out what stdout has buffered, so that it comes before what stderr says next. A
  * failure is told by message_end(). */

@@ -135,7 +135,7 @@ static void complete(transfer *t)
         return;
     print_summary(a, &t->call);
     if (a->stats || a->json) /* beside the data, not among them */
-        report_print(a->mode == MODE_TEST || t->target.path ? stdout : stderr, a, t->run->gz,
+        report_print(a->mode == MODE_TEST || t->target.path ? stdout : stderr, a->json, t->run->gz,
                      &t->call);
     if (a->remove_source && named && t->source.path && file_sync_folder(t->target.path))
         file_remove_source(&t->source);

@@ -209,7 +209,7 @@ static bool explain(gpuzip *gz, const args *a, const file_source *source, file_t
     }
     call.seconds = progress_seconds() - begun;
     call.curve = &g->curve;
-    report_figures figures = report_derive(a, gz, &call);
+    report_figures figures = report_derive(gz, &call);
     const char *slash = strrchr(source->name, '/');
     page p = {.gz = gz,
               .name = slash ? slash + 1 : source->name,
@@ -228,7 +228,7 @@ static bool explain(gpuzip *gz, const args *a, const file_source *source, file_t
               .curve = &g->curve};
     done = write_page(target, &p);
     if (done && (a->stats || a->json))
-        report_print(target->path ? stdout : stderr, a, gz, &call);
+        report_print(target->path ? stdout : stderr, a->json, gz, &call);
 out:
     free(g->token);
     free(g);

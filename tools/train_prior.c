@@ -1,4 +1,4 @@
-/* prior.c: what context experts know before they learn anything (host/contexts_prior.c).
+/* train_prior.c: what context experts know before they learn anything (host/contexts_prior.c).
  *
  *     train_prior [-c] [-e EPOCHS] FILE... > host/contexts_prior.c
  *     train_prior -t FILE...
@@ -232,7 +232,7 @@ static void take_means(contexts_prior *prior, const sums *sum)
 
 static void print(const contexts_prior *prior)
 {
-    printf("/* contexts_prior.c: made by weights/train/prior.c; not to be edited. */\n"
+    printf("/* contexts_prior.c: made by tools/train_prior.c; not to be edited. */\n"
            "#include \"contexts.h\"\n\n/* clang-format off */\n"
            "const contexts_prior contexts_prior_builtin = {\n    .q = {\n");
     for (int k = 0; k < OPS_FEATURES; k++) {

@@ -123,7 +123,7 @@ int main(int argc, char **argv)
     args a;
     if (!file_begin())
         return EXIT_CODE_ERROR;
-    message_begin();
+    message_begin("gpuzip");
     signals_begin();
     if (argc > 1 && strcmp(argv[1], "model") == 0)
         model_cmd(argc - 1, argv + 1);

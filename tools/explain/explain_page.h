@@ -5,6 +5,7 @@
 #define EXPLAIN_PAGE_H
 
 #include "curve.h"
+#include "explain_html.h"
 #include "report.h"
 
 #define PAGE_TEXT_MAX ((size_t)512 << 10) /* bytes of text that are shown */
@@ -43,23 +44,17 @@ void page_write(FILE *f, const page *p);
 
 /* ---- between the page's own files --------------------------------------- */
 
-/* size bytes of text for a human, as HTML: what is no valid UTF-8, controls and what could turn
- * the direction of the page as small codes. */
-void page_put_text(FILE *f, const uint8_t *text, size_t size);
-
-/* The same for a string. */
-void page_put_name(FILE *f, const char *name);
-
-/* An integer with commas: 1,234,567. */
-void page_put_count(FILE *f, double count);
-
 /* The coloured text, and its numbers for the script. */
 void page_put_tokens(FILE *f, const page *p);
 
 /* The curves of bits per byte and of the alphas. */
 void page_put_charts(FILE *f, const page *p);
 
-/* An expert's name as HTML. */
-void page_put_expert(FILE *f, const page *p, int k);
+/* Expert k's name as HTML. */
+static inline void page_put_expert(FILE *f, const page *p, int k)
+{
+    const gpuzip_stats *s = &p->call->stats;
+    html_put_name(f, report_expert_name(p->gz, s->expert[k].kind, s->expert[k].model));
+}
 
 #endif

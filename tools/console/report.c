@@ -39,7 +39,7 @@ void report_print_json(FILE *stream, json_t *object)
     json_decref(object);
 }
 
-report_figures report_derive(const args *a, const gpuzip *gz, const report_call *call)
+report_figures report_derive(const gpuzip *gz, const report_call *call)
 {
     const gpuzip_stats *s = &call->stats;
     report_figures d = {.original = call->decompressed ? s->bytes_out : s->bytes_in,
@@ -47,9 +47,7 @@ report_figures report_derive(const args *a, const gpuzip *gz, const report_call 
     gpuzip_model_info info;
     d.ratio = d.original > 0 ? (double)d.compressed / (double)d.original : 0;
     d.bits_per_byte = report_bits_per_byte(d.original, d.compressed);
-    for (int i = 0; i < (a->models > 0 ? a->models : 1); i++) {
-        if (gpuzip_get_model_info(gz, i, &info) != GPUZIP_OK)
-            continue;
+    for (int i = 0; gpuzip_get_model_info(gz, i, &info) == GPUZIP_OK; i++) {
         if (i == 0)
             d.uniform_bits = (double)s->tokens * log2(info.vocab);
         d.model_file_bytes += info.file_size;
@@ -264,10 +262,10 @@ static json_t *to_json(const gpuzip *gz, const report_call *call, const report_f
         "saved_bits_per_gop", d->saved_bits_per_gop, "measured", measured_json(gz, call, d));
 }
 
-void report_print(FILE *stream, const args *a, const gpuzip *gz, const report_call *call)
+void report_print(FILE *stream, bool json, const gpuzip *gz, const report_call *call)
 {
-    report_figures d = report_derive(a, gz, call);
-    if (a->json)
+    report_figures d = report_derive(gz, call);
+    if (json)
         report_print_json(stream, to_json(gz, call, &d));
     else
         print_text(stream, gz, call, &d);

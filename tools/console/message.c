@@ -9,10 +9,7 @@
 #include <wchar.h>
 #include <wctype.h>
 
-#ifndef MESSAGE_PROGRAM
-#define MESSAGE_PROGRAM "gpuzip"
-#endif
-
+static const char *program = "gpuzip";
 static int verbosity_now;
 static exit_code worst;
 static bool muted;
@@ -20,8 +17,9 @@ static int stdout_error;        /* the first errno of a failed write to it, or 0
 static int line_width;          /* columns that message_line() has on the screen */
 static locale_t terminal_ctype; /* 0: that of the C locale */
 
-void message_begin(void)
+void message_begin(const char *name)
 {
+    program = name;
     /* A locale of our own instead of setlocale(): the library must not see one. */
     terminal_ctype = newlocale(LC_CTYPE_MASK, "", (locale_t)0);
 }
@@ -145,7 +143,7 @@ static void print(const char *file, const char *kind, const char *format, va_lis
     if (vasprintf(&text, format, arguments) < 0)
         text = NULL; /* its value is undefined then */
     message_line("");
-    fputs(MESSAGE_PROGRAM ": ", stderr);
+    fprintf(stderr, "%s: ", program);
     if (file) {
         message_put(stderr, file);
         fputs(": ", stderr);
