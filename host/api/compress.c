@@ -7,7 +7,7 @@
 #include "fit.h"
 #include "token_stats.h"
 
-/* What a level means. A window longer than a model's context is cut to it. */
+/* The settings of a level. A window longer than a model's context is cut to it. */
 typedef struct {
     int window, hop;   /* tokens; hop is a share of the window: window / hop passes a token */
     int stream_tokens; /* a stream is given about as many; 0: one stream a block */
@@ -20,8 +20,8 @@ typedef struct {
  * model of four layers does not gain from more than half a window of context. Adaptation
  * saves 10 % at level 1 for 10 to 15 % of the time, and 7 % at 6 for less. weights/train/README.md
  * has sizes for 1 to 4,096 streams. Blocks
- * are large so that many streams fill a GPU, and no larger than what a decoder
- * should have to hold. */
+ * are large so that many streams fill a GPU, but small enough for a decoder with little
+ * memory. */
 static const level_settings levels[GPUZIP_LEVEL_MAX + 1] = {
     [1] = {256, 256, 1024, (size_t)4 << 20},   [2] = {512, 512, 2048, (size_t)4 << 20},
     [3] = {1024, 1024, 4096, (size_t)4 << 20}, [4] = {1024, 768, 4096, (size_t)4 << 20},
@@ -30,7 +30,7 @@ static const level_settings levels[GPUZIP_LEVEL_MAX + 1] = {
     [9] = {1024, 128, 0, (size_t)16 << 20},
 };
 
-/* Of mixing that learns, in steps. 1 to 16 give the same size within 0.1 %, 64 takes 0.1 to 0.9 %
+/* U of adaptive mixing, in steps. 1 to 16 give the same size within 0.1 %, 64 takes 0.1 to 0.9 %
  * more (weights/train/README.md, "Streams and updates"), and the encoder's passes grow with it. */
 #define UPDATE_INTERVAL 16
 
@@ -213,7 +213,7 @@ static void note_fit(const gpuzip *gz, const fit_sample *sample, const double *a
                  sample->rows.rows);
 }
 
-/* Sets the frame's alphas to what suits the beginning of the input. */
+/* Sets the frame's alphas to those that code the beginning of the input best. */
 static gpuzip_status fit_frame(gpuzip *gz, input *in, const block_rules *rules, size_t block_size,
                                const coding_plan *plan, container_frame *frame)
 {
@@ -342,8 +342,9 @@ static gpuzip_status read_blocks(compressor *c, input *in, size_t block_size)
     return GPUZIP_OK;
 }
 
-/* Packing a block may take this part of the memory limit: a quarter is left for what else the
- * block needs, and with GPUs several threads pack at the same time, 8 at most, in half of it. */
+/* The share of the memory limit that packing a block may take. Without GPUs one block is packed at
+ * a time, and three quarters remain for the block itself; with GPUs up to 8 threads pack at the
+ * same time, in half of the limit. */
 #define PACK_SHARE     4
 #define PACK_SHARE_GPU 16
 

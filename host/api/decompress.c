@@ -128,7 +128,7 @@ static gpuzip_status read_block(decompressor *d, const container_frame *frame, s
     return GPUZIP_OK;
 }
 
-/* Reads a frame and submits what it holds. */
+/* Reads a frame and submits its blocks and its end. */
 static gpuzip_status read_frame(decompressor *d)
 {
     container_frame frame;
