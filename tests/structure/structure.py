@@ -224,14 +224,16 @@ def functions(path, text):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 yield node.lineno, node.end_lineno - node.lineno + 1
         return
-    begin = None
+    begin, before = None, ""
     for number, line in enumerate(text.splitlines(), 1):
-        opens = line == "{" or re.match(r"(\w+\(\)|(async )?function\b.*) \{$", line)
+        opens = ((line == "{" and not re.match("namespace|extern", before))
+                 or re.match(r"(\w+\(\)|(async )?function\b.*) \{$", line))
         if opens and begin is None:
             begin = number
         elif line == "}" and begin is not None:
             yield begin, number - begin + 1
             begin = None
+        before = line
 
 
 def check_sizes(root):
