@@ -121,7 +121,8 @@ static double code(const setting *s, engine_block *block, const contexts_prior *
     must(engine_open(&e, &ops_cpu, s->ctx, &config), "engine");
     must(engine_encode(e, block, 1, 0, block->streams, &costs, NULL), "encode");
     if (adapt && weights)
-        must(e->ops->adaptive_read(e->ctx, team_learner(e->team), NULL, NULL, weights[0]), "read");
+        must(e->ops->adaptive_read(e->ctx, team_learner(e->team), 0, NULL, NULL, weights[0]),
+             "read");
     engine_close(e);
     return costs.model_bits / 8;
 }
