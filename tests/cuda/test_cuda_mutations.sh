@@ -66,7 +66,7 @@ mutations=(
     'cuda_mix.cu|adaptive_s*|s/KIND == ADAPTIVE ? changed_weight(changes, i, w) : w/w/'
     'cuda_mix.cu|adaptive_s*|/changes_before(changes, (tile + 1)/{n;s/__syncthreads();//}'
     'cuda_mix.cu|adaptive_s*|s/__syncthreads(); .. one thread has found.*//'
-    'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|/change_one(p, row, ch, r, threadIdx.x, z);/{n;s/__syncthreads();//}'
+    'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|/change_one(p, row, ch, from, threadIdx.x, z);/{n;s/__syncthreads();//}'
     'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/ch->symbol\[c\] < i ?/ch->symbol[c] <= i ?/'
     'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/level_of(logit)) . 3 + x->known - 1/level_of(logit)) * 3 + x->known % 3/'
     'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/OPS_PLACES + x->kind/x->kind/'
