@@ -34,7 +34,7 @@ gpuzip_status learn(engine_job *job, size_t t, size_t n)
     double start = engine_seconds();
     for (int k = 0; k < e->config.experts; k++)
         if (!is_model(e, k))
-            TRY(e->ops->count_add(e->ctx, e->count[k], e->count_log[k], e->config.vocab,
+            TRY(e->ops->count_add(e->ctx, e->count[k], e->count_log[k], e->config.vocab, NULL,
                                   e->pending + e->pending_first, (int)n));
     e->pending_first += n;
     if (e->pending_first == e->pending_end)

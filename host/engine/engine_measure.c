@@ -154,7 +154,7 @@ static gpuzip_status fetch_learnt(engine *e)
         m->norm[k] = log2_sum(m->t, e->config.vocab);
     }
     if (e->config.bias || e->config.learn_alpha)
-        TRY(e->ops->adaptive_read(e->ctx, team_learner(e->team), m->bias,
+        TRY(e->ops->adaptive_read(e->ctx, team_learner(e->team), 0, m->bias,
                                   e->config.learn_alpha ? m->alpha : NULL, NULL));
     return GPUZIP_OK;
 }

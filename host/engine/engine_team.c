@@ -50,7 +50,8 @@ static ops_adaptive_config learner_config(const engine_config *c, int members)
                                   .bias = c->bias,
                                   .alpha = c->learn_alpha,
                                   .weights = c->prior ? c->prior->weights[0] : NULL,
-                                  .parts = members};
+                                  .parts = members,
+                                  .states = 1};
     for (int k = 0; k < c->experts; k++)
         config.start[k] = c->expert[k].alpha;
     return config;
@@ -164,8 +165,8 @@ static void end_work(engine_team *team, size_t step, bool forgets)
     else if (team->contexts)
         contexts_learn_end(team->contexts, step);
     if (team->learner)
-        team->status = forgets ? team->ops->adaptive_reset(team->ctx, team->learner)
-                               : team->ops->mix_learn(team->ctx, team->learner);
+        team->status = forgets ? team->ops->adaptive_reset(team->ctx, team->learner, 0, 1)
+                               : team->ops->mix_learn(team->ctx, team->learner, 1);
     team->working = false;
     team->arrived = 0;
     team->meetings++;

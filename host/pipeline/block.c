@@ -110,7 +110,8 @@ static uint64_t adaptive_bytes(const engine_config *c, size_t tokens, uint32_t s
                                       .experts = c->experts,
                                       .bias = c->bias,
                                       .alpha = c->learn_alpha,
-                                      .parts = 1};
+                                      .parts = 1,
+                                      .states = 1};
         bytes += ops_cpu.adaptive_bytes(&config);
     }
     if (c->prior) {

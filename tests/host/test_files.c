@@ -41,6 +41,7 @@ static const gpuzip_options options[3] = {
      .hop = 16,
      .streams = 2,
      .block_size = BLOCK_SIZE,
+     .adapt = GPUZIP_ADAPT_ALL,
      .experts = 2,
      .expert = {{GPUZIP_EXPERT_MODEL, 0, 0.01}, {GPUZIP_EXPERT_NAIVE_BAYES, 0, 1}}}};
 
@@ -274,7 +275,7 @@ static void other_calls_finish_the_files(void **state)
         if (i == 0) {
             set_packed(&last, &alone[12]);
             gpuzip_io io = memory_callbacks(&last.io);
-            assert_int_equal(gpuzip_decompress(handle, &io, &last.stats), GPUZIP_OK);
+            assert_int_equal(gpuzip_decompress_stream(handle, &io, &last.stats), GPUZIP_OK);
             last.status = GPUZIP_OK;
             check_original(&last, 12);
             free(last.io.out);
@@ -317,7 +318,7 @@ static void configurations_follow_each_other(void **state)
         one_file whole;
         set_packed(&whole, &joined);
         gpuzip_io io = memory_callbacks(&whole.io);
-        assert_int_equal(gpuzip_decompress(handle, &io, NULL), GPUZIP_OK);
+        assert_int_equal(gpuzip_decompress_stream(handle, &io, NULL), GPUZIP_OK);
         size_t at = 0;
         for (int i = 0; i < FILES; i++) {
             assert_int_equal(back[i].status, GPUZIP_OK);
@@ -428,7 +429,7 @@ static int set_up(void **state)
     for (int i = 0; i < FILES; i++) {
         set_input(&alone[i], i);
         gpuzip_io io = memory_callbacks(&alone[i].io);
-        if (gpuzip_compress(handle, &options[0], &io, &alone[i].stats) != GPUZIP_OK)
+        if (gpuzip_compress_stream(handle, &options[0], &io, &alone[i].stats) != GPUZIP_OK)
             return -1;
     }
     gpuzip_close(handle);
