@@ -48,7 +48,7 @@ through_pipes() {
     cat "$work/p.gpz" | "$gpuzip" -qd | cmp - "$1" || fail "$1: comes back changed from a pipe"
 }
 
-# others FILE: what the model alone, xz, zstd, bzip3, brotli and zpaq (0: not installed) make of it
+# others FILE: its sizes with the model alone, xz, zstd, bzip3, brotli and zpaq (0: not installed)
 others() {
     "$gpuzip" -q --no-verify --no-pack --adapt none -c "$1" | wc -c
     xz -9e -c "$1" | wc -c

@@ -15,17 +15,17 @@
 #   tests/gpu.sh -m PACK [-a ARCHITECTURE] [BUILD_DIR]
 #
 # -o  where the summary and the logs go; default: BUILD_DIR (default: build-gpu)
-# -t  seconds for all of it; default 540. What there is no time for is counted as skipped.
+# -t  seconds for all of it; default 540. Steps without time left are counted as skipped.
 # -s  only these steps of the list above, "build" among them unless there is a build
 # -m  makes a pack, on a machine with nvcc but no GPU: the programs built for ARCHITECTURE (default
-#     90a), the libraries they need, and what of GPUZIP_DATA is small, for a machine that has a GPU
-#     but not what the build needs
+#     90a), the libraries they need, and the small files of GPUZIP_DATA, for a machine that has a GPU
+#     but not the tools of the build
 # -p  takes the programs of such a pack instead of building
 #
 # Exit code 0: all that was run passed; 1: something failed or was cut off. Texts to code come from
 # GPUZIP_DATA (or the pack); without it from the project itself. A GPU that is given up half-way is
 # a failure here, even though the program would go on with the CPU.
-# shellcheck disable=SC2317 # what step() runs is reached
+# shellcheck disable=SC2317 # step() calls these functions
 set -u
 source=$(cd "$(dirname "$0")/.." && pwd)
 export PATH=$PATH:/usr/local/cuda/bin
@@ -108,7 +108,7 @@ note() {
 }
 
 # step NAME LIMIT COMMAND...: runs a command or an exported function for LIMIT seconds at most. 77
-# is a skip. What it writes to $work/note goes to the summary.
+# is a skip. $work/note goes to the summary.
 step() {
     local name=$1 limit=$2 begin=$SECONDS left=$((total - SECONDS)) result=ok code
     shift 2
@@ -162,7 +162,7 @@ bin=${pack:-$(cd "$build" && pwd)}
 for program in $programs; do
     [ -x "$bin/$program" ] || {
         note "$program" FAILED 0 'not built'
-        echo "gpu.sh: there is nothing to test; on a machine without what the build needs, use -p" >&2
+        echo "gpu.sh: there is nothing to test; on a machine without the tools of the build, use -p" >&2
         exit 1
     }
 done
@@ -212,7 +212,7 @@ printf x >"$texts/one"
 for name in enwik6 code_dev.txt german_dev.txt math_test.txt wiki.valid.tokens; do
     [ -f "$GPUZIP_DATA/dev/$name" ] && cp "$GPUZIP_DATA/dev/$name" "$texts/"
 done
-# 10 MB; what repeats is farther apart than any window.
+# 10 MB; repetitions are farther apart than any window.
 : >"$work/text10"
 while [ "$(wc -c <"$work/text10")" -lt 10000000 ]; do
     for name in enwik6 wiki.valid.tokens alice29.txt code_dev.txt german_dev.txt README.md sources; do
@@ -373,7 +373,7 @@ if wanted profile; then
     step nsys 60 profile_nsys
 fi
 
-# What takes minutes to compile and may be somewhat faster.
+# A build that takes minutes and may be somewhat faster.
 if wanted torch; then
     step 'PyTorch, max-autotune' 180 torch max-autotune-no-cudagraphs
 fi

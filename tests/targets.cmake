@@ -49,7 +49,8 @@ function(gpuzip_archives out)
     set(${out} ${layers} PARENT_SCOPE)
 endfunction()
 
-# gpuzip_includes(OUT TARGET): the -I options with which TARGET is compiled.
+# gpuzip_includes(OUT TARGET): the -I options with which TARGET is compiled; to be used in quotes
+# with COMMAND_EXPAND_LISTS.
 function(gpuzip_includes out target)
     set(${out} "-I$<JOIN:$<TARGET_PROPERTY:${target},INCLUDE_DIRECTORIES>,;-I>" PARENT_SCOPE)
 endfunction()

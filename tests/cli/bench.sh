@@ -1,4 +1,4 @@
-# gpuzip-bench: what it prints can be read by programs, and says what was measured.
+# gpuzip-bench: programs can read its output, which names the measured quantities.
 . "$(dirname "$0")/check.sh"
 command -v python3 >/dev/null || skip "no python3"
 

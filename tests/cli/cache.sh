@@ -1,5 +1,5 @@
 # --model ORG/NAME: the local Hugging Face cache, by each of the variables that say where it is;
-# a folder and the name of what lies in it are the same model.
+# a folder and the name of its checkpoint are the same model.
 . "$(dirname "$0")/check.sh"
 
 snapshot=cache/models--org--tiny/snapshots/0123abc

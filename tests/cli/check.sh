@@ -1,4 +1,4 @@
-# check.sh: what the tests of the program share. Each is run as `sh TEST.sh GPUZIP` with
+# check.sh: functions that the tests of the program share. Each is run as `sh TEST.sh GPUZIP` with
 # the program's path; exit code 0: passed, 1: failed (and says where), 77: skipped.
 #
 # Sourced first. Then $gz is the program, the working folder an empty one that is removed
@@ -10,7 +10,7 @@ folder=$(mktemp -d) || exit 1
 trap 'cd / && rm -rf "$folder"' EXIT
 trap 'exit 1' HUP INT TERM
 cd "$folder" || exit 1
-mkdir .results # of run(): hidden, so that `ls` shows what the program made
+mkdir .results # of run(): hidden, so that `ls` shows the program's files alone
 head -c 400 "$data/alice29.txt" >text # few tokens: every test codes many times
 LC_ALL=C.UTF-8
 OMP_WAIT_POLICY=passive # ctest -j: spinning threads would starve the other tests
@@ -27,7 +27,7 @@ skip() {
     exit 77
 }
 
-# run CODE COMMAND...: COMMAND must end with CODE. What it printed is in $out and $err.
+# run CODE COMMAND...: COMMAND must end with CODE. Its output is in $out and $err.
 escape=$(printf '\033')
 out=.results/out
 err=.results/err
@@ -40,7 +40,7 @@ run() {
     ! grep -q "$escape" $err || fail "an escape sequence on stderr"
 }
 
-# says PATTERN, silent: what the last run() printed to stderr.
+# says PATTERN, silent: check the stderr of the last run().
 says() {
     grep -q -e "$1" $err || fail "stderr lacks '$1'"
 }
@@ -49,7 +49,7 @@ silent() {
     [ ! -s $err ] || fail "stderr is not empty"
 }
 
-# prints PATTERN: what the last run() printed to stdout.
+# prints PATTERN: checks the stdout of the last run().
 prints() {
     grep -q -e "$1" $out || fail "stdout lacks '$1'"
 }
@@ -66,7 +66,7 @@ absent() {
     [ ! -e "$1" ] && [ ! -L "$1" ] || fail "$1 is there"
 }
 
-# holds FOLDER NAMES: what ls -A shows in it, blanks between.
+# holds FOLDER NAMES: the folder's names as of ls -A, separated by blanks.
 holds() {
     shown=$(ls -A "$1" | tr '\n' ' ')
     [ "$shown" = "$2" ] || fail "$1 holds '$shown', not '$2'"

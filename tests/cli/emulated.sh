@@ -23,7 +23,7 @@ emulated() {
     run "$wanted" env GPUZIP_EMULATOR_SEED="$seed" "$gz" "$@"
 }
 
-# What is there, and whether it computes right; the second time without a test.
+# Devices and their self-test; the second run takes the result from the cache.
 run 0 env GPUZIP_EMULATOR_DEVICES=2 "$gz" --list-devices --json --model tiny.gpzm
 prints '"device":"cuda:1","product":"Emulated device 1","self_test":"passed"'
 [ "$(ls cache/gpuzip | wc -l)" -eq 2 ] || fail "two passed tests were not remembered"
@@ -31,7 +31,7 @@ run 0 env GPUZIP_EMULATOR_DEVICES=2 "$gz" --list-devices --json --model tiny.gpz
 run 1 "$gz" --device cuda:1 --model tiny.gpzm -c text
 says "no device 'cuda:1'; there is: cpu, cuda:0 (Emulated device 0)"
 
-# 20 KB each way, on two seeds: what the one encodes, the other decodes. The model's weights
+# 20 KB each way, on two seeds: each decodes the archives of the other. The model's weights
 # are noise, but its tokens are up to 8 bytes long, and the text is made of them.
 LC_ALL=C awk 'BEGIN {
     split("aaaaaaaa abababab bbbb aaaa abab", piece, " ")
@@ -62,7 +62,7 @@ for seed in 1 2; do
     same $out prose.gpz
 done
 
-# What is measured on the host is the same, and so is the page that shows it.
+# Costs measured on the host are the same, and so is the page that shows them.
 run 0 "$cpu" explain $settings --adapt all prose -o page.html
 emulated 0 1 explain --device cuda $settings --adapt all prose -o other.html
 same other.html page.html
@@ -119,7 +119,7 @@ says 'warning: .*no room for its weights'
 emulated 1 1 --device cuda --model wide.gpzm -dc blocks.gpz
 unset GPUZIP_EMULATOR_MEMORY
 
-# A device that computes wrongly is refused; under auto the CPU is used. What is remembered
+# A device that computes wrongly is refused; under auto the CPU is used. A remembered
 # counts only if it is as it was written.
 export GPUZIP_EMULATOR_WRONG=1
 rm -r cache

@@ -13,7 +13,7 @@ run 0 "$gz" model import long/tiny.bin -o other.gpzm
 A='--model a.gpzm' B='--model b.gpzm' C='--model c.gpzm'
 head -c 5000 "$data/alice29.txt" >prose
 
-# size OPTION...: what becomes of the prose; in any order and with any number of threads it is
+# size OPTION...: the compressed size of the prose; in any order and with any number of threads it is
 # decoded.
 size() {
     run 0 "$gz" -T1 --no-pack "$@" -c prose
@@ -56,7 +56,7 @@ same prose.gpz learnt.gpz
 size $A $B --naive-bayes --adapt none --alpha 0.02,0.03,1
 plain=$bytes
 
-# Fitted: at least as good as what was guessed, though it is fitted to a sample.
+# Fitted alphas: at least as good as guessed ones, though fitted to a sample.
 size $A $B --naive-bayes --adapt none --alpha fit
 no_larger "$bytes" "$plain" 5
 size $A $B $C --naive-bayes --adapt contexts,biases --alpha fit
@@ -69,7 +69,7 @@ prints 'adapts  *contexts biases alphas, every 7'
 no_larger "$bytes" "$learnt" 5
 size $A --alpha fit --window 16 --hop 16 --window-scope --block-size 700 --streams 2
 
-# From a pipe the same; what cannot be fitted to is compressed all the same.
+# From a pipe the same; a file too small for a fit is compressed without one.
 size $A $B --naive-bayes --alpha fit --block-size 1000
 cat prose | "$gz" $A $B --naive-bayes --alpha fit --block-size 1000 | cmp - prose.gpz ||
     fail "another file from a pipe"

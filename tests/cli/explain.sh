@@ -78,7 +78,7 @@ hostile='a<b>&"'"'"'.txt'
 } >"$hostile"
 run 0 "$gz" explain "$hostile" -o hostile.html
 
-# 600 KB: what is shown has an end, what is told has not.
+# 600 KB: the page shows a part of the text, its sums cover all of it.
 LC_ALL=C awk 'BEGIN {
     split("aaaaaaaa abababab bbbb aaaa abab", piece, " ")
     for (size = 0; size < 600000; size += length(word)) {

@@ -1,11 +1,11 @@
-# Archives as a second reader of coder/FORMAT.md finds them: their headers say what was asked for,
+# Archives as a second reader of coder/FORMAT.md finds them: their headers hold the options' values,
 # and every field and check is in its place. Second argument: the program that makes a tiny
 # checkpoint.
 . "$(dirname "$0")/check.sh"
 command -v python3 >/dev/null || skip 'no python3'
 reader=$data/../coder/golden_coder.py
 
-# header PATTERN OPTIONS...: what the reader prints of ./text compressed.
+# header PATTERN OPTIONS...: of ./text compressed, the second reader prints PATTERN.
 header() {
     pattern=$1
     shift

@@ -122,7 +122,7 @@ run 3 "$gz" -t --model tiny.gpzm dull.gpz
 run 0 "$gz" -l dull.gpz
 prints '[0-9a-f]\{8\}+[0-9a-f]\{8\}  dull.gpz$'
 
-# A wrong fingerprint in the model file is what wrong arithmetic looks like.
+# A wrong fingerprint in the model file looks like wrong arithmetic.
 cp tiny.gpzm wrong.gpzm
 byte=$(dd if=tiny.gpzm bs=1 skip=104 count=1 2>/dev/null | od -An -tu1)
 # shellcheck disable=SC2059 # the octal number is the format

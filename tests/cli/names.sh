@@ -1,4 +1,4 @@
-# What a file is called never reaches the terminal unfiltered.
+# A file's name never reaches the terminal unfiltered.
 . "$(dirname "$0")/check.sh"
 
 name=$(printf 'a\033[31m\n\007\177z')

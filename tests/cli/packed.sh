@@ -1,5 +1,5 @@
 # Blocks that the model does not suit: which kind they become, how they are listed, that they need
-# neither model nor much time, and what damage does. Second argument: the program that makes a tiny
+# neither model nor much time, and the effect of damage. Second argument: the program that makes a tiny
 # checkpoint.
 . "$(dirname "$0")/check.sh"
 
@@ -87,7 +87,7 @@ head -c $((size / 2)) x.gpz >y.gpz
 run 1 "$gz" -t y.gpz
 says 'damaged'
 
-# The page shows it as what it is.
+# The page shows it as a packed block.
 run 0 "$gz" explain machine -o page.html
 grep -q 'class="s p">' page.html || fail "the packed block is not told"
 grep -q 'of which stored 0, packed 1' page.html || fail "the packed block is not counted"

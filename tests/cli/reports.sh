@@ -42,7 +42,7 @@ json 'lines[0]["output"] == "text.gpz" and lines[0]["operation"] == "compress"'
 run 0 "$gz" -t --json text.gpz
 json 'lines[0]["operation"] == "decompress" and lines[0]["measured"] is None'
 
-# What was measured of the experts: the sum is what the tokens cost.
+# Costs of the experts: their sum is the cost of the tokens.
 run 0 "$gz" -f --json --naive-bayes --alpha 0.9,0.2 --adapt all text
 if command -v python3 >/dev/null; then
     python3 -m json.tool $out >/dev/null || fail "not JSON"

@@ -30,7 +30,7 @@ for signal in INT TERM HUP PIPE; do
     holds d 'long '
 done
 
-# What was ignored when it began stays ignored.
+# A signal that the parent ignored stays ignored.
 env --ignore-signal=HUP "$gz" --device cpu -9 d/long &
 pid=$!
 begins ignored

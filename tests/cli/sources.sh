@@ -1,4 +1,4 @@
-# Input files: what is not a regular file is skipped at once, suffixes are minded.
+# Input files: the program skips all but regular files at once and heeds suffixes.
 . "$(dirname "$0")/check.sh"
 
 mkdir folder
@@ -37,7 +37,7 @@ run 0 "$gz" -t other.gpz
 run 2 "$gz" -d other.gpz
 absent other
 
-# -f reads what is no file and waits for it.
+# -f reads a FIFO and waits for it.
 (sleep 0.2 && cat text >fifo) &
 run 0 timeout 60 "$gz" -f -c fifo
 wait
@@ -76,7 +76,7 @@ exists ./-dashed.gpz
 run 0 "$gz" -d -c -- -dashed.gpz
 same $out text
 
-# -r: all files below, but neither links nor what is compressed already.
+# -r: all files below, except links and archives.
 mkdir -p tree/sub/deep
 cp text tree/a
 cp text tree/sub/deep/b

@@ -5,7 +5,7 @@ command -v script >/dev/null || skip "needs script(1)"
 
 script -qec true /dev/null </dev/null >/dev/null 2>&1 || skip "no pseudo-terminal to be had"
 
-# on_terminal COMMAND: runs it with a terminal for all streams; what shows is in ./shown.
+# on_terminal COMMAND: runs it with a terminal for all streams; the terminal's text is in ./shown.
 on_terminal() {
     script -qec "$1" /dev/null </dev/null >shown 2>&1
 }

@@ -1,4 +1,4 @@
-/* test_bench_model.c: the random models of gpuzip-bench are what an opened file would be. */
+/* test_bench_model.c: the random models of gpuzip-bench equal opened files. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

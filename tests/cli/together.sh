@@ -1,4 +1,4 @@
-# Several files whose blocks share GPUs (the CPU in disguise): what is printed, written and
+# Several files whose blocks share GPUs (the CPU in disguise): messages, output and
 # left behind is as if each had been alone. The second argument makes a tiny checkpoint.
 . "$(dirname "$0")/check.sh"
 
@@ -16,7 +16,7 @@ for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
 done
 : >in/5
 
-# What each file gives.
+# The result of each file.
 mkdir cpu
 for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
     run 0 "$gz" --device cpu $settings in/$i -o cpu/$i.gpz

@@ -64,7 +64,7 @@ run 0 "$gz" -f --naive-bayes --alpha 0.7,0.3 --update 8 text
 run 0 "$gz" -dc text.gpz
 same $out text
 
-# What adapts: all; with alphas given not these, unless that is said; or nothing.
+# Adaptation: all parts; given alphas stay fixed unless --adapt names them; or none.
 adapts() {
     listed=$1
     shift
@@ -113,8 +113,8 @@ run 0 "$gz" -T4 -c text
 same $out one
 
 # Frames that adapt differently, one after another.
-for what in all none contexts biases contexts,biases all; do
-    run 0 "$gz" -c --adapt $what text
+for parts in all none contexts biases contexts,biases all; do
+    run 0 "$gz" -c --adapt $parts text
     cat $out
 done >frames.gpz
 cat text text text text text text >texts

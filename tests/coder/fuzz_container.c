@@ -1,6 +1,6 @@
 /* fuzz_container.c: any bytes as a .gpz file, and as the fields of a frame header. The first byte
- * says which, and whether checks are made right before they are tested, so that what lies
- * behind them is reached. */
+ * says which, and whether checks are made right before they are tested, so that the
+ * code behind them is reached. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,7 +45,7 @@ static void skip(source *in, size_t size)
     in->size -= size;
 }
 
-/* Decodes a few symbols of any stream; what was found must encode to the same
+/* Decodes a few symbols of any stream; they must encode to the same
  * bytes if and only if the decoder says so. */
 static void use_stream(const container_stream *stream)
 {

@@ -106,7 +106,7 @@ def varint(value):
 
 
 class Corrupt(Exception):
-    """The file is not what FORMAT.md says; the text says why."""
+    """The file violates FORMAT.md; the text says where."""
 
 
 class Reader:
@@ -244,7 +244,7 @@ def unpack_zstd(data):
 
 
 def read_packed(reader, raw, hash64, begin):
-    """What follows the raw size of a packed block."""
+    """The fields after the raw size of a packed block."""
     end = reader.varint(9, 2**25)
     end += reader.at
     check = reader.bytes(4)
@@ -354,7 +354,7 @@ def example(hash64):
 
 
 def check_reading(goldens, frames, hash64):
-    """What was written reads as it was, and no byte of it may change."""
+    """A written archive reads back unchanged, and a change of any byte is noticed."""
     reader = Reader(goldens["frames"])
     for frame in frames:
         assert str(Frame.read(reader, hash64)) == str(frame)

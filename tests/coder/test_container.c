@@ -130,7 +130,7 @@ static gpuzip_status unpack_run(const container_block *block, uint8_t *raw)
                                                                          : GPUZIP_ERR_CORRUPT;
 }
 
-/* What is being read, and the piece of it that was fetched last. */
+/* The input, and the piece of it that was fetched last. */
 typedef struct {
     const uint8_t *src; /* [size] */
     size_t size, pos;
@@ -138,7 +138,7 @@ typedef struct {
     size_t piece_size;
 } source;
 
-/* Makes src[pos, pos + size), or what there is of it, the piece. */
+/* Makes src[pos, pos + size), clipped to its end, the piece. */
 static void fetch(source *in, size_t size)
 {
     free(in->piece);

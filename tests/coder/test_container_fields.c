@@ -1,5 +1,5 @@
 /* test_container_fields.c: every field of the .gpz format at and past its bounds, in
- * parts whose checks are right; what the writers refuse; the layout of streams. */
+ * parts whose checks are right; errors of the writers; the layout of streams. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,7 +21,7 @@ static void seal(uint8_t *data, size_t size)
 
 /* -- frame header --------------------------------------------------------- */
 
-/* Reads a frame header with body[0, size) for what follows its size. */
+/* Reads a frame header with body[0, size) as the bytes after its size. */
 static gpuzip_status read_body(uint8_t version, const char *body, size_t size)
 {
     size_t frame_size, whole = 6 + size + 4;
@@ -279,8 +279,8 @@ static void container_frame_arguments(void **state)
 
 /* -- blocks --------------------------------------------------------------- */
 
-/* Reads a coded block of 31 bytes of content with body[0, size) for what is
- * between its size and its check. */
+/* Reads a coded block of 31 bytes of content with body[0, size) between
+ * its size and its check. */
 static gpuzip_status read_coded(const char *body, size_t size)
 {
     size_t whole = 3 + size + 4;

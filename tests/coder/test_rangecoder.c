@@ -86,7 +86,7 @@ static void expect_decode(const uint8_t *in, size_t size, const interval *symbol
 }
 
 /* Decodes any bytes with model_symbol(kind + i); rc_decode_end() must say whether
- * encoding the symbols found gives the same bytes. Returns what it said. */
+ * encoding the symbols found gives the same bytes. Returns its status. */
 static bool expect_judged(const uint8_t *in, size_t size, uint32_t kind, size_t n)
 {
     static interval symbol[MAX_SYMBOLS];

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""The table of what was aimed at and what was reached, from gpu.sh's bench.jsonl and torch.jsonl.
+"""The table of aims and results, from gpu.sh's bench.jsonl and torch.jsonl.
 
     python3 tests/cuda/gpu_table.py BENCH_LINES TORCH_LINES
 
-What was not measured is said to be so.
+Missing measurements are marked as such.
 """
 
 import json
@@ -53,7 +53,7 @@ def main():
 
     device = last(type="device")
     print()
-    line("what", "aim", "reached")
+    line("quantity", "aim", "reached")
     line("int8 products; cuBLAS; one plane through linear()", "", device and
          f"{device['int8_products_per_second'] / 1e12:.4g}, "
          f"{device['int8_library_per_second'] / 1e12:.4g}, "

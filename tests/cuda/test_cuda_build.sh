@@ -1,5 +1,5 @@
 #!/bin/bash
-# What can be checked of the CUDA kernels with a compiler and no device: they build for every
+# Checks of the CUDA kernels with a compiler and no device: they build for every
 # architecture without a warning, no kernel spills registers, no wgmma products are serialised,
 # and the PTX holds no float instruction that is approximate or flushes subnormals.
 #
@@ -17,7 +17,7 @@ flags=(-std=c++20 -O3 --fmad=false --ftz=false --prec-div=true --prec-sqrt=true
 command -v "$nvcc" >/dev/null || exit 77
 mkdir -p "$work" || exit 1
 
-# check FILE: builds kernels/cuda/FILE; what is wrong goes to stdout.
+# check FILE: builds kernels/cuda/FILE; errors go to stdout.
 check()
 {
     local file=$1 gencode=() log=$work/$1.log ptx=$work/$1.ptx

@@ -143,7 +143,7 @@ static void linear_tiles(void **state)
                         planes & 2 ? 15 : 8, (i + planes) % 8, false);
 }
 
-/* Enough rows that cuBLAS is thought of; the second call knows what the first measured. */
+/* Enough rows for cuBLAS to be considered; the second call uses the first one's timings. */
 static void linear_many(void **state)
 {
     (void)state;
@@ -152,7 +152,7 @@ static void linear_many(void **state)
             linear_case(1037, 19, 70, planes & 1 ? 15 : 8, planes & 2 ? 15 : 8, 7, false);
 }
 
-/* A recording holds what may be replayed, and gives the bits of the call. */
+/* A recorded graph replays with the bits of the direct call. */
 static void linear_recorded(void **state)
 {
     (void)state;

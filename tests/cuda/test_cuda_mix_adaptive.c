@@ -1,5 +1,5 @@
-/* test_cuda_mix_adaptive.c: mixing that learns, ops_cuda against ops_cpu, bit for bit: what
- * is coded, both ways, and what has been learnt after each round. Built twice, as
+/* test_cuda_mix_adaptive.c: mixing that learns, ops_cuda against ops_cpu, bit for bit: the
+ * coded intervals, both ways, and the learnt state after each round. Built twice, as
  * test_cuda_ops.c is.
  */
 #include "test_cuda_support.h"
@@ -372,7 +372,7 @@ static void adaptive_states(void **state)
     job_free(&j);
 }
 
-/* Decoding that is replayed reads candidates, targets and what has been learnt anew. */
+/* A replayed decoding step reads the current candidates, targets and learnt state. */
 static void adaptive_recorded(void **state)
 {
     (void)state;

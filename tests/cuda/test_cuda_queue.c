@@ -1,4 +1,4 @@
-/* test_cuda_queue.c: what lets the host work beside the device: copies that are queued, marks,
+/* test_cuda_queue.c: work of the host beside the device: queued copies, marks,
  * recordings; and the operation that keeps decoding on the device.
  *
  * Built twice, as test_cuda_ops.c is.
@@ -113,7 +113,7 @@ static void recordings_replay(void **state)
     pair_free(&symbols);
 }
 
-/* What cannot be recorded says so, and does no harm. */
+/* Operations that cannot be recorded fail without side effects. */
 static void recordings_fail(void **state)
 {
     const ops *ops = &ops_cuda;

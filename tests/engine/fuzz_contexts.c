@@ -1,4 +1,4 @@
-/* fuzz_contexts.c: whatever the tokens, what context experts propose is the same step by step as
+/* fuzz_contexts.c: for any tokens, context models propose the same candidates step by step as
  * it was ahead, keeps its promises, and nothing is read that is not there.
  *
  * Bytes: streams, update interval, slots, buckets of n-grams, then their entries (of the right form
@@ -21,7 +21,7 @@ typedef struct {
     ops_candidate candidate[OPS_CANDIDATES];
 } answer;
 
-/* Asks for a row and keeps the answer, or compares it with what was kept. */
+/* Asks for a row and keeps the answer, or compares it with the kept one. */
 static void ask(contexts *c, int stream, size_t step, answer *kept, bool compare)
 {
     contexts_row row = {stream, (uint32_t)step};

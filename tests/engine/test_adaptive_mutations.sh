@@ -1,11 +1,11 @@
 #!/bin/bash
-# Tests the tests: breaks what adapts (contexts, what mixing learns, the lanes that learn
+# Tests the tests: breaks adaptation (context models, the mixer's updates, the lanes that learn
 # together) in ways that are easy to write, one at a time, and requires the test that stands for
 # it to fail. A test that hangs has noticed, too.
 #
 #   test_adaptive_mutations.sh CC SOURCE_DIR WORK_DIR FLAG... -- LINK...
 #
-# FLAG: of the compiler. LINK: what tests are linked from.
+# FLAG: of the compiler. LINK: libraries of the tests.
 set -u
 cc=$1 source=$2 work=$3
 shift 3
@@ -20,7 +20,7 @@ shift
 # Of two files the script changes the first, a header, and the second is compiled with it.
 # Only a file's name counts: the script finds it in any folder.
 mutations=(
-    # contexts: what may be followed, and up to where
+    # contexts: which tokens a match may follow, and how far
     'contexts||host/contexts.c|s/return at.stream == (uint32_t)stream || at.step < c->learnt;/return true;/'
     'contexts||host/contexts.c|s/return at.stream == (uint32_t)stream ||/return/'
     'contexts||host/contexts.c|s/|| at.step < c->learnt;/|| at.step <= c->learnt;/'
@@ -39,7 +39,7 @@ mutations=(
     'contexts||host/contexts_slot.c|s/e >= 1; e--/e >= 0; e--/'
     'contexts||host/contexts_slot.c|s/if ((entry\[e\] & 255) < (entry\[at\] & 255))/if ((entry[e] \& 255) <= (entry[at] \& 255))/'
     'contexts||host/contexts.c|s/c->config.token\[s\]\[step\] >= (uint32_t)c->config.vocab)/false)/'
-    # states, and what a reset forgets
+    # states, and their reset
     'contexts||host/contexts.c|s/weight = t->seen + 5;/weight = t->seen + 6;/'
     'contexts||host/contexts.c|s/t->shown = t->right = 0;/t->shown = 0;/'
     'contexts||host/contexts.c|s/if (p->stamp == (uint32_t)step + 1)/if (p->stamp)/'
@@ -49,7 +49,7 @@ mutations=(
     'contexts||host/contexts.c|s/memset(c->stats, 0, sizeof c->stats);//'
     'contexts||host/contexts.c|s/c->clear = false;//'
 
-    # n-grams of other texts: what is found, and what is counted
+    # n-grams of other texts: look-up and counting
     'contexts||host/contexts.c|s/k == NGRAMS_BEFORE/k == NGRAMS_BEFORE - 1/'
     'contexts||host/ngrams.c|s/ || x >= table->vocab)/)/'
     'contexts||host/ngrams.c|s/if (!.other)/if (1)/'
@@ -62,7 +62,7 @@ mutations=(
     'ngrams||host/ngrams_build.c|s/if (by_gain(&new, worst) < 0)/if (!worst->entry)/'
     'engine_plain||host/engine_team.c|s/.ngrams = c->ngrams,//'
 
-    # what mixing learns: sums of several parts, steps and their bounds
+    # the mixer's updates: sums of several parts, steps and their bounds
     'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/ + from->recent\[i\];/;/'
     'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/to->seen\[i\] += from->seen\[i\];//'
     'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/to->h\[k\] += from->h\[k\];//'
@@ -98,7 +98,7 @@ mutations=(
     'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/s < first + n; s++/s < a->config.states; s++/'
     'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/cpu_for_rows(ctx, states,/cpu_for_rows(ctx, a->config.states,/'
     'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/    to->used = true;//'
-    # a row's candidates, and what it adds
+    # a row's candidates, and its contribution to the sums
     'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/(logit >= -1024)/(logit >= -1000)/'
     'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/c->known - 1;/c->known % 3;/'
     'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/z > w ? z - w : 1/z/'
@@ -170,7 +170,7 @@ compile()
     "$cc" "-I$(dirname "$file")" "-I$folder" "${flags[@]}" "$@" -c "$file" -o "$object"
 }
 
-# link OUTPUT OBJECT...: these before what the libraries have.
+# link OUTPUT OBJECT...: the objects take precedence over the libraries.
 link=("$@")
 link()
 {
@@ -199,7 +199,7 @@ run()
     GPUZIP_TEST_FILTER=$1 OMP_NUM_THREADS=1 timeout 100 "$2" >"$2.log" 2>&1
 }
 
-# try NUMBER: prints what became of a mutation. The script in it may have bars.
+# try NUMBER: prints a mutation's result. The script in it may have bars.
 try()
 {
     local mutation=${mutations[$1]} folder=$work/$1 test filter file script rest

@@ -67,7 +67,7 @@ static void *ask_rows(void *of)
     return NULL;
 }
 
-/* Asks for the steps [first, end) of all streams. STEPS and SINGLE hide what comes later. */
+/* Asks for the steps [first, end) of all streams. STEPS and SINGLE hide later tokens. */
 static void ask_interval(test_case *t, contexts *c, asking how, size_t first, size_t end,
                          answer (*a)[MAX_STEPS])
 {
@@ -162,7 +162,7 @@ static answer (*answers(void))[MAX_STEPS]
     return a;
 }
 
-/* All ways to ask give what the reference says. */
+/* Every way of asking gives the reference's answer. */
 static void compare(test_case *t, bool exact, reference *counts)
 {
     answer(*a)[MAX_STEPS] = answers(), (*b)[MAX_STEPS] = answers();
@@ -296,7 +296,7 @@ static void unasked(void **state)
     free_case(t);
 }
 
-/* N-grams of other texts beside what is learnt: in room enough, and in buckets that overflow. */
+/* N-grams of other texts beside learnt contexts: with enough buckets, and with full ones. */
 static void ngrams(void **state)
 {
     (void)state;
@@ -417,7 +417,7 @@ static void escapes(void **state)
     free_case(t);
 }
 
-/* After a reset nothing is left of what was before, neither learnt nor as context. */
+/* A reset forgets all counts and all contexts of earlier tokens. */
 static void resets(void **state)
 {
     (void)state;

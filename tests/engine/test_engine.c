@@ -1,5 +1,5 @@
 /* test_engine.c: the forward pass and the engine give the same bits however the work is cut:
- * rows, passes, threads, instruction sets; and what is encoded decodes. */
+ * rows, passes, threads, instruction sets; and encoded text decodes. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -127,7 +127,7 @@ static void forward_is_the_same_everywhere(void **state)
 
 /* ---- blocks -------------------------------------------------------------- */
 
-/* Encodes text[0, n) and measures it; the caller frees what is returned. */
+/* Encodes text[0, n) and measures it; the caller frees the result. */
 static float *measure(const fixture *f, const ops *ops, const engine_config *c, size_t n)
 {
     engine *e;
@@ -269,7 +269,7 @@ static void passes_do_not_matter(void **state)
     fixture_close(&f);
 }
 
-/* However many lanes share a block, they learn together what one would: all streams, at the same
+/* Any number of lanes that share a block learn as one would: all streams, at the same
  * steps, each part once. The last lane's streams end first, and it no longer has a say. */
 static void lanes_learn_as_one(void **state)
 {

@@ -1,5 +1,5 @@
-/* test_engine_cuda.c: the engine over the CUDA backend writes what it writes over the CPU's, and
- * reads what that wrote, for one block and for several; and what fails, fails cleanly.
+/* test_engine_cuda.c: the engine over the CUDA backend writes the CPU's bytes, and
+ * decodes the CPU's archives, for one block and for several; errors release all resources.
  *
  * Built twice: for a real GPU (skipped where there is none), and over the emulator, whose
  * streams run late and whose devices can be made too small, or to break.
@@ -230,7 +230,7 @@ static void what_adapts_is_the_same(void **state)
             check_job(&jobs[i]);
 }
 
-/* What several blocks are together, each is alone. */
+/* A block codes to the same bytes alone and beside others. */
 static void blocks_do_not_mix(void **state)
 {
     (void)state;
@@ -350,7 +350,7 @@ static gpuzip_status run_both(const job *j, work *w, int device)
     return status;
 }
 
-/* What an engine said it would take, it takes; with less it fails and gives all back. */
+/* An engine allocates the memory that it announced; with less it fails and releases all. */
 static void memory_is_known_beforehand(void **state)
 {
     (void)state;

@@ -1,4 +1,4 @@
-/* test_engine_plain.c: what the engine writes when something learns, against a plain reading of
+/* test_engine_plain.c: the engine's output with adaptation, against a plain implementation of
  * engine.h: one step after another, one row after another, without passes, stages and teams. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,7 +9,7 @@
 #include "engine_fixture.h"
 #include "rangecoder.h"
 
-/* ---- what engine.h says, done plainly ------------------------------------- */
+/* ---- a plain implementation of engine.h ----------------------------------- */
 
 /* Mixes step t of all streams, one row after another, and codes it. */
 static void plain_step(const fixture *f, const engine_config *c, const engine_block *block,
@@ -126,7 +126,7 @@ static void plain_encode(const fixture *f, const engine_config *c, engine_block 
     model_state_close(state);
 }
 
-/* The engine writes what it is said to write. */
+/* The engine writes the bytes of the plain implementation. */
 static void code_is_what_it_should_be(void **state)
 {
     static const struct {

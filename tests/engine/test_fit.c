@@ -210,7 +210,7 @@ static engine_config config_of(const geometry *g)
     return c;
 }
 
-/* What the model says of a step, read anew from the beginning of its window. */
+/* The model's prediction for a step, recomputed from the beginning of its window. */
 static void expected_logits(const geometry *g, const uint32_t *token, size_t step, float *out)
 {
     int32_t rows[3][64] = {{0}};
@@ -233,7 +233,7 @@ static void expected_logits(const geometry *g, const uint32_t *token, size_t ste
     model_state_close(s);
 }
 
-/* What the counts are at a step: the last update before it, and all streams. */
+/* The counts at a step: those of all streams up to the last update before it. */
 static void expected_counts(const geometry *g, size_t length, size_t step, uint32_t *count)
 {
     size_t window = (size_t)g->window, origin = g->scope ? step / window * window : 0, u = origin;

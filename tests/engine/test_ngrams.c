@@ -1,4 +1,4 @@
-/* test_ngrams.c: tables of n-grams hold what plain counting says of the texts they were made from.
+/* test_ngrams.c: tables of n-grams equal plain counts over their texts.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -95,7 +95,7 @@ static uint32_t level_plainly(counts c)
     return (uint32_t)(level < 0 ? 0 : level > 31 ? 31 : level);
 }
 
-/* What a context's symbol saved in all of the texts; < -500 if it was not counted. */
+/* The bits that a context's symbol saved in all texts; < -500 if it was not counted. */
 static double worth_plainly(int i, int n, uint32_t x)
 {
     double sum = 0, p;
@@ -146,7 +146,7 @@ static void holds_what_was_counted(void **state)
     assert_int_equal(missing, 0);
 }
 
-/* A small table keeps the best: nothing that it dropped was worth more than what it holds. */
+/* A small table keeps the best: no dropped entry was worth more than a kept one. */
 static void keeps_the_best(void **state)
 {
     (void)state;

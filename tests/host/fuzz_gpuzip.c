@@ -1,6 +1,6 @@
 /* fuzz_gpuzip.c: any bytes as a .gpz file; any bytes as the streams of a well-formed one (whose
  * checks no fuzzer would guess), with one model or two, Naive Bayes and all that adapts; and any
- * bytes as what is to be compressed so. */
+ * bytes as input of such a compression. */
 #include "container.h"
 #include "memory_io.h"
 #include "tiny_checkpoint.h"
@@ -8,7 +8,7 @@
 #define FILE_MAX 4096
 #define MODELS   2
 #define HEAD     12  /* bytes that choose how */
-#define BODY_MAX 250 /* bytes of streams, or of what is compressed */
+#define BODY_MAX 250 /* bytes of streams, or of the input */
 
 static gpuzip *gz;
 static uint8_t id[MODELS][CONTAINER_MODEL_BYTES];
@@ -46,7 +46,7 @@ static gpuzip_status decompress(const uint8_t *data, size_t size, memory_io *io)
 
 /* ---- recipes -------------------------------------------------------------------------------- */
 
-/* What HEAD bytes say. */
+/* The settings in HEAD bytes. */
 static container_frame frame_of(const uint8_t head[HEAD])
 {
     container_frame frame = {.window = 2 + head[0] % 63u,
@@ -119,7 +119,7 @@ static gpuzip_options options_of(const uint8_t head[HEAD])
     return o;
 }
 
-/* What was compressed comes back; with a byte of it changed it does not. */
+/* An archive decodes to its input; with a byte changed it does not. */
 static void round_trip(const uint8_t head[HEAD], const uint8_t *body, size_t size)
 {
     memory_io packed = {.in = body, .in_size = size}, back;
@@ -137,7 +137,7 @@ static void round_trip(const uint8_t head[HEAD], const uint8_t *body, size_t siz
     free(packed.out);
 }
 
-/* What follows the head again and again, so that few bytes make a long text. */
+/* The bytes after the head, repeated, so that few bytes make a long text. */
 static size_t repeat(uint8_t body[BODY_MAX], const uint8_t *data, size_t size)
 {
     size_t n = 1 + data[10] % BODY_MAX;

@@ -1,4 +1,4 @@
-/* fuzz_packed.c: any bytes as what was packed, for content of any size; any bytes as content. The
+/* fuzz_packed.c: any bytes as a packed block, for content of any size; any bytes as content. The
  * first four bytes say how large the content is said to be, and how much memory there is. */
 #include <stdlib.h>
 #include <string.h>

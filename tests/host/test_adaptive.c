@@ -1,6 +1,6 @@
-/* test_adaptive.c: the library with all that adapts, over inputs of every sort: what is
- * compressed comes back, whatever the streams, windows, updates and experts; with one thread and
- * with two the same bytes are made, and each reads the other's. */
+/* test_adaptive.c: the library with adaptation, over inputs of every sort: archives decode, for
+ * any streams, windows, updates and experts; one thread and two make the same bytes, and each
+ * decodes the other's. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

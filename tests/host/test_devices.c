@@ -28,7 +28,7 @@ static const gpuzip_options options = {.window = 16,
                                        .experts = 1,
                                        .expert = {{GPUZIP_EXPERT_MODEL, 0, 0.01}}};
 
-/* What the library told. */
+/* The library's callbacks. */
 typedef struct {
     int warnings, details;
     char last[GPUZIP_ERROR_BYTES];
@@ -70,7 +70,7 @@ static gpuzip_status decompress(gpuzip *gz, const memory_io *from, memory_io *io
     return gpuzip_decompress_stream(gz, &callbacks, NULL);
 }
 
-/* Both directions give what the CPU gave. */
+/* Both directions give the CPU's result. */
 static void check_same(gpuzip *gz)
 {
     memory_io io;
@@ -306,7 +306,7 @@ static void wrong_results_are_found(void **state)
     }
 }
 
-/* Damage is found where it is; what stands before it has been written. */
+/* Damage is reported at its place; the content before it is written. */
 static void damage_is_found_in_order(void **state)
 {
     gpuzip *gz;

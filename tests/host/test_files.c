@@ -1,5 +1,5 @@
 /* test_files.c: several files at once, on GPUs and without: each comes out as if it had been
- * alone, in order, and what is wrong with one is its own affair. */
+ * alone, in order, and an error in one file does not affect others. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -59,7 +59,7 @@ typedef struct {
 static gpuzip *handle; /* of the run */
 static int ended;      /* files of it */
 
-static one_file alone[FILES]; /* what the CPU makes of each one, with options[0] */
+static one_file alone[FILES]; /* the CPU's result for each, with options[0] */
 
 static void on_ended(void *context, gpuzip_status status, const gpuzip_stats *stats)
 {

@@ -158,7 +158,7 @@ static void every_changed_byte_is_found(void **state)
             packed.out[i] ^= (uint8_t)change;
             assert_int_not_equal(decompress(packed.out, packed.out_size, &io), GPUZIP_OK);
             assert_true(gpuzip_error(gz)[0] != '\0');
-            /* what was written is a beginning of the original */
+            /* the output so far is a prefix of the original */
             assert_true(io.out_size <= sizeof data);
             if (io.out_size)
                 assert_memory_equal(io.out, data, io.out_size);
@@ -313,7 +313,7 @@ static void the_smallest_block_is_written(void **state)
     assert_true(packed_blocks >= 3 && coded_blocks >= 3);
 }
 
-/* A packed block with right checks whose content is not what it says: nothing of it is written. */
+/* A packed block with right checks but wrong content: nothing of it is written. */
 static void packed_blocks_prove_their_content(void **state)
 {
     static const uint8_t payload[] = {1, 0x28, 0xb5, 0x2f, 0xfd, 0x20, 40, 0x43, 1, 0, 'x'};
@@ -390,7 +390,7 @@ static void memory_is_bounded(void **state)
     gpuzip_set_memory_limit(gz, 1 << 20);
     assert_int_equal(decompress(packed.out, packed.out_size, &io), GPUZIP_ERR_MEMORY);
     free(packed.out);
-    /* a compressor under the same limit makes what a decompressor under it can read */
+    /* a compressor under the same limit makes archives that a decompressor under it can read */
     gpuzip_set_memory_limit(gz, 8 << 20);
     check_round_trip(&options, text, sizeof text);
     gpuzip_set_memory_limit(gz, (uint64_t)4 << 30);

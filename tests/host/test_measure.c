@@ -1,4 +1,4 @@
-/* test_measure.c: what is measured of the experts is what they cost, adds up, and changes
+/* test_measure.c: the measured costs of the experts are their true costs, add up, and change
  * nothing. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,7 +19,7 @@ static tiny_checkpoint tiny, bare; /* bare: without tokens for bytes */
 static gpuzip *gz[3], *gz_bare;    /* gz[t]: with t threads */
 static uint8_t text[TEXT_BYTES];
 
-/* What an observer hears. */
+/* The arguments of an observer's calls. */
 typedef struct {
     memory_io io; /* first: the callbacks' context */
     uint64_t end; /* of the bytes told so far */
@@ -33,7 +33,7 @@ typedef struct {
     int count[1 + TINY_VOCAB], kinds;
     double bayes_error; /* the greatest */
 
-    /* sum alpha_k (-log2 p_k) + log2 Z beside what was coded, where frequencies have 12 bits
+    /* sum alpha_k (-log2 p_k) + log2 Z beside the coded cost, where frequencies have 12 bits
      * and more: the model is noise, and some of its probabilities are below 2^-30. */
     int fit, misfit;
 
@@ -98,7 +98,7 @@ static void check_near(double a, double b, double most)
         fail_msg("%.9g and %.9g differ by more than %.3g", a, b, most);
 }
 
-/* Compresses the text and checks what holds always. The caller frees o->io.out. */
+/* Compresses the text and checks the invariants. The caller frees o->io.out. */
 static gpuzip_stats measure(gpuzip *handle, const gpuzip_options *options, observer *o)
 {
     gpuzip_stats s;

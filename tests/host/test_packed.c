@@ -1,4 +1,4 @@
-/* test_packed.c: what is packed comes back, any bytes are unpacked without harm, and memory is
+/* test_packed.c: packed content comes back, unpacking survives any bytes, and memory is
  * bounded; which contents the model is spared. Every buffer has its exact size on the heap. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -169,8 +169,8 @@ static uint8_t *make_twice(size_t size)
     return raw;
 }
 
-/* Both forms find what lies far back, unless there is no memory for such a window; and what could
- * not be unpacked with the same memory is not packed. */
+/* Both forms find distant repetitions, unless there is no memory for such a window; and content
+ * that could not be unpacked with the same memory is not packed. */
 static void windows_fit_the_memory(void **state)
 {
     enum { SIZE = 1 << 20 };
@@ -317,7 +317,7 @@ static void changed_bytes_do_no_harm(void **state)
     }
 }
 
-/* ---- what the model is spared ------------------------------------------- */
+/* ---- content that bypasses the model ------------------------------------ */
 
 /* As if so many bytes went into each token, in hundredths. */
 static bool suits(int kind, size_t size, size_t token_bytes)

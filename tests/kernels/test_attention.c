@@ -71,7 +71,7 @@ static size_t qkv_values(const shape *s)
     return (size_t)(s->heads + 2 * s->kv_heads) * s->head_dim;
 }
 
-/* -- what must come out ---------------------------------------------------- */
+/* -- the reference ---------------------------------------------------------- */
 
 static float expect_quantized(const float *f, int n, int qmax, int16_t *q)
 {
@@ -208,7 +208,7 @@ static void close_world(world *w)
     free(w->out);
 }
 
-/* -- what comes out -------------------------------------------------------- */
+/* -- the kernels ------------------------------------------------------------ */
 
 /* NULL where this machine lacks the instruction set. */
 static ops_context *open_context(int threads, const char *isa)
@@ -232,8 +232,8 @@ static ops_kv *open_kv(ops_context *ctx, const shape *s)
     return kv;
 }
 
-/* Passes runs[count] through qkv() and attention() in one call each and requires what w
- * expects. */
+/* Passes runs[count] through qkv() and attention() in one call each and requires the
+ * results of w. */
 static void check_runs(const world *w, ops_context *ctx, ops_kv *kv, const run *runs, int count)
 {
     const shape *s = &w->s;
@@ -386,8 +386,8 @@ static void attention_steps(void **state)
     close_world(&w);
 }
 
-/* A slot begun anew, and one set back, know nothing of what stood there before, though
- * that had much larger values. */
+/* A slot begun anew, and one set back, ignore their old contents, though these had much
+ * larger values. */
 static void attention_rewrite(void **state)
 {
     (void)state;
@@ -483,7 +483,7 @@ static void attention_threads(void **state)
     close_world(&w);
 }
 
-/* What does not fit in memory is refused, not overrun. */
+/* A cache that does not fit in memory is refused, not overrun. */
 static void attention_memory(void **state)
 {
     (void)state;

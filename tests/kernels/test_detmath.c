@@ -204,7 +204,7 @@ static void powers_of_two(void **state)
         assert_int_equal(det_exponent(ldexpf(1.0f, e)), e);
         assert_int_equal(det_exponent(-nextafterf(ldexpf(1.0f, e), INFINITY)), e);
     }
-    /* The two steps of det_scale2() round but once for what norm() gives it. */
+    /* The two steps of det_scale2() round only once for norm()'s results. */
     for (int e = -240; e <= 214; e++)
         for (int k = -20; k <= 42; k++)
             assert_true(det_scale2(ldexpf(1.2345678f, k), e) == ldexpf(1.2345678f, k + e));

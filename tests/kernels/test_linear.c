@@ -15,7 +15,7 @@
 static const char *const isa_names[] = {"c", "avx2", "avx512", "avx512vnni"};
 #define ISAS (int)(sizeof isa_names / sizeof *isa_names)
 
-/* One problem and what it must give. */
+/* One problem and its expected result. */
 typedef struct {
     ops_weights w;
     ops_qrows q;
@@ -245,7 +245,7 @@ static void linear_extremes(void **state)
     }
 }
 
-/* n rows give what n calls with one row give: encoding and decoding agree. */
+/* One call with n rows equals n calls with one row: encoding and decoding agree. */
 static void linear_rows(void **state)
 {
     enum { ROWS = 131, N = 200, K = 172 };

@@ -102,7 +102,7 @@ static void adaptive_formulas(void **state)
             check_learnt(ctx, encoding, &n);
             check_learnt(ctx, decoding, &n);
         }
-        /* A reset forgets it all, and what was not yet learnt; all is learnt anew. */
+        /* A reset clears the state and the pending sums; learning starts again. */
         ops_mix mix = mix_of(&s, encoding);
         ops_interval interval[ROWS];
         assert_int_equal(ops_cpu.mix_encode(ctx, &mix, ROWS, s.symbol, interval), GPUZIP_OK);
@@ -197,7 +197,7 @@ static void near(double got, double want, double error)
     assert_true(fabs(got - want) <= error);
 }
 
-/* What is added for one row against differences of the logarithm of the coded symbol's
+/* One row's gradient against differences of the logarithm of the coded symbol's
  * probability; and the probability itself. */
 static void check_gradients(const naive *n, const ops_mix *mix, int r, int y)
 {

@@ -159,7 +159,7 @@ static void batch_free(batch *b)
     free(b->candidates);
 }
 
-/* Codes the batch with what has been learnt, and adds it to what will be. Returns bits. */
+/* Codes the batch with the current state and adds it to the next update's sums. Returns bits. */
 static double code(ops_context *ctx, const batch *b, ops_adaptive *a)
 {
     ops_interval *interval = test_array((size_t)b->rows, sizeof *interval);

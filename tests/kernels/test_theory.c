@@ -1,4 +1,4 @@
-/* test_theory.c: what a product of experts pi = (1/Z) prod p_k^alpha_k promises, looked for in
+/* test_theory.c: the properties of a product of experts pi = (1/Z) prod p_k^alpha_k, checked in
  * the integers that are coded: CE(pi) = sum alpha_k CE_k + E[log2 Z]; Z <= 1 where the alphas
  * are >= 0 and sum to 1; CE is convex in the alphas, and the best of them beat the best expert;
  * an expert twice is that expert once. p_k and Z are formed beside them in real numbers. */
@@ -41,8 +41,8 @@ static int32_t draw_symbol(test_random *random, const float *truth, int vocab)
     return i;
 }
 
-/* noise[k]: how far expert k's logits are from the truth, or 0 for counts of what rows before
- * had. */
+/* noise[k]: how far expert k's logits are from the truth, or 0 for counts of earlier
+ * rows. */
 static void sample_open(sample *s, int vocab, int experts, const float *noise, uint64_t seed)
 {
     test_random random = {seed};
@@ -168,7 +168,7 @@ static void draw_alphas(test_random *random, int experts, uint32_t sum, uint32_t
 }
 
 /* log2 of pi and of p_k, as coded, of every symbol of every row: their difference is log2 Z.
- * Frequencies are whole numbers: that is what may be missing. */
+ * Frequencies are whole numbers: rounding is the only allowed difference. */
 static void check_identity(ops_context *ctx, const sample *s, const uint32_t *alpha)
 {
     ops_mix mix = mix_of(s, alpha);
@@ -401,7 +401,7 @@ static void theory_thirds(void **state)
     sample_close(&s);
 }
 
-/* Nor does it matter to what is learnt beside the alphas. */
+/* Nor does it change the learnt values other than the alphas. */
 static void theory_same_expert_learns(void **state)
 {
     ops_context *ctx = *state;

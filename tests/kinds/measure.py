@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""How large files of many kinds become, which kind of block holds them, and what that takes.
+"""How large files of many kinds become, which kind of block holds them, and the time it takes.
 
     measure.py GPUZIP [--before GPUZIP] [--size BYTES] [--no-verify] [--check] [FILE or KIND]...
 
 Prints a table in Markdown: a row for each FILE, and for each KIND of kinds.py made with BYTES bytes;
 without any, for all kinds. Sizes are those of xz -9e and zstd -19 where these are installed; seconds
-are user time with one thread (-T1), the start of the program included. What was compressed is
+are user time with one thread (-T1), the start of the program included. Archives are
 decompressed and compared. --check fails if a file is more than 1 % and 100 bytes larger than with
 the better of xz and zstd; 77 if one is not installed.
 """

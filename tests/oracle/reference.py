@@ -206,7 +206,7 @@ def naive_bayes_log2(chunk):
 
 
 def wpoe_chunks(model, text):
-    """For every chunk of a text its bytes, and log2 of what the model and Naive Bayes expect."""
+    """For every chunk of a text its bytes, and log2 of the probabilities of the model and of Naive Bayes."""
     for at in range(0, len(text), WPOE_CHUNK):
         chunk = np.frombuffer(text[at:at + WPOE_CHUNK], np.uint8).astype(np.int64)
         logits = model.logits(np.concatenate([[0], chunk[:-1]])).astype(np.float64)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a product of experts promises, on real files: the wPoE authors' model and Naive Bayes.
+"""The properties of a product of experts, on real files: the wPoE authors' model and Naive Bayes.
 
     theory.py GPUZIP DATA      DATA holds models/ and dev/; exit 77: it is not there
 
@@ -50,7 +50,7 @@ class Costs:
             return back == file.read()
 
     def blocks(self):
-        """What follows the frame header."""
+        """The archive after the frame header."""
         with open(self.packed, "rb") as file:
             data = file.read()
         return data[6 + data[5]:]
@@ -84,7 +84,7 @@ def check_file(costs, name, alphas, log2_z):
         if a + b == 1:
             require(product <= mean, "Z <= 1")
             least = min(least, product)
-    require(costs.decodes(), "what is decoded is what was there")
+    require(costs.decodes(), "the decoded text equals the original")
     require(least < 0.99 * min(model, bayes), "no alphas are better than the best expert")
     for parts in ("0.5,0.5", "0.25,0.75"):
         twice = costs.run(2, "--alpha", parts)

@@ -1,9 +1,9 @@
-"""What gzip or LZMA2 make of a file in chunks that know nothing of each other.
+"""The size of a file in independent chunks of gzip or LZMA2.
 
     chunks.py gzip|LZMA2 FILE OUT
 
-OUT is what `gzip -dc` or `xz -dc` turns back into FILE: a member or stream a chunk. Prints its size less the
-headers of all chunks but one, as Deletang et al. count; a header is what a file of one zero byte takes.
+`gzip -dc` or `xz -dc` decompresses OUT to FILE: a member or stream a chunk. Prints its size less the
+headers of all chunks but one, as Deletang et al. count; a header is the size of a compressed file of one zero byte.
 """
 
 import gzip

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""learn.py GPUZIP: what `gpuzip model learn` gives on Debian's changelogs of this machine.
+"""learn.py GPUZIP: the gain of `gpuzip model learn` on Debian's changelogs of this machine.
 
 Those of nine in ten source packages are learnt; 100,000 bytes of the others (up to 4,000 of each) are compressed with
 and without, decoded by another process and compared."""

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The papers' tables with real files; README.md says what they are and what came out.
+# The papers' tables with real files; README.md describes them and has the results.
 #
 #     reproduce.sh GPUZIP DATA [all|mathematics|experts|models]     DATA holds models/ and dev/; exit 77: it is not there
 #
@@ -11,7 +11,7 @@
 #     GPUZIP_EXPERTS  the folder of 50K.gpzm, 200K.gpzm and 500K.gpzm; else this one
 #     GPUZIP_LLMS     language models as --model takes them, with blanks between: rows for each
 #
-# With no third argument only the first 16 KiB of two texts are coded. What is always required: a product of
+# With no third argument only the first 16 KiB of two texts are coded. Always required: a product of
 # experts is smaller than each of them alone.
 set -eu
 gpuzip=$1 data=$2 part=${3-short}
@@ -111,7 +111,7 @@ mathematics() {
     }'
 }
 
-# options_of SET: what a set such as 500K+NB stands for
+# options_of SET: the options of a set such as 500K+NB
 options_of() {
     for expert in $(echo "$1" | tr + ' '); do
         case $expert in

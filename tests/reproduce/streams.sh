@@ -1,6 +1,6 @@
 #!/bin/sh
-# Prints the size of FILE for every number of streams and every update interval: what more rows
-# in an update, and more streams that begin without context, cost.
+# Prints the size of FILE for every number of streams and every update interval: the cost
+# of more rows in an update, and of more streams that begin without context.
 #
 #     streams.sh GPUZIP FILE "STREAMS..." "INTERVALS..." [OPTION...]
 #

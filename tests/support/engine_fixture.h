@@ -41,7 +41,7 @@ static void fixture_close(fixture *f)
     ops_cpu.close(f->ctx);
 }
 
-/* What learns. */
+/* The adaptive parts. */
 enum { NOTHING = 0, BAYES = 1, MIXING = 2, CONTEXTS = 4, EVERYTHING = 7 };
 
 static engine_config config_of(const fixture *f, int window, int hop, int update, bool scope,

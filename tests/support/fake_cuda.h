@@ -1,5 +1,5 @@
-/* fake_cuda.h: GPUs that are the CPU in disguise, and break as they are told: what the library
- * does with devices is tested at the CPU's speed. It takes the place of ops_cuda. */
+/* fake_cuda.h: GPUs that are the CPU in disguise and break on demand, so that tests of the
+ * library's use of devices run at the CPU's speed. It replaces ops_cuda. */
 #ifndef GPUZIP_FAKE_CUDA_H
 #define GPUZIP_FAKE_CUDA_H
 

@@ -146,7 +146,7 @@ static inline void qpair_free(qpair *p)
 static const int row_counts[] = {1, 2, 7, 33, 130};
 #define ROW_COUNTS ((int)(sizeof row_counts / sizeof *row_counts))
 
-/* What a test program exits with that finds no GPU: skipped, or failed. */
+/* The exit code of a test program without a GPU: skipped, or failed. */
 #ifdef GPUZIP_REQUIRE_GPU
 #define NO_GPU 1
 #else

@@ -1,4 +1,4 @@
-/* test_tokenizer_support.h: what the tests of the tokenizers share. */
+/* test_tokenizer_support.h: functions that the tests of the tokenizers share. */
 #ifndef GPUZIP_TEST_TOKENIZER_SUPPORT_H
 #define GPUZIP_TEST_TOKENIZER_SUPPORT_H
 

@@ -1,5 +1,5 @@
 /* fuzz_tokenizer.c: any bytes as a blob with a text, or as a file of each sort
- * that is imported. What opens must round-trip; what is imported must open.
+ * that is imported. A tokenizer that opens must round-trip; an imported one must open.
  *
  * The first byte chooses the parser; the next two are the size of the text that
  * comes before the file. */

@@ -4,7 +4,7 @@
     python golden_tokenizer.py write     writes data/tokenizer_golden.txt
     python golden_tokenizer.py check     exits 1 if that file would change
 
-Needs the packages tokenizers and sentencepiece, and what lies in $GPUZIP_DATA (or ../../shared/data);
+Needs the packages tokenizers and sentencepiece, and files of $GPUZIP_DATA (or ../../shared/data);
 `check` exits 77 without them. Lines of the golden file, fields separated by tabs:
 
     text NAME HEX                 a text
@@ -28,7 +28,7 @@ TINY_MODEL = HERE / "data" / "tokenizer_tiny.model"
 TINY_LLAMA = HERE / "data" / "tokenizer_tiny_llama.json"
 GOLDEN = HERE / "data" / "tokenizer_golden.txt"
 
-# What the tiny tokenizers are trained on: lines of ours that hold a bit of everything.
+# The training text of the tiny tokenizers: lines of ours of many kinds.
 TRAINING = (
     """The river ran past the mill, and the miller's daughter counted the boats: one, two, three.
 "They're late again," she said; "it's the third time this week, isn't it?" Nobody answered her.
@@ -296,7 +296,7 @@ def main():
             print("skipped:", error)
             sys.exit(77)
         if made != GOLDEN.read_text():
-            sys.exit("tokenizer_golden.txt is not what the references make")
+            sys.exit("tokenizer_golden.txt differs from the references' output")
     else:
         sys.exit(__doc__)
 

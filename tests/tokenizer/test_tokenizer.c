@@ -115,7 +115,7 @@ static void check_golden(const tokenizer *t, const char *name, int least)
     free(golden);
 }
 
-/* Checks the law on mixtures and on what tokenizers like to lose. */
+/* Checks the round trip on mixtures and on bytes that tokenizers often lose. */
 static void check_law(const tokenizer *t)
 {
     static const struct {
@@ -297,7 +297,7 @@ static void tok512(void **state)
     close_opened(&o);
 }
 
-/* A vocabulary without byte tokens: what it lacks is escaped. */
+/* A vocabulary without byte tokens: the tokenizer escapes the missing bytes. */
 static void tok105(void **state)
 {
     (void)state;

@@ -110,7 +110,7 @@ static void blob_mutations(void **state)
     }
 }
 
-/* Tries an import; what it makes must open and obey the law. */
+/* Tries an import; its result must open and round-trip. */
 static void try_import(import_function import, const uint8_t *file, size_t size)
 {
     test_bytes exact = test_copy(file, size);

@@ -97,7 +97,7 @@ static void odd_vocabulary(void **state)
     close_opened(&o);
 }
 
-/* What cannot be imported says so, with a reason. */
+/* Each refused tokenizer gives a reason. */
 static void refusals(void **state)
 {
     (void)state;

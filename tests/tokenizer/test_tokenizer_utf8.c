@@ -37,8 +37,8 @@ static void every_code_point(void **state)
     }
 }
 
-/* Any three bytes, and a fourth that continues: what is taken must be what the
- * code point's encoding is. */
+/* Any three bytes, and a fourth that continues: the accepted bytes must be the code point's
+ * encoding. */
 static void every_beginning(void **state)
 {
     (void)state;

@@ -1,8 +1,8 @@
-/* fuzz_import.c: any checkpoint is imported or refused; what is imported opens.
+/* fuzz_import.c: any checkpoint is imported or refused; an imported model opens.
  *
  *   golden_import.py --seeds FOLDER; fuzz_import -close_fd_mask=3 FOLDER
  *
- * The first byte says what follows: 0 a llama2.c file, 1 an llm.c file, 2 a config.json,
+ * The first byte gives the kind of the rest: 0 a llama2.c file, 1 an llm.c file, 2 a config.json,
  * a zero byte, a safetensors file. */
 #include <stdlib.h>
 #include <string.h>
@@ -55,7 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (status == GPUZIP_OK)
         status = import_build(&bytes, &bytes_size, &c, &options, "blob", 4, 1, &error);
     if (status == GPUZIP_OK) {
-        /* What the checks of the importer let through, the reader must. */
+        /* The reader must accept every model that the importer accepts. */
         if (weights_open_memory(&model, bytes, bytes_size) != GPUZIP_OK)
             abort();
         weights_close(model);

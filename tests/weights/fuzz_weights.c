@@ -34,7 +34,7 @@ static void *make_model(size_t *size)
     return data;
 }
 
-/* Reads the last entry of what a model points to. */
+/* Reads the last entry of each array that a model points to. */
 static double touch(const weights_model *m)
 {
     const weights_config *c = &m->config;

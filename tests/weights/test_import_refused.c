@@ -1,4 +1,4 @@
-/* test_import_refused.c: what the importers do with changed, hostile and unknown checkpoints:
+/* test_import_refused.c: the importers on changed, hostile and unknown checkpoints:
  * the status, and that the message names the culprit. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -194,7 +194,7 @@ static void changed_checkpoints(void **state)
     }
 }
 
-/* A model keeps what positions it may, up to the sliding window and the default. */
+/* A model keeps as many positions as it may, up to the sliding window and the default. */
 static void kept_context(void **state)
 {
     (void)state;
@@ -268,7 +268,7 @@ static void safetensors_headers(void **state)
     (void)state;
     static const struct {
         const char *json;
-        uint64_t size; /* claimed; 0: what it is */
+        uint64_t size; /* claimed; 0: the true size */
         gpuzip_status expected;
     } headers[] = {
         {"{}", 0, GPUZIP_OK},

@@ -71,7 +71,7 @@ static uint8_t *make_model(size_t *size, int bits)
     return data;
 }
 
-/* Opens exactly size bytes: a read behind them is a fault. Closes what was opened. */
+/* Opens exactly size bytes: a read behind them is a fault. Closes the model. */
 static gpuzip_status try_open(const uint8_t *data, size_t size, uint8_t id[32])
 {
     void *copy = NULL;

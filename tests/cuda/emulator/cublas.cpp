@@ -1,6 +1,6 @@
-/* cublas.cpp: the twin of cuBLAS, for s8 products. It takes what cuBLAS documents to be fast on
- * tensor cores and nothing else: "TN", every pointer, size and leading dimension a multiple of
- * 16; whatever else is asked for prints a line and aborts. The product is a kernel in the
+/* cublas.cpp: the twin of cuBLAS, for s8 products. It takes the shapes that cuBLAS documents
+ * as fast on tensor cores and nothing else: "TN", every pointer, size and leading dimension a
+ * multiple of 16; any other call prints a line and aborts. The product is a kernel in the
  * handle's stream, as the real one's is. With GPUZIP_EMULATOR_CUBLAS=wrong in the environment there
  * is no product, which is quick. */
 #include <dlfcn.h>
@@ -34,7 +34,7 @@ __attribute__((no_sanitize("address", "undefined"))) int dot(const signed char *
     return sum;
 }
 
-/* Looks at the ends of what dot() reads, for the sanitizer's sake. */
+/* Reads both ends of dot()'s input, for the sanitizer's sake. */
 void touch(const signed char *row, int k)
 {
     volatile signed char sink = row[0];

@@ -13,16 +13,16 @@
  * lanes must come to the same one, and alignment is checked. Whatever breaks a
  * rule prints a line and aborts.
  *
- * Streams are queues: what is put into one runs when somebody waits for it, or before,
+ * Streams are queues: an operation runs when somebody waits for it, or before,
  * as the seed decides, so that a host which reads a copy too early, or writes too early
- * over what is yet to be copied, gives wrong results. Copies from and to memory that is
- * not page-locked are done on the spot, as the hardware's are. What a graph records is
+ * over memory yet to be copied, gives wrong results. Copies from and to memory that is
+ * not page-locked are done on the spot, as the hardware's are. A graph's operations are
  * remembered with its arguments; calls that may not be recorded break the recording.
  *
  * The environment: GPUZIP_EMULATOR_SEED is the seed (default 1), _CAPABILITY the compute
  * capability (default 89), _DEVICES the number of devices (default 1), _MEMORY the bytes
  * that each has, the _FAIL-th kernel to run breaks its device for good, and with _WRONG=1
- * what is copied to the host has a wrong bit. Any number of host threads; a kernel runs to
+ * copies to the host have a wrong bit. Any number of host threads; a kernel runs to
  * its end before another host thread gets its turn.
  */
 #ifndef GPUZIP_EMULATOR_CUDA_RUNTIME_H
@@ -92,7 +92,7 @@ struct emulator_slot {
     alignas(16) unsigned char bytes[EMULATOR_SLOT_BYTES];
 };
 
-/* Says what is wrong and where (block, thread), then aborts. */
+/* Prints the error and its place (block, thread), then aborts. */
 [[noreturn]] void emulator_fail(const char *what);
 
 /* Waits for every living thread of the block. */
@@ -222,7 +222,7 @@ static inline int __popc(unsigned x)
 typedef struct emulator_stream *cudaStream_t;
 
 /* Queues a kernel; body is a thread of it. Refused, as the hardware would, when a size is
- * out of range or `shared` beyond what the kernel was granted; cudaGetLastError()
+ * out of range or `shared` beyond the kernel's grant; cudaGetLastError()
  * then tells. */
 void emulator_queue_kernel(dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
                            const void *kernel, std::function<void()> body);

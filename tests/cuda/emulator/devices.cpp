@@ -1,4 +1,4 @@
-/* devices.cpp: what the emulated devices say of themselves. */
+/* devices.cpp: the properties of the emulated devices. */
 #include <stdio.h>
 
 #include "runtime.h"

@@ -1,5 +1,5 @@
 /* emulator.cpp: the fibres and barriers of the CUDA emulator; cuda_runtime.h beside it
- * says what it promises, runtime.cpp has the runtime API. */
+ * has its contract, runtime.cpp the runtime API. */
 #include <cuda_runtime.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -282,7 +282,7 @@ bool run_warp(unsigned w)
     return ran;
 }
 
-/* Nothing can run: says for what the threads wait. */
+/* Nothing can run: prints the condition that each thread waits for. */
 [[noreturn]] void fail_deadlock(void)
 {
     for (unsigned t = 0; t < emulator.threads; t++) {

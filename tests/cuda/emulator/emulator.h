@@ -1,4 +1,4 @@
-/* emulator.h: for tests, what the emulated devices can be told and asked. */
+/* emulator.h: the tests' controls of the emulated devices. */
 #ifndef GPUZIP_EMULATOR_H
 #define GPUZIP_EMULATOR_H
 

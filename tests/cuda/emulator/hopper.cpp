@@ -35,7 +35,7 @@ unsigned char *shared_at(unsigned address, unsigned size)
 
 /* -- barriers ---------------------------------------------------------------- */
 
-/* What the 64 bits in shared memory hold here; the real ones are opaque. */
+/* The contents of the 64 bits in shared memory; the hardware's are opaque. */
 struct mbarrier {
     uint64_t expected : 15; /* arrivals of a phase */
     uint64_t pending : 15;  /* of them still to come */

@@ -1,9 +1,7 @@
 /* runtime.cpp: devices, memory, streams, events and graphs of the emulator.
  *
- * What is put into a stream becomes a closure in its queue. Waiting runs the queue as far
- * as it must; from one time to the next it is lazy, or runs on now and then as more is
- * added, as the seed decides.
- */
+ * An operation on a stream becomes a closure in its queue. Waiting runs the queue as far as it
+ * must. The seed decides whether a queue is lazy, or runs on now and then as more is added. */
 #include "runtime.h"
 
 #include <stdlib.h>
@@ -29,7 +27,7 @@ typedef std::vector<work> recording;
 
 struct device {
     size_t used;        /* bytes */
-    cudaError_t broken; /* what every call from then on returns */
+    cudaError_t broken; /* the result of every later call */
 };
 
 /* A stream. Events keep it beyond cudaStreamDestroy(). */
@@ -120,12 +118,6 @@ void run_device(int device)
 
 /* -- memory -------------------------------------------------------------------- */
 
-size_t shared_max(void)
-{
-    int capability = emulator_capability();
-    return (size_t)(capability >= 90 ? 227 : capability >= 80 ? 99 : 64) << 10;
-}
-
 /* Whether bytes at p are page-locked memory of the host. */
 bool is_locked(const void *p, size_t bytes)
 {
@@ -198,7 +190,7 @@ struct emulator_graph_exec {
 namespace
 {
 
-/* Puts a work into the stream, or into what it records. */
+/* Puts a work into the stream, or into the graph that it records. */
 cudaError_t add(cudaStream_t stream, work w)
 {
     if (stream == NULL || stream->q->device != current)
@@ -215,7 +207,7 @@ cudaError_t add(cudaStream_t stream, work w)
     return cudaSuccess;
 }
 
-/* Does a work at once, after what the stream holds; it cannot be recorded. */
+/* Does a work at once, after the stream's queue; it cannot be recorded. */
 cudaError_t do_now(cudaStream_t stream, const work &w)
 {
     if (stream == NULL || stream->q->device != current)
@@ -232,7 +224,7 @@ cudaError_t do_now(cudaStream_t stream, const work &w)
 
 } // namespace
 
-/* -- what tests say and ask ------------------------------------------------------ */
+/* -- controls of the tests -------------------------------------------------------- */
 
 void emulator_set_memory(size_t bytes)
 {
@@ -318,7 +310,7 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int dev
         *value = emulator_capability() % 10;
         return result(cudaSuccess);
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
-        *value = (int)shared_max();
+        *value = (int)emulator_shared_max();
         return result(cudaSuccess);
     }
     return result(cudaErrorInvalidValue);
@@ -351,7 +343,7 @@ cudaError_t cudaMalloc(void **ptr, size_t bytes)
     return error != cudaSuccess ? error : result(allocate(ptr, bytes, 256, current));
 }
 
-/* Waits for the whole device, then frees, even what a broken device has. */
+/* Waits for the whole device, then frees, even on a broken device. */
 cudaError_t cudaFree(void *ptr)
 {
     entry e;
@@ -499,7 +491,7 @@ cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEve
 cudaError_t emulator_grant_shared(const void *kernel, int bytes)
 {
     entry e;
-    if (bytes < 0 || (size_t)bytes > shared_max())
+    if (bytes < 0 || (size_t)bytes > emulator_shared_max())
         return result(cudaErrorInvalidValue);
     runtime.granted[kernel] = (size_t)bytes;
     return result(cudaSuccess);

@@ -11,11 +11,18 @@ void emulator_run(dim3 grid, dim3 block, size_t shared, const std::function<void
 /* The next decision of the run's seed. */
 uint32_t emulator_draw(void);
 
-/* Fills memory with what no test would expect there. */
+/* Fills memory with values that no test expects. */
 void emulator_noise(void *memory, size_t bytes);
 
 /* An unsigned number from the environment. */
 unsigned long emulator_setting(const char *name, unsigned long otherwise);
+
+/* Bytes of shared memory that a block may have. */
+inline size_t emulator_shared_max(void)
+{
+    int capability = emulator_capability();
+    return (size_t)(capability >= 90 ? 227 : capability >= 80 ? 99 : 64) << 10;
+}
 
 /* Bytes that each device has. */
 size_t emulator_memory(void);

@@ -1,5 +1,5 @@
-/* scheduler.h: between the emulator's blocks and threads (emulator.cpp) and what they wait for
- * elsewhere (hopper.cpp). */
+/* scheduler.h: between the emulator's blocks and threads (emulator.cpp) and the events that
+ * they wait for (hopper.cpp). */
 #ifndef GPUZIP_EMULATOR_SCHEDULER_H
 #define GPUZIP_EMULATOR_SCHEDULER_H
 
@@ -12,8 +12,8 @@ unsigned emulator_threads(void);
 /* Bytes of the block's dynamic shared memory. */
 size_t emulator_shared_bytes(void);
 
-/* Lets others run until ready(context) holds. describe(context) says for what the thread
- * waits, should that never come. */
+/* Lets others run until ready(context) holds. describe(context) names the event that the
+ * thread waits for, should it never come. */
 void emulator_wait_until(bool (*ready)(const void *context), const char *(*describe)(const void *),
                          const void *context);
 
