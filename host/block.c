@@ -1,6 +1,7 @@
 /* block.c: see block.h. */
 #include "block.h"
 
+#include "clock.h"
 #include "packed.h"
 #include "suits.h"
 
@@ -171,10 +172,10 @@ static bool may_suit_model(const block_rules *rules, block *b)
 static gpuzip_status prepare_encoding(const block_rules *rules, block *b)
 {
     engine_block *work = &b->work;
-    double start = engine_seconds();
+    double start = clock_seconds();
     b->kind = CONTAINER_CODED;
     TRY(tokenizer_encode(rules->t, b->raw, b->raw_size, &work->token, &work->tokens));
-    b->seconds_tokenizer = engine_seconds() - start;
+    b->seconds_tokenizer = clock_seconds() - start;
     if (work->tokens > b->raw_size + 1 || /* the container takes no more */
         !may_suit_model(rules, b)) {
         b->kind = CONTAINER_PACKED;
@@ -316,9 +317,9 @@ static gpuzip_status encode(const block_rules *rules, lanes *l, block *const *b,
     judge(b, n);
     if (!rules->verify)
         return GPUZIP_OK;
-    double start = engine_seconds();
+    double start = clock_seconds();
     TRY(verify(rules, l, b, n, work, progress ? &verifying : NULL));
-    costs->seconds_verify = engine_seconds() - start;
+    costs->seconds_verify = clock_seconds() - start;
     return GPUZIP_OK;
 }
 

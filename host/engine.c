@@ -1,19 +1,11 @@
-/* engine.c: engines and their memory, and the streams of blocks as one job. */
+/* engine.c: engines and their memory; begins and ends jobs. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "engine_internal.h"
 
 #define PASS_ROWS_MIN 64 /* however small the device */
-
-double engine_seconds(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
-}
 
 /* ---- memory ------------------------------------------------------------- */
 
@@ -257,69 +249,6 @@ static gpuzip_status reserve_states(engine *e, int streams)
 
 /* ---- jobs --------------------------------------------------------------- */
 
-int job_active(const engine_job *job, size_t t)
-{
-    int low = 0, high = job->streams; /* those before low have one, those from high on not */
-    while (low < high) {
-        int middle = low + (high - low) / 2;
-        if (job->stream[middle].length > t)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-int job_stream_steps(const engine_job *job, int s, size_t t, int steps)
-{
-    size_t length = job->stream[s].length;
-    if (length <= t)
-        return 0;
-    return length - t < (size_t)steps ? (int)(length - t) : steps;
-}
-
-/* Longer streams first; else as they stand. */
-static int compare_streams(const void *a, const void *b)
-{
-    const job_stream *x = a, *y = b;
-    if (x->length != y->length)
-        return x->length > y->length ? -1 : 1;
-    return x->order < y->order ? -1 : x->order > y->order;
-}
-
-/* Gathers the streams [first, end) of the blocks. */
-static gpuzip_status gather_streams(engine_job *job, engine_block *block, int blocks,
-                                    uint32_t first, uint32_t end)
-{
-    uint32_t order = 0;
-    job->stream = calloc(end - first, sizeof *job->stream);
-    if (!job->stream)
-        return FAIL(GPUZIP_ERR_MEMORY);
-    for (int b = 0; b < blocks; b++) {
-        size_t length = container_stream_length((uint32_t)block[b].tokens, block[b].streams);
-        for (uint32_t s = 0; s < block[b].streams; s++, order++) {
-            size_t at = s * length, left = block[b].tokens - at;
-            if (order < first || order >= end)
-                continue;
-            job->stream[job->streams++] = (job_stream){.token = block[b].token + at,
-                                                       .length = left < length ? left : length,
-                                                       .code = &block[b].stream[s],
-                                                       .block = &block[b],
-                                                       .order = order};
-            if (!block[b].measure)
-                continue;
-            job_stream *stream = &job->stream[job->streams - 1];
-            stream->measured = stream->coded =
-                block[b].measure + at * ENGINE_MEASURES(job->e->config.experts);
-            job->measures = true;
-        }
-    }
-    assert(job->streams == (int)(end - first));
-    qsort(job->stream, (size_t)job->streams, sizeof *job->stream, compare_streams);
-    job->steps = job->stream[0].length;
-    return GPUZIP_OK;
-}
-
 /* Makes an engine ready for a job. */
 static gpuzip_status begin_job(engine_job *job, engine_block *block, int blocks, uint32_t first,
                                uint32_t end)
@@ -327,7 +256,7 @@ static gpuzip_status begin_job(engine_job *job, engine_block *block, int blocks,
     engine *e = job->e;
     assert(first < end && blocks >= 1);
     assert(!e->adaptive || blocks == 1);
-    TRY(gather_streams(job, block, blocks, first, end));
+    TRY(job_gather(job, block, blocks, first, end));
     if (job->measures && !e->measures)
         TRY(measure_open(&e->measures, e));
     TRY(reserve_states(e, job->streams));

@@ -87,9 +87,6 @@ typedef struct {
     void *context;
 } engine_progress;
 
-/* Seconds on a clock that only goes forward. */
-double engine_seconds(void);
-
 typedef struct engine engine;
 
 /* ops, ctx and the models must outlive the engine; ctx runs its work. Engines with

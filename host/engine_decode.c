@@ -59,10 +59,10 @@ static gpuzip_status run_mix(engine_job *job, const step_group *g)
             mix.candidate = e->pass.candidate[done];
             mix.candidates = e->pass.candidates + done;
         }
-        double start = engine_seconds();
+        double start = clock_seconds();
         TRY(e->ops->mix_decode(e->ctx, &mix, n, e->step.target + g->first + done,
                                e->step.found + g->first + done));
-        job->costs->seconds_mix += engine_seconds() - start;
+        job->costs->seconds_mix += clock_seconds() - start;
     }
     for (int k = 0; k < e->config.experts; k++) {
         if (!is_model(e, k))
@@ -145,7 +145,7 @@ static gpuzip_status queue_layers(decoder *d, const step_group *g)
     }
     if (g->restart)
         TRY(place_group(job, g));
-    double start = engine_seconds();
+    double start = clock_seconds();
     e->ops->range_push("step");
     gpuzip_status status = run_part(d, &d->layers, g);
     e->ops->range_pop();
@@ -156,7 +156,7 @@ static gpuzip_status queue_layers(decoder *d, const step_group *g)
         model_row_ops(e->config.expert[k].m, &forward_ops, &extend_ops);
         job->costs->forward_ops += g->rows * forward_ops;
     }
-    job->costs->seconds_forward += engine_seconds() - start;
+    job->costs->seconds_forward += clock_seconds() - start;
     return status;
 }
 
@@ -182,10 +182,10 @@ static gpuzip_status queue_mix(decoder *d, const step_group *g)
     engine *e = job->e;
     const ops *ops = e->ops;
     size_t rows = (size_t)g->rows;
-    double start = engine_seconds();
+    double start = clock_seconds();
     for (int s = g->first; s < g->first + g->rows; s++)
         e->host_target[s] = rc_decode_target(&job->decoder[s]);
-    job->costs->seconds_coder += engine_seconds() - start;
+    job->costs->seconds_coder += clock_seconds() - start;
     TRY(ops->upload(e->ctx, e->step.target + g->first, e->host_target + g->first,
                     rows * sizeof *e->host_target));
     if (g->first == 0 && job->update_due == g->t)
@@ -213,9 +213,9 @@ static gpuzip_status queue_mix(decoder *d, const step_group *g)
 static gpuzip_status code_group(engine_job *job, const step_group *g)
 {
     engine *e = job->e;
-    double start = engine_seconds();
+    double start = clock_seconds();
     TRY(e->ops->wait(e->ctx, MARK_STEP));
-    double fetched = engine_seconds();
+    double fetched = clock_seconds();
     e->ops->range_push("code");
     for (int s = g->first; s < g->first + g->rows; s++) {
         ops_symbol found = e->host_found[s];
@@ -225,7 +225,7 @@ static gpuzip_status code_group(engine_job *job, const step_group *g)
     }
     e->ops->range_pop();
     job->costs->seconds_forward += fetched - start;
-    job->costs->seconds_coder += engine_seconds() - fetched;
+    job->costs->seconds_coder += clock_seconds() - fetched;
     return GPUZIP_OK;
 }
 

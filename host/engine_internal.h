@@ -1,8 +1,8 @@
 /* engine_internal.h: what the files of the engine share.
  *
- * engine.c opens engines and gathers streams into a job; engine_encode.c takes a job through
- * its windows in passes of many steps, engine_decode.c step by step; engine_learn.c has the
- * adaptive experts, engine_measure.c statistics.
+ * engine.c opens engines; engine_job.c gathers streams into a job; engine_encode.c takes a job
+ * through its windows in passes of many steps (engine_pass.c), engine_decode.c step by step;
+ * engine_learn.c has the adaptive experts, engine_measure.c statistics.
  *
  * The host queues work on the device and goes on; what it must know it fetches, and waits
  * for that alone. Memory that queued work still reads or writes is left alone: two stages
@@ -13,6 +13,7 @@
 
 #include <math.h>
 
+#include "clock.h"
 #include "engine.h"
 #include "rangecoder.h"
 
@@ -111,6 +112,12 @@ typedef struct {
     bool measures;                   /* some block's tokens are measured */
 } engine_job;
 
+/* engine_job.c: streams and their steps. */
+
+/* Gathers the streams [first, end) of the blocks. Errors: MEMORY. */
+gpuzip_status job_gather(engine_job *job, engine_block *block, int blocks, uint32_t first,
+                         uint32_t end);
+
 /* The streams that still have a token at step t: the first so many. */
 int job_active(const engine_job *job, size_t t);
 
@@ -150,11 +157,32 @@ static inline double symbol_bits(uint32_t freq)
     return OPS_CDF_BITS - log2((double)freq);
 }
 
-/* engine_encode.c: what the decoder needs of passes, too. */
+/* engine_pass.c: stages and passes. */
+
+static inline int smaller(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+/* Waits for the intervals of a stage and codes them. Errors: DEVICE. */
+gpuzip_status code_stage(engine_job *job, int index);
 
 /* Takes the stage that was used longest ago, when its memory is free again; intervals in it that
  * were not coded are now. After its use, mark *index belongs behind it. */
 gpuzip_status take_stage(engine_job *job, int *index);
+
+/* Fills in what the rows of the steps [t, t + steps) of streams [s0, s1) read, stream by
+ * stream, in a window from `base` on. Returns how many there are. */
+int fill_rows(const engine_job *job, pass_rows *p, int s0, int s1, size_t base, size_t t,
+              int steps);
+
+/* Queues a pass of all models over the rows of a stage. Without logits they are only read
+ * into the caches. */
+gpuzip_status run_models(engine_job *job, const pass_rows *host, int rows, bool logits);
+
+/* Steps that a pass takes of so many streams, of those that are left. Streams beyond
+ * pass_rows / steps take another pass. */
+int pass_steps(const engine *e, int streams, size_t left);
 
 /* Queues reading the steps [base, t) of a window again, to have them in the caches of the
  * streams that have a token at step t. */

@@ -31,7 +31,7 @@ gpuzip_status forget(engine_job *job, size_t step)
 gpuzip_status learn(engine_job *job, size_t t, size_t n)
 {
     engine *e = job->e;
-    double start = engine_seconds();
+    double start = clock_seconds();
     for (int k = 0; k < e->config.experts; k++)
         if (!is_model(e, k))
             TRY(e->ops->count_add(e->ctx, e->count[k], e->count_log[k], e->config.vocab,
@@ -40,7 +40,7 @@ gpuzip_status learn(engine_job *job, size_t t, size_t n)
     if (e->pending_first == e->pending_end)
         e->pending_first = e->pending_end = 0;
     TRY(team_meet(e->team, t, false));
-    job->costs->seconds_contexts += engine_seconds() - start;
+    job->costs->seconds_contexts += clock_seconds() - start;
     return GPUZIP_OK;
 }
 
@@ -65,7 +65,7 @@ gpuzip_status find_candidates(engine_job *job, engine_stage *g, int first, int r
 {
     engine *e = job->e;
     size_t n = (size_t)rows;
-    double start = engine_seconds();
+    double start = clock_seconds();
     if (!team_contexts(e->team))
         return GPUZIP_OK;
     int threads = host_threads(&e->config, n);
@@ -75,7 +75,7 @@ gpuzip_status find_candidates(engine_job *job, engine_stage *g, int first, int r
         contexts_predict_part(team_contexts(e->team), part, threads, g->asked + first, rows,
                               g->rows.candidate + first, g->rows.candidates + first);
     e->ops->range_pop();
-    job->costs->seconds_contexts += engine_seconds() - start;
+    job->costs->seconds_contexts += clock_seconds() - start;
     TRY(e->ops->upload(e->ctx, e->pass.candidate + first, g->rows.candidate + first,
                        n * sizeof *g->rows.candidate));
     return e->ops->upload(e->ctx, e->pass.candidates + first, g->rows.candidates + first,

@@ -1,6 +1,8 @@
 /* pipeline.c: see pipeline.h. */
 #include "pipeline_internal.h"
 
+#include "clock.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <time.h>
@@ -300,7 +302,7 @@ static void wait_a_little(pipeline *p)
 
 pipeline_item *pipeline_take(pipeline *p)
 {
-    double told = engine_seconds();
+    double told = clock_seconds();
     release_taken(p);
     if (!p->used)
         return NULL;
@@ -314,9 +316,9 @@ pipeline_item *pipeline_take(pipeline *p)
     while (s->state != SLOT_DONE) {
         wait_a_little(p);
         pass_notes(p);
-        if (engine_seconds() - told < WAIT_SECONDS)
+        if (clock_seconds() - told < WAIT_SECONDS)
             continue;
-        told = engine_seconds();
+        told = clock_seconds();
         pipeline_tell(p);
     }
     p->draining = false;

@@ -117,7 +117,7 @@ mutations=(
     'engine|lanes*|host/engine_team.c|s/contexts_learn_end(team->contexts, step);/contexts_learn_end(team->contexts, step - 1);/'
     'engine|lanes*|host/engine_team.c|s/contexts_reset(team->contexts, step);/;/'
     'engine_plain||host/engine_team.c|s/forgets ? team->ops->adaptive_reset(team->ctx, team->learner)/false ? GPUZIP_OK/'
-    'engine|lanes*|host/engine.c|s/\.order = order}/.order = (uint32_t)job->streams - 1}/'
+    'engine|lanes*|host/engine_job.c|s/\.order = order}/.order = (uint32_t)job->streams - 1}/'
     'engine|lanes*|host/engine_encode.c|s/if (group == to_update && s1 == job_active(job, t))/if (group == to_update \&\& i < steps \&\& s1 == job_active(job, t))/'
     'engine|lanes*|host/engine_decode.c|s/job->update_due = g->t + 1;/job->update_due = g->t + 2;/'
     'engine|lanes*|host/engine_decode.c|s/steps_to_update(e, g->t) > 1/steps_to_update(e, g->t) > 2/'

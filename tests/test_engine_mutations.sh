@@ -18,19 +18,19 @@ shift
 # file, tests that must notice, sed script. A script must change its file.
 mutations=(
     # what was fetched is read too early, or another mark is waited for
-    'engine_encode.c|code_is*|s/TRY(e->ops->wait(e->ctx, index));//'
+    'engine_pass.c|code_is*|s/TRY(e->ops->wait(e->ctx, index));//'
     'engine_encode.c|code_is*|s/TRY(e->ops->mark(e->ctx, index));//'
     'engine_decode.c|code_is*|s/TRY(e->ops->wait(e->ctx, MARK_STEP));//'
     'engine_decode.c|code_is*|s/wait(e->ctx, MARK_STEP)/wait(e->ctx, 0)/'
     # a stage is written over while it is in use
-    'engine_encode.c|code_is*|s/TRY(e->ops->wait(e->ctx, oldest));//'
+    'engine_pass.c|code_is*|s/TRY(e->ops->wait(e->ctx, oldest));//'
     'engine.c|code_is*|s/lay_out_pass(e, &g->rows, g->memory)/lay_out_pass(e, \&g->rows, e->stage[0].memory)/'
     # what is read next is not what was found, or stands elsewhere
     'engine_decode.c|code_is*|s/int32_t bos = .*;/int32_t bos = 5;/'
     'engine_decode.c|code_is*|s/TRY(place_group(job, g));/(void)place_group;/'
     'engine_decode.c|code_is*|s/pos = NULL;/;/'
     # streams and their blocks
-    'engine.c|code_is*|s/return x->length > y->length ? -1 : 1;/return x->length > y->length ? 1 : -1;/'
+    'engine_job.c|code_is*|s/return x->length > y->length ? -1 : 1;/return x->length > y->length ? 1 : -1;/'
     'engine.c|damage*|s/job.stream.s..block->status = FAIL/job.stream[0].block->status = FAIL/'
     # what is learnt: from rows that pad a replayed step, from candidates of other rows
     'engine_decode.c|what_adapts*|s/ && !team_learner(job->e->team)//'

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "bench_report.h"
+#include "clock.h"
 #include "lanes.h"
 #include "message.h"
 
@@ -107,7 +108,7 @@ typedef struct {
 static int on_step(void *context, size_t done, size_t steps)
 {
     coding_run *run = context;
-    double now = engine_seconds() - run->start;
+    double now = clock_seconds() - run->start;
     (void)steps;
     if (done <= run->steps)
         run->done[done] = now;
@@ -200,10 +201,10 @@ static gpuzip_status time_run(coding_run *run, bool decode, engine_block *block,
     memset(run->done, 0, (run->steps + 1) * sizeof *run->done);
     run->last = 0;
     *costs = (engine_costs){0};
-    run->start = engine_seconds();
+    run->start = clock_seconds();
     gpuzip_status status = decode ? lanes_decode(run->l, block, 1, costs, &progress)
                                   : lanes_encode(run->l, block, 1, costs, &progress);
-    *total = engine_seconds() - run->start;
+    *total = clock_seconds() - run->start;
     if (status == GPUZIP_OK)
         run->done[run->last] = *total; /* what was queued is done, too */
     return status == GPUZIP_ERR_CANCELLED && run->last > 0 ? GPUZIP_OK : status;
