@@ -54,8 +54,8 @@ static gpuzip_status run_mix(engine_job *job, const step_group *g)
     for (int done = 0; done < g->padded; done += e->logits_rows) {
         ops_mix mix;
         int left = g->padded - done, n = left < e->logits_rows ? left : e->logits_rows;
-        TRY(begin_mix(job, &mix, done, n));
-        if (team_contexts(e->team)) {
+        TRY(begin_mix(job, &mix, done, n, e->step.state + g->first + done));
+        if (e->config.prior) {
             mix.candidate = e->pass.candidate[done];
             mix.candidates = e->pass.candidates + done;
         }
@@ -165,12 +165,12 @@ static gpuzip_status queue_candidates(decoder *d, const step_group *g)
 {
     engine_job *job = d->job;
     int index;
-    if (!team_contexts(job->e->team))
+    if (!job->e->config.prior)
         return GPUZIP_OK;
     TRY(take_stage(job, &index));
     engine_stage *stage = &job->e->stage[index];
     for (int r = 0; r < g->rows; r++)
-        stage->asked[r] = (contexts_row){(int32_t)job->stream[g->first + r].order, (uint32_t)g->t};
+        stage->asked[r] = query_of(job, g->first + r, g->t);
     TRY(find_candidates(job, stage, 0, g->rows));
     return job->e->ops->mark(job->e->ctx, index);
 }
@@ -202,6 +202,9 @@ static gpuzip_status queue_mix(decoder *d, const step_group *g)
         return GPUZIP_OK;
     TRY(ops->next_tokens(e->ctx, e->step.found + g->first, g->rows, e->config.vocab,
                          e->config.vocab, e->pending + e->pending_end, NULL));
+    if (team_states(e->team) > 1)
+        TRY(ops->upload(e->ctx, e->pending_state + e->pending_end, e->host_state + g->first,
+                        rows * sizeof *e->host_state));
     e->pending_end += rows;
     if (steps_to_update(e, g->t) > 1 || g->first + g->rows < job_active(job, g->t))
         return GPUZIP_OK;
@@ -233,8 +236,9 @@ static gpuzip_status code_group(engine_job *job, const step_group *g)
 
 /* Fills in the rows of the group at g->first, g->t. Streams that have ended stay for a while
  * as rows that nobody looks at, until a quarter of the rows is idle: else there would be a
- * recording for each number of rows. But where mixing learns, it would learn from them; then
- * there is one block, of which one stream alone may end before the others. */
+ * recording for each number of rows. Never
+ * while the mixer learns, for it would learn from them; there the streams of a block end together,
+ * but for one of them. */
 static void fit_group(decoder *d, step_group *g)
 {
     const engine_job *job = d->job;

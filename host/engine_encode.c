@@ -33,7 +33,7 @@ static gpuzip_status mix_pass(engine_job *job, engine_stage *g, int s0, int s1, 
     for (int first = 0; first < rows; first += e->logits_rows) {
         ops_mix mix;
         int n = smaller(e->logits_rows, rows - first);
-        TRY(begin_mix(job, &mix, first, n));
+        TRY(begin_mix(job, &mix, first, n, NULL));
         TRY(mix_rows(job, &mix, first, n, (size_t)first));
         TRY(measure_logits(job, &mix, n));
         TRY(measure_rows(job, g, &mix, first, n));
@@ -56,8 +56,8 @@ static gpuzip_status mix_learning(engine_job *job, engine_stage *g, int s0, int 
             if (i < n) {
                 g->rows.row[rows] = row;
                 g->stream[rows] = s;
-                g->asked[rows] =
-                    (contexts_row){(int32_t)job->stream[s].order, (uint32_t)(t + (size_t)i)};
+                g->state[rows] = job->stream[s].state;
+                g->asked[rows] = query_of(job, s, t + (size_t)i);
                 g->symbol[rows++] = (int32_t)job->stream[s].token[t + (size_t)i];
             }
             row += n;
@@ -67,8 +67,10 @@ static gpuzip_status mix_learning(engine_job *job, engine_stage *g, int s0, int 
     size_t bytes = (size_t)rows * sizeof(int32_t);
     TRY(e->ops->upload(e->ctx, e->pass.row, g->rows.row, bytes));
     TRY(e->ops->upload(e->ctx, e->pending + at, g->symbol, bytes));
+    if (team_states(e->team) > 1)
+        TRY(e->ops->upload(e->ctx, e->pending_state + at, g->state, bytes));
     e->pending_end += (size_t)rows;
-    TRY(begin_mix(job, &mix, 0, rows));
+    TRY(begin_mix(job, &mix, 0, rows, NULL));
     TRY(measure_logits(job, &mix, rows));
     for (int i = 0; i < steps;) {
         int to_update = steps_to_update(e, t + (size_t)i), group = smaller(to_update, steps - i);
@@ -76,8 +78,9 @@ static gpuzip_status mix_learning(engine_job *job, engine_stage *g, int s0, int 
         for (int j = i; j < i + group; j++)
             n += smaller(s1, job_active(job, t + (size_t)j)) - s0;
         mix.row = e->pass.row + mixed;
+        mix.state = team_states(e->team) > 1 ? e->pending_state + at : NULL;
         TRY(find_candidates(job, g, mixed, n));
-        if (team_contexts(e->team)) {
+        if (e->config.prior) {
             mix.candidate = e->pass.candidate[mixed];
             mix.candidates = e->pass.candidates + mixed;
         }

@@ -36,8 +36,9 @@ typedef struct {
     void *memory;        /* page-locked, of all that follows but `stream` */
     pass_rows rows;      /* uploaded; but the intervals are fetched */
     int32_t *symbol;     /* [pass_rows] of the mixed rows, uploaded */
+    int32_t *state;      /* [pass_rows] of the mixed rows' streams, uploaded */
     int32_t *stream;     /* [pass_rows] whose the mixed rows are */
-    contexts_row *asked; /* [pass_rows] the mixed rows, with contexts */
+    contexts_query *asked; /* [pass_rows] the mixed rows, with contexts */
     int mixed;           /* rows whose intervals are to be coded; 0: none */
 } engine_stage;
 
@@ -50,6 +51,7 @@ typedef struct {
     int32_t *token[GPUZIP_MAX_EXPERTS]; /* [slots] for each model, NULL for others */
     int32_t *slot, *pos;                /* [slots]; slot[s] = s */
     uint32_t *target;                   /* [slots] */
+    int32_t *state;                     /* [slots] of the streams */
 } step_rows;
 
 struct engine {
@@ -59,6 +61,7 @@ struct engine {
     int pass_rows, logits_rows;             /* the most rows of a pass, and of its mixing */
     model_state *state[GPUZIP_MAX_EXPERTS]; /* of the models; NULL for others */
     int slots;                              /* streams that there is room for; 0: none yet */
+    int states;                             /* adaptive states that there is room for */
 
     engine_stage stage[STAGES];
     int next_stage; /* the one that was used longest ago */
@@ -68,10 +71,11 @@ struct engine {
     step_rows step;         /* on the device */
     ops_symbol *host_found; /* [slots], page-locked */
     uint32_t *host_target;  /* [slots], page-locked */
+    int32_t *host_state;    /* [slots], page-locked */
 
     /* Symbols that are to be mixed, and learned, on the device: pending[pending_first,
-     * pending_end) of pending_rows(). */
-    int32_t *pending;
+     * pending_end) of pending_rows(), and their states. */
+    int32_t *pending, *pending_state;
     size_t pending_first, pending_end;
 
     bool adaptive;                          /* something learns */
@@ -79,21 +83,20 @@ struct engine {
     engine_team *team;                      /* that, or the one it has joined */
     int member;                             /* which one of it */
     size_t origin;                          /* the step at which all was forgotten */
-    uint32_t *count[GPUZIP_MAX_EXPERTS];    /* device, Naive Bayes: [vocab] */
-    int32_t *count_log[GPUZIP_MAX_EXPERTS]; /* device, [vocab] log2(count + 1), Q16 */
+    uint32_t *count[GPUZIP_MAX_EXPERTS];    /* device, Naive Bayes: [states][vocab] */
+    int32_t *count_log[GPUZIP_MAX_EXPERTS]; /* device, [states][vocab] log2(count + 1), Q16 */
     void *zeros;                            /* page-locked, [vocab] */
 
     engine_measures *measures; /* NULL: none yet */
 };
 
-/* A stream of some block. */
+/* A stream of a job. */
 typedef struct {
-    uint32_t *token; /* [length]; the decoder fills it in */
+    engine_stream *own; /* the caller's */
+    uint32_t *token;    /* [length] own->token */
     size_t length;
-    container_stream *code;
-    engine_block *block;
+    int state, index;        /* of the team's states; its number among that state's streams */
     double bits;             /* sum of -log2(freq / 2^30) */
-    uint32_t order;          /* among the streams of all blocks */
     float *measured, *coded; /* where the next token's measures, and its bits, go; or NULL */
 } job_stream;
 
@@ -109,14 +112,13 @@ typedef struct {
     size_t update_due;   /* decoding: before this step */
     engine_costs *costs;
     const engine_progress *progress; /* or NULL */
-    bool measures;                   /* some block's tokens are measured */
+    bool measures;                   /* some stream's tokens are measured */
 } engine_job;
 
 /* engine_job.c: streams and their steps. */
 
-/* Gathers the streams [first, end) of the blocks. Errors: MEMORY. */
-gpuzip_status job_gather(engine_job *job, engine_block *block, int blocks, uint32_t first,
-                         uint32_t end);
+/* Gathers a part of the array that the engine's team codes. Errors: MEMORY. */
+gpuzip_status job_gather(engine_job *job, engine_stream *stream, int streams);
 
 /* The streams that still have a token at step t: the first so many. */
 int job_active(const engine_job *job, size_t t);
@@ -188,8 +190,9 @@ int pass_steps(const engine *e, int streams, size_t left);
  * streams that have a token at step t. */
 gpuzip_status read_again(engine_job *job, size_t base, size_t t);
 
-/* Queues the logits of rows [first, first + rows) of the last pass; *mix mixes them. */
-gpuzip_status begin_mix(engine_job *job, ops_mix *mix, int first, int rows);
+/* Queues the logits of rows [first, first + rows) of the last pass; *mix mixes them. state, in the
+ * device's memory: of the rows' streams. */
+gpuzip_status begin_mix(engine_job *job, ops_mix *mix, int first, int rows, const int32_t *state);
 
 /* engine_measure.c: what experts alone would pay. */
 
@@ -206,10 +209,16 @@ gpuzip_status measure_rows(engine_job *job, const engine_stage *g, const ops_mix
 
 /* engine_team.c: what the members of a team learn together. */
 
-ops_adaptive *team_learner(const engine_team *team); /* on the device, or NULL */
-contexts *team_contexts(const engine_team *team);    /* or NULL */
-int team_most_streams(const engine_team *team);      /* of a member */
-size_t team_bytes(const engine_team *team);          /* of the device's memory, a member's */
+ops_adaptive *team_learner(const engine_team *team);         /* on the device, or NULL */
+contexts *team_contexts(const engine_team *team, int state); /* or NULL */
+int team_states(const engine_team *team);                    /* of the batch */
+int team_most_streams(const engine_team *team);              /* of a member */
+/* Of the device's memory, for so many states of one member. */
+size_t team_bytes(const engine_team *team, int states);
+
+/* The number of a stream of the batch among the team's states, of which those with longer streams
+ * come first, and its number among the streams of that state. */
+void team_place(const engine_team *team, const engine_stream *stream, int *state, int *index);
 
 /* Waits for all members. Then the team learns what they did before `step`, the tokens of
  * which they all know, or it forgets all and begins anew there. Errors: DEVICE. */
@@ -221,8 +230,8 @@ void team_leave(engine_team *team);
 /* engine_learn.c: what adapts. All of it is queued, but for the contexts, which are the
  * host's. */
 
-/* Symbols that `pending` has room for, with so many streams. */
-size_t pending_rows(const engine *e, int streams);
+/* Symbols that `pending` has room for, with so many streams and states. */
+size_t pending_rows(const engine *e, int streams, int states);
 
 /* Forgets all that was learned before `step`, and what is pending. */
 gpuzip_status forget(engine_job *job, size_t step);
@@ -230,6 +239,9 @@ gpuzip_status forget(engine_job *job, size_t step);
 /* Learns the steps before t, all of whose tokens are there: the first n of the pending symbols,
  * and with the team what was mixed. */
 gpuzip_status learn(engine_job *job, size_t t, size_t n);
+
+/* Where the context models look for step t of a stream of a job. */
+contexts_query query_of(const engine_job *job, int stream, size_t t);
 
 /* Queues the candidates of mixed rows [first, first + rows) of a stage. */
 gpuzip_status find_candidates(engine_job *job, engine_stage *g, int first, int rows);

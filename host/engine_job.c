@@ -1,5 +1,4 @@
-/* engine_job.c: the streams of blocks as one job. */
-#include <assert.h>
+/* engine_job.c: cuts blocks into streams, and sorts the streams of a job. */
 #include <stdlib.h>
 
 #include "engine_internal.h"
@@ -31,37 +30,60 @@ static int compare_streams(const void *a, const void *b)
     const job_stream *x = a, *y = b;
     if (x->length != y->length)
         return x->length > y->length ? -1 : 1;
-    return x->order < y->order ? -1 : x->order > y->order;
+    return x->own < y->own ? -1 : x->own > y->own;
 }
 
-gpuzip_status job_gather(engine_job *job, engine_block *block, int blocks, uint32_t first,
-                         uint32_t end)
+gpuzip_status job_gather(engine_job *job, engine_stream *stream, int streams)
 {
-    uint32_t order = 0;
-    job->stream = calloc(end - first, sizeof *job->stream);
+    job->stream = calloc((size_t)streams, sizeof *job->stream);
     if (!job->stream)
         return FAIL(GPUZIP_ERR_MEMORY);
-    for (int b = 0; b < blocks; b++) {
-        size_t length = container_stream_length((uint32_t)block[b].tokens, block[b].streams);
-        for (uint32_t s = 0; s < block[b].streams; s++, order++) {
-            size_t at = s * length, left = block[b].tokens - at;
-            if (order < first || order >= end)
-                continue;
-            job->stream[job->streams++] = (job_stream){.token = block[b].token + at,
-                                                       .length = left < length ? left : length,
-                                                       .code = &block[b].stream[s],
-                                                       .block = &block[b],
-                                                       .order = order};
-            if (!block[b].measure)
-                continue;
-            job_stream *stream = &job->stream[job->streams - 1];
-            stream->measured = stream->coded =
-                block[b].measure + at * ENGINE_MEASURES(job->e->config.experts);
-            job->measures = true;
-        }
+    job->streams = streams;
+    for (int s = 0; s < streams; s++) {
+        job_stream *made = &job->stream[s];
+        *made = (job_stream){.own = &stream[s],
+                             .token = stream[s].token,
+                             .length = stream[s].length,
+                             .measured = stream[s].measure,
+                             .coded = stream[s].measure};
+        team_place(job->e->team, &stream[s], &made->state, &made->index);
+        job->measures |= stream[s].measure != NULL;
     }
-    assert(job->streams == (int)(end - first));
-    qsort(job->stream, (size_t)job->streams, sizeof *job->stream, compare_streams);
+    qsort(job->stream, (size_t)streams, sizeof *job->stream, compare_streams);
     job->steps = job->stream[0].length;
+    return GPUZIP_OK;
+}
+
+/* ---- the streams of a block ---------------------------------------------- */
+
+void engine_cut(engine_stream *stream, uint32_t streams, int state, uint32_t *token, size_t n,
+                container_stream *code, float *measure, int experts)
+{
+    size_t length = container_stream_length((uint32_t)n, streams);
+    for (size_t s = 0; s < streams; s++) {
+        size_t at = s * length;
+        stream[s] = (engine_stream){.token = token + at,
+                                    .length = n - at < length ? n - at : length,
+                                    .code = &code[s],
+                                    .state = state};
+        if (measure)
+            stream[s].measure = measure + at * (size_t)ENGINE_MEASURES(experts);
+    }
+}
+
+gpuzip_status engine_make_room(container_stream **code, uint8_t **bytes, size_t n, uint32_t streams)
+{
+    size_t room = ENGINE_STREAM_BOUND(container_stream_length((uint32_t)n, streams));
+    container_stream *made = calloc(streams, sizeof *made);
+    uint8_t *data = malloc(streams * room);
+    if (!made || !data) {
+        free(made);
+        free(data);
+        return FAIL(GPUZIP_ERR_MEMORY);
+    }
+    for (size_t s = 0; s < streams; s++)
+        made[s].data = data + s * room;
+    *code = made;
+    *bytes = data;
     return GPUZIP_OK;
 }

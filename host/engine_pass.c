@@ -89,7 +89,7 @@ gpuzip_status run_models(engine_job *job, const pass_rows *host, int rows, bool 
     return GPUZIP_OK;
 }
 
-gpuzip_status begin_mix(engine_job *job, ops_mix *mix, int first, int rows)
+gpuzip_status begin_mix(engine_job *job, ops_mix *mix, int first, int rows, const int32_t *state)
 {
     engine *e = job->e;
     double start = clock_seconds();
@@ -106,6 +106,7 @@ gpuzip_status begin_mix(engine_job *job, ops_mix *mix, int first, int rows)
     }
     mix->adaptive = team_learner(e->team);
     mix->part = e->member;
+    mix->state = e->adaptive && team_states(e->team) > 1 ? state : NULL;
     job->costs->seconds_forward += clock_seconds() - start;
     return GPUZIP_OK;
 }
