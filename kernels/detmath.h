@@ -10,7 +10,7 @@
  * Polynomials are minimax fits to the relative error: Lawson's iteration on 801
  * Chebyshev nodes in double precision, the coefficients rounded to binary32 one
  * after another from the lowest, the rest fitted again after each. The errors
- * stated were measured against MPFR (tests/test_detmath.c holds them).
+ * stated were measured against MPFR (tests/kernels/test_detmath.c holds them).
  */
 #ifndef GPUZIP_DETMATH_H
 #define GPUZIP_DETMATH_H

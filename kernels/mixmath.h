@@ -42,7 +42,7 @@
  * is the prior's worth in rows at a variance of 1 bit^2; the limit of 2^14 (1/4) an update keeps
  * H from growing much on the way.
  *
- * tests/test_mix_steps.c drives all three with adversarial rows and measures how far a repeated
+ * tests/kernels/test_mix_steps.c drives all three with adversarial rows and measures how far a repeated
  * batch may grow: the arguments above are for one kind of parameter at a time, in real numbers.
  */
 #ifndef GPUZIP_MIXMATH_H

@@ -45,7 +45,7 @@ shift $((OPTIND - 1))
 build=${1:-build-gpu}
 out=${out:-$build}
 gpu_tests=''
-for test in "$source"/tests/test_cuda_*.c "$source"/tests/test_*_cuda.c; do
+for test in "$source"/tests/*/test_cuda_*.c "$source"/tests/*/test_*_cuda.c; do
     [ -f "$test" ] && gpu_tests+=" $(basename "$test" .c)"
 done
 programs="gpuzip gpuzip-bench tiny_checkpoint $gpu_tests"
@@ -202,7 +202,8 @@ fi
 
 texts=$work/texts
 mkdir "$texts"
-cat "$source"/*/*.c "$source"/*/*.h "$source"/*/*/*.c "$source"/kernels/cuda/* >"$texts/sources"
+find "$source"/coder "$source"/host "$source"/kernels "$source"/tests "$source"/tools "$source"/weights \
+    -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' | LC_ALL=C sort | xargs cat >"$texts/sources"
 cp "$source/README.md" "$source/tests/data/alice29.txt" "$texts/"
 head -c 200000 "$gpuzip" >"$texts/binary"
 head -c 70000 /dev/urandom >"$texts/random"
@@ -319,7 +320,7 @@ measure() {
 }
 torch() {
     command -v python3 >/dev/null || return 77
-    python3 "$source/tests/bench_torch.py" --gpuzip "$out/bench.jsonl" --log "$out/torch.jsonl" \
+    python3 "$source/tests/cuda/bench_torch.py" --gpuzip "$out/bench.jsonl" --log "$out/torch.jsonl" \
         --batches 8,32 --mode "$1"
 }
 export -f measure torch
@@ -383,6 +384,6 @@ echo
 echo "== $(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader | head -n 1)"
 cat "$summary"
 if command -v python3 >/dev/null && { wanted bench || wanted torch; }; then
-    python3 "$source/tests/gpu_table.py" "$out/bench.jsonl" "$out/torch.jsonl" | tee -a "$summary"
+    python3 "$source/tests/cuda/gpu_table.py" "$out/bench.jsonl" "$out/torch.jsonl" | tee -a "$summary"
 fi
 exit $failed

@@ -1,7 +1,7 @@
 /* cuda.h: what the files of the CUDA backend share; ops_cuda for everyone else.
  *
  * The kernels are written once and compiled twice: by nvcc, and as C++ for the
- * CPU by the emulator in tests/emulator, which has its own <cuda_runtime.h> and
+ * CPU by the emulator in tests/cuda/emulator, which has its own <cuda_runtime.h> and
  * its own ptx.cuh functions. The language is C plus the shape of a tile as a
  * template parameter.
  *

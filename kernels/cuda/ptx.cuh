@@ -1,6 +1,6 @@
 /* ptx.cuh: the few things the kernels need that CUDA C does not say: a launch,
  * dynamic shared memory, tensor-core products, tile loads and asynchronous
- * copies. tests/emulator/ptx_emulated.h holds the twin of each.
+ * copies. tests/cuda/emulator/ptx_emulated.h holds the twin of each.
  *
  * Integer products only: their sums are exact, so nothing here can round.
  */

@@ -1,7 +1,7 @@
 /* ptx_hopper.cuh: what compute capability 9.0 adds to ptx.cuh: barriers in shared memory that
  * count bytes, copies of whole tiles, and products of a warpgroup (128 threads, four warps
  * beginning at a multiple of four) that run beside it.
- * tests/emulator/ptx_hopper_emulated.h holds the twin of each.
+ * tests/cuda/emulator/ptx_hopper_emulated.h holds the twin of each.
  *
  * Tiles. A tile in shared memory is [rows][128 bytes], 1024-byte aligned, swizzled: the
  * 16-byte chunk c of row r lies at chunk c ^ (r % 8). Copies write tiles so and products

@@ -3,7 +3,7 @@
 # checkpoint.
 . "$(dirname "$0")/check.sh"
 command -v python3 >/dev/null || skip 'no python3'
-reader=$data/../golden_coder.py
+reader=$data/../coder/golden_coder.py
 
 # header PATTERN OPTIONS...: what the reader prints of ./text compressed.
 header() {

@@ -96,7 +96,7 @@ grep -q 'these are the bits of its very bytes' page.html || fail "explained othe
 
 # A file of the format's first version says so.
 if command -v python3 >/dev/null; then
-    python3 - "$data/../golden_coder.py" >old.gpz 2>/dev/null <<'P' || exit 0
+    python3 - "$data/../coder/golden_coder.py" >old.gpz 2>/dev/null <<'P' || exit 0
 import importlib.util, sys
 spec = importlib.util.spec_from_file_location("golden", sys.argv[1])
 golden = importlib.util.module_from_spec(spec)

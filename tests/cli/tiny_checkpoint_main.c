@@ -1,6 +1,6 @@
 /* Makes a tiny checkpoint in a folder of its own and prints the folder's name. With the argument
  * "long" its tokens are runs of a and b, of up to 8 bytes. */
-#include "../tiny_checkpoint.h"
+#include "tiny_checkpoint.h"
 
 int main(int argc, char **argv)
 {

@@ -1,0 +1,86 @@
+/* peek.c: what an archive holds, from its headers alone. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "archive_input.h"
+
+static void list_frame(const gpuzip *gz, const container_frame *frame, gpuzip_info *info)
+{
+    for (int k = 0; k < frame->experts; k++) {
+        if (frame->expert[k].kind == CONTAINER_EXPERT_MODEL &&
+            !session_find_model(gz, frame->expert[k].model_id, CONTAINER_MODEL_BYTES))
+            info->model_known = false;
+    }
+    if (info->frames++)
+        return;
+    info->version = CONTAINER_VERSION;
+    info->window = (int)frame->window;
+    info->hop = (int)frame->hop;
+    info->update_interval = (int)frame->update_interval;
+    info->window_scope = frame->window_scope;
+    info->contexts = frame->contexts;
+    info->biases = frame->biases;
+    info->learn_alphas = frame->learns_alphas;
+    info->experts = frame->experts;
+    for (int k = 0; k < frame->experts; k++) {
+        info->expert[k].kind = (gpuzip_expert_kind)frame->expert[k].kind;
+        info->expert[k].alpha = frame->expert[k].alpha / (double)CONTAINER_ALPHA_ONE;
+        memcpy(info->expert[k].model_id, frame->expert[k].model_id, CONTAINER_MODEL_BYTES);
+    }
+}
+
+/* What the first coded block adds, if it is whole; a list does not judge. */
+static gpuzip_status list_streams(archive_input *in, size_t size, gpuzip_info *info)
+{
+    container_block read;
+    TRY(archive_fill(in, size));
+    if (container_read_block(&read, in->data + in->first, archive_have(in, size)) == GPUZIP_OK)
+        info->streams = (int)read.streams;
+    return GPUZIP_OK;
+}
+
+static gpuzip_status list_blocks(archive_input *in, gpuzip_info *info)
+{
+    container_prefix prefix;
+    container_end end;
+    uint64_t size = 0;
+    for (;;) {
+        TRY(archive_prefix(in, &prefix));
+        if (prefix.kind == CONTAINER_END)
+            break;
+        if (!info->blocks)
+            info->block_size = prefix.raw_size;
+        if (!info->streams && prefix.kind == CONTAINER_CODED)
+            TRY(list_streams(in, prefix.size, info));
+        TRY(archive_skip(in, prefix.size));
+        size += prefix.raw_size;
+        info->blocks++;
+        info->stored_blocks += prefix.kind == CONTAINER_STORED;
+        info->packed_blocks += prefix.kind == CONTAINER_PACKED;
+    }
+    TRY(archive_end(in, prefix.size, &end));
+    if (end.raw_size != size)
+        return FAIL(GPUZIP_ERR_CORRUPT);
+    info->size += size;
+    return GPUZIP_OK;
+}
+
+gpuzip_status gpuzip_peek(gpuzip *gz, const gpuzip_io *io, gpuzip_info *info)
+{
+    gpuzip_status status = GPUZIP_OK;
+    gpuzip_info listed = {.model_known = true};
+    container_frame frame;
+    archive_input in = {.io = io};
+    gz->error[0] = '\0';
+    do {
+        TRY_OUT(archive_frame(gz, &in, &frame));
+        list_frame(gz, &frame, &listed);
+        TRY_OUT(list_blocks(&in, &listed));
+        TRY_OUT(archive_fill(&in, 1));
+    } while (in.end > in.first);
+    listed.compressed_size = in.bytes_in;
+    *info = listed;
+out:
+    free(in.data);
+    return archive_fail(gz, status, listed.frames);
+}

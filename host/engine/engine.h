@@ -1,0 +1,157 @@
+/* engine.h: arrays of token streams to range-coded bytes and back.
+ *
+ * A stream is a sequence of tokens with one byte string. A block of n tokens is cut into S
+ * streams: stream s holds the tokens [s L, min(n, (s + 1) L)), L = ceil(n / S). One call codes
+ * the streams of any number of blocks as one batch, in lock-step: step t codes token t of every
+ * stream that is longer than t.
+ *
+ * The context of a token depends on its step alone. Window k covers the steps
+ * [k H, k H + W); it begins with the model's BOS at position 0, and position p
+ * holds token k H + p - 1 and predicts token k H + p. Window 0 codes all its
+ * steps; each later one codes its last H, and reads the W - H before them again.
+ *
+ * Adaptive state (Naive Bayes counts, context models, the mixer's biases, alphas and weights)
+ * belongs to a block and is shared by its streams. It is updated with the tokens of all of them
+ * after each of the first CONTEXTS_EARLY steps, then every U steps (contexts_next_update()). With
+ * window_scope it is reset at the start of each window. Windows and updates depend on the step
+ * alone, so the blocks of a batch have them at the same time. A stream's bytes depend on its
+ * block only, never on the rest of the batch.
+ *
+ * The encoder runs many steps a pass, the decoder one; both through the same
+ * code, and by the law of ops.h with the same numbers.
+ */
+#ifndef GPUZIP_ENGINE_H
+#define GPUZIP_ENGINE_H
+
+#include "container.h"
+#include "contexts.h"
+#include "gpuzip.h"
+#include "model.h"
+
+typedef struct {
+    gpuzip_expert_kind kind;
+    model *m;       /* for GPUZIP_EXPERT_MODEL */
+    uint32_t alpha; /* Q16, < 2^20 */
+} engine_expert;
+
+typedef struct {
+    int window;          /* W, 2 .. the smallest context of the models */
+    int hop;             /* H, 1 .. W */
+    int update_interval; /* U >= 1 */
+    bool window_scope;   /* needs hop == window */
+    int escapes;         /* of the tokenizer: 0 or 256 */
+    int vocab;           /* of every model */
+    int pass_rows;       /* the most rows of a pass; 0: as many as suit the device */
+    int experts;         /* >= 1, at least one a model */
+    engine_expert expert[GPUZIP_MAX_EXPERTS];
+    bool bias, learn_alpha;      /* of the mixing; then alphas are <= OPS_LEARNT_MAX */
+    const contexts_prior *prior; /* contexts propose candidates; NULL: no contexts */
+    ngrams_table ngrams;         /* what contexts know of other texts, or none */
+    int host_threads;            /* for contexts, beside what the device does; 0: one */
+    const uint32_t *tail;        /* [vocab + escapes] with contexts, see contexts_config */
+} engine_config;
+
+/* What a block's work cost, added up. Where the device works beside the host, forward is
+ * the time that the host waits for it. */
+typedef struct {
+    double seconds_forward, seconds_mix, seconds_coder;
+    double seconds_contexts;
+    double forward_ops; /* as in gpuzip_stats */
+    double model_bits;  /* sum of -log2(freq / 2^30) */
+    double seconds_measure;
+} engine_costs;
+
+/* What is measured of a token, in bits, without what room for escapes costs. Of an escape,
+ * which no expert knows, only the first and the alphas are not 0. */
+#define ENGINE_MEASURE_BITS              0         /* -log2(freq / 2^30) */
+#define ENGINE_MEASURE_LOG2_Z            1         /* of the product of the experts */
+#define ENGINE_MEASURE_BIASED            2         /* with the biases, without candidates */
+#define ENGINE_MEASURE_EXPERT(k)         (3 + (k)) /* with expert k alone, alpha 1 */
+#define ENGINE_MEASURE_ALPHA(k, experts) (3 + (experts) + (k)) /* of expert k */
+#define ENGINE_MEASURES(experts)         (3 + 2 * (experts))
+
+/* A stream. */
+typedef struct {
+    uint32_t *token;        /* [length] read when encoding, written when decoding */
+    size_t length;          /* >= 1 */
+    container_stream *code; /* encoding: data has room for ENGINE_STREAM_BOUND(length) bytes, which
+                               are written; size is set */
+    int state;              /* the adaptive state that it shares: that of its block */
+    float *measure;         /* [length][ENGINE_MEASURES(experts)] written when encoding, or NULL */
+    double bits;            /* set: the sum of -log2(freq / 2^30) */
+    gpuzip_status status;   /* set by the decoder: OK or CORRUPT */
+} engine_stream;
+
+/* Cuts a block of n tokens into streams [streams] of the adaptive state `state`; stream s has
+ * code[s]. streams: a value of container_fit_streams() for n. measure: of all tokens, or NULL. */
+void engine_cut(engine_stream *stream, uint32_t streams, int state, uint32_t *token, size_t n,
+                container_stream *code, float *measure, int experts);
+
+/* Allocates code[streams] and *bytes, where the encoder puts what it writes of a block of n
+ * tokens; the caller frees both. Errors: MEMORY. */
+gpuzip_status engine_make_room(container_stream **code, uint8_t **bytes, size_t n,
+                               uint32_t streams);
+
+/* Told how many of the longest stream's steps are done; nonzero cancels. */
+typedef struct {
+    int (*step)(void *context, size_t done, size_t steps);
+    void *context;
+} engine_progress;
+
+typedef struct engine engine;
+
+/* ops, ctx and the models must outlive the engine; ctx runs its work. Engines with
+ * contexts of their own may be used at the same time. engine_close() accepts NULL.
+ * Errors: MEMORY, DEVICE, UNSUPPORTED (the device's mixing does not learn). */
+gpuzip_status engine_open(engine **e, const ops *ops, ops_context *ctx,
+                          const engine_config *config);
+void engine_close(engine *e);
+
+/* Engines of one backend that code the streams of a batch at the same time, in a thread
+ * each, and update the adaptive states together. Each engine is a team alone until it joins
+ * another. Naive Bayes is not shared. */
+typedef struct engine_team engine_team;
+
+/* For up to so many members. ctx must outlive it. engine_team_close() accepts NULL.
+ * Errors: MEMORY, UNSUPPORTED. */
+gpuzip_status engine_team_open(engine_team **team, const ops *ops, ops_context *ctx,
+                               const engine_config *config, int members);
+void engine_team_close(engine_team *team);
+
+/* Before a batch is coded: by how many members, and how many streams one has at most. Each
+ * of them must then call engine_encode() or engine_decode() once, for a part of this array, or
+ * engine_team_skip(). Errors: MEMORY. */
+gpuzip_status engine_team_begin(engine_team *team, const engine_stream *stream, int streams,
+                                int members, int most);
+void engine_team_skip(engine_team *team);
+void engine_team_end(engine_team *team); /* releases the context models of the batch */
+
+/* The engine becomes member 0 .. members - 1 of a team of the same config. */
+void engine_join(engine *e, engine_team *team, int member);
+
+/* Bytes of the device's memory that coding `streams` streams of so many adaptive states at once
+ * takes, what is taken already included; the models' own not. */
+size_t engine_bytes(const engine *e, int streams, int states);
+
+/* Those of them that hold logits, for any number of streams. */
+size_t engine_logits_bytes(const engine *e);
+
+/* Bytes that always suffice for a stream of so many tokens. */
+#define ENGINE_STREAM_BOUND(tokens) ((size_t)(tokens)*4 + 1)
+
+/* Encodes stream[streams], >= 1. The states are numbered from any number on; the streams of one
+ * stand in the order of their block. Errors: MEMORY, DEVICE, CANCELLED. */
+gpuzip_status engine_encode(engine *e, engine_stream *stream, int streams, engine_costs *costs,
+                            const engine_progress *progress);
+
+/* The inverse: writes the tokens. CORRUPT: the code of some stream was not written by an
+ * encoder; the streams of the other states are whole.
+ * Errors: CORRUPT, MEMORY, DEVICE, CANCELLED. */
+gpuzip_status engine_decode(engine *e, engine_stream *stream, int streams, engine_costs *costs,
+                            const engine_progress *progress);
+
+/* Reads the mixer's weights of a state [OPS_SETS][OPS_WEIGHTS], as the last call left them; with
+ * config.prior. For training. Errors: DEVICE. */
+gpuzip_status engine_read_weights(const engine *e, int state, int32_t *weights);
+
+#endif

@@ -1,0 +1,77 @@
+/* pipeline.h: jobs of several files on their way through the devices, completed in order.
+ *
+ * The caller's thread submits jobs and calls their done() functions. Beside GPUs, threads of the
+ * pipeline work meanwhile: one for each GPU, which codes as many blocks together as its memory
+ * holds, of whichever files, and some for the host's steps (tokenizing, packing, checking). On
+ * the CPU alone there are no further threads: the caller's thread does a job's work when it
+ * completes it.
+ *
+ * A GPU that reports an error is given up, with a note; its blocks are coded on the CPU, as is a
+ * block that no GPU has room for.
+ */
+#ifndef GPUZIP_PIPELINE_H
+#define GPUZIP_PIPELINE_H
+
+#include "block.h"
+#include "plan.h"
+
+typedef struct pipeline pipeline;
+
+/* A file as the pipeline sees it; it must outlive its jobs. */
+typedef struct {
+    gpuzip_io io;         /* its progress callback runs while the caller waits for a block of it */
+    gpuzip_stats stats;   /* bytes_out is told to the callback */
+    uint64_t input_done;  /* bytes of input of the jobs done */
+    gpuzip_status status; /* becomes CANCELLED if the callback says so */
+    void *owner;          /* for done() */
+} pipeline_file;
+
+/* A block to be coded, or an end (of a frame or of a file), which needs no device. */
+typedef struct pipeline_job {
+    pipeline_file *file;
+    /* Called in the caller's thread when the job is done, in the order of submission. The job is
+     * valid for the time of the call; done() may not submit. */
+    void (*done)(struct pipeline_job *job);
+    bool is_end;
+    block b;           /* unless is_end; b.status is the outcome of its coding */
+    block_costs costs; /* the block's share of its batch's costs; its bits are in b */
+    container_end end; /* of a frame's end */
+} pipeline_job;
+
+/* A pipeline that no plan has been given takes blocks that need no device alone (decompressing).
+ * pipeline_close() accepts NULL and drops all jobs. Errors: MEMORY. */
+gpuzip_status pipeline_open(pipeline **p, gpuzip *gz);
+void pipeline_close(pipeline *p);
+
+/* Makes p ready for blocks of this plan; if it is ready for another one, all jobs are completed
+ * first. Both arguments are copied. Errors: MEMORY, DEVICE, SELF_TEST; then p is as just opened. */
+gpuzip_status pipeline_prepare(pipeline *p, const coding_plan *plan, const block_rules *rules);
+
+/* The next block to fill in, for content of at most raw_size bytes; completes the earliest jobs
+ * until there is room. The block is submitted or, if the next call is another pipeline_next(),
+ * abandoned. */
+block *pipeline_next(pipeline *p, size_t raw_size);
+
+/* Submits that block, with content of raw_size bytes. input_bytes: its share of the progress. A
+ * block that is not CODED needs no device. */
+void pipeline_submit(pipeline *p, pipeline_file *file, void (*done)(pipeline_job *job),
+                     size_t raw_size, size_t input_bytes);
+
+/* Submits an end; `end` may be NULL. Without threads of its own, p completes all jobs. */
+void pipeline_submit_end(pipeline *p, pipeline_file *file, void (*done)(pipeline_job *job),
+                         const container_end *end);
+
+/* Cancels work on the blocks of this file that no device has begun; done() is called all the
+ * same. */
+void pipeline_drop(pipeline *p, const pipeline_file *file);
+
+/* Completes all jobs. */
+void pipeline_drain(pipeline *p);
+
+/* Calls io->progress, if there is one; nonzero cancels. */
+static inline int pipeline_progress(const gpuzip_io *io, uint64_t bytes_in, uint64_t bytes_out)
+{
+    return io->progress ? io->progress(io->context, bytes_in, bytes_out) : 0;
+}
+
+#endif

@@ -1,0 +1,319 @@
+/* pipeline_coding.c: the devices' side of a pipeline; see pipeline_internal.h. */
+#include "pipeline_internal.h"
+
+#include <stdio.h>
+
+#define MIB(bytes) ((double)(bytes) / (1 << 20))
+
+/* ---- progress ----------------------------------------------------------- */
+
+void pipeline_drop_blocks(pipeline *p, const pipeline_file *f)
+{
+    for (int i = 0; i < p->used; i++) {
+        slot *s = pipeline_slot(p, i);
+        if (s->item.file != f)
+            continue;
+        s->dropped = true;
+        if (s->state == SLOT_READ || s->state == SLOT_READY || s->state == SLOT_CODED)
+            s->state = SLOT_DONE;
+    }
+    pthread_cond_broadcast(&p->changed);
+}
+
+void pipeline_tell(pipeline *p)
+{
+    pipeline_file *f = pipeline_slot(p, 0)->item.file;
+    uint64_t bytes = f->input_done;
+    for (int i = 0; i < p->used && pipeline_slot(p, i)->item.file == f; i++) {
+        const slot *s = pipeline_slot(p, i);
+        double part = s->state == SLOT_CODING ? s->part : s->state > SLOT_CODING;
+        bytes += (uint64_t)(part * (double)s->input_bytes);
+    }
+    if (f->status == GPUZIP_OK && pipeline_progress(&f->io, bytes, f->stats.bytes_out)) {
+        f->status = FAIL(GPUZIP_ERR_CANCELLED);
+        pipeline_drop_blocks(p, f);
+    }
+}
+
+void pipeline_describe_memory(const pipeline *p, const device *d, const lanes *l, int blocks,
+                              uint32_t streams, uint64_t available, char text[GPUZIP_ERROR_BYTES])
+{
+    const engine_config config = plan_config_on(&p->plan, d);
+    uint64_t weights = 0, cache = 0, logits = lanes_logits_bytes(l, streams);
+    uint64_t all = lanes_bytes(l, streams);
+    for (int k = 0; k < config.experts; k++) {
+        if (config.expert[k].kind != GPUZIP_EXPERT_MODEL)
+            continue;
+        const weights_model *w = model_weights(config.expert[k].m);
+        const weights_config *c = &w->config;
+        cache += d->ops->kv_bytes(c->layers, (int)streams, config.window, c->kv_heads, c->head_dim,
+                                  c->kv_bits);
+        weights += device_weights_bytes(w);
+    }
+    snprintf(text, GPUZIP_ERROR_BYTES,
+             "%s: blocks at once %d, streams %u; memory in MiB: weights %.1f, KV cache %.1f, "
+             "activations %.1f, logits %.1f, total %.1f; free beside the weights %.1f",
+             d->name, blocks, streams, MIB(weights), MIB(cache), MIB(all - cache - logits),
+             MIB(logits), MIB(all + weights), MIB(available));
+}
+
+/* ---- coding ------------------------------------------------------------- */
+
+/* Some blocks being coded, for the engine's progress. */
+typedef struct {
+    pipeline *p;
+    slot *const *group; /* [count] */
+    int count;
+} coding;
+
+static int coding_step(void *context, size_t done, size_t steps)
+{
+    const coding *c = context;
+    bool wanted = false;
+    pthread_mutex_lock(&c->p->lock);
+    for (int i = 0; i < c->count; i++)
+        c->group[i]->part = (double)done / (double)steps;
+    if (!c->p->workers)
+        pipeline_tell(c->p);
+    for (int i = 0; i < c->count; i++)
+        wanted = wanted || !c->group[i]->dropped;
+    bool stop = c->p->stop || !wanted;
+    pthread_mutex_unlock(&c->p->lock);
+    return stop;
+}
+
+/* Shares out what coding a group cost: the time by the tokens. */
+static void share_costs(slot *const *group, int count, const block_costs *costs)
+{
+    double all_tokens = 0;
+    for (int i = 0; i < count; i++)
+        all_tokens += (double)group[i]->item.b.work.tokens;
+    for (int i = 0; i < count; i++) {
+        const block *b = &group[i]->item.b;
+        double part = (double)b->work.tokens / all_tokens;
+        const engine_costs *e = &costs->engine;
+        group[i]->item.costs =
+            (block_costs){.engine = {.seconds_forward = part * e->seconds_forward,
+                                     .seconds_contexts = part * e->seconds_contexts,
+                                     .seconds_mix = part * e->seconds_mix,
+                                     .seconds_coder = part * e->seconds_coder,
+                                     .forward_ops = part * e->forward_ops,
+                                     .seconds_measure = part * e->seconds_measure},
+                          .seconds_verify = part * costs->seconds_verify};
+    }
+}
+
+static gpuzip_status code(pipeline *p, lanes *l, slot *const *group, int count)
+{
+    block *b[ITEMS_MAX] = {NULL};
+    block_costs costs;
+    coding c = {p, group, count};
+    engine_progress progress = {coding_step, &c};
+    for (int i = 0; i < count; i++)
+        b[i] = &group[i]->item.b;
+    TRY(block_code(&p->rules, l, b, count, &costs, &progress));
+    share_costs(group, count, &costs);
+    return GPUZIP_OK;
+}
+
+gpuzip_status pipeline_open_cpu(pipeline *p)
+{
+    device *d;
+    if (p->cpu)
+        return GPUZIP_OK;
+    TRY(session_cpu(p->gz, &d));
+    engine_config config = plan_config_on(&p->plan, d);
+    return lanes_open(&p->cpu, d->ops, d->ctx, &config, p->gz->threads, p->rules.memory_limit);
+}
+
+void pipeline_code_on_cpu(pipeline *p, slot *const *group, int count)
+{
+    pthread_mutex_lock(&p->cpu_lock);
+    gpuzip_status status = pipeline_open_cpu(p);
+    for (int i = 0; i < count; i++) {
+        gpuzip_status own = status == GPUZIP_OK ? code(p, p->cpu, &group[i], 1) : status;
+        if (own != GPUZIP_OK)
+            group[i]->item.b.status = own;
+    }
+    pthread_mutex_unlock(&p->cpu_lock);
+}
+
+/* ---- a GPU's thread ----------------------------------------------------- */
+
+static gpuzip_status open_worker(worker *w)
+{
+    uint64_t total;
+    const device *d = w->d;
+    engine_config config = plan_config_on(&w->p->plan, d);
+    TRY(d->ops->memory(d->ctx, &w->room, &total));
+    int threads = w->p->gz->threads / w->p->workers;
+    return lanes_open(&w->l, d->ops, d->ctx, &config, threads > 1 ? threads : 1, 0);
+}
+
+/* Whether so many streams fit in the device's memory, as far as is known; a little is left
+ * for others. */
+static bool fits(const worker *w, uint32_t streams)
+{
+    return streams <= w->streams_most &&
+           (!w->l || lanes_bytes(w->l, streams) <= w->room - w->room / 16);
+}
+
+/* How many blocks a worker takes at most: when no more are coming, those that are ready are
+ * for all idle workers. */
+static int choose_share(const pipeline *p, int ready, bool last)
+{
+    int idle = 0;
+    for (int i = 0; i < p->workers; i++)
+        idle += p->worker[i].count == 0 && !p->worker[i].d->lost;
+    return last && idle > 1 ? (ready + idle - 1) / idle : ITEMS_MAX;
+}
+
+/* Writes the blocks that the worker should take now to its group: the earliest that are
+ * ready, as many as fit and as are its share, of whichever files. Returns how many; 0: it
+ * should wait for more. So that others are read while these are coded, it takes no more
+ * than its part of the room. With the lock. */
+static int choose_group(worker *w)
+{
+    pipeline *p = w->p;
+    int ready = 0, coming = 0, count = 0, first = 0;
+    uint64_t bytes = 0, part = (uint64_t)p->workers + 1;
+    uint32_t streams = 0;
+    bool full = false;
+    for (int i = 0; i < p->used; i++) {
+        ready += pipeline_slot(p, i)->state == SLOT_READY;
+        coming += pipeline_slot(p, i)->state < SLOT_READY;
+    }
+    bool last = p->draining && !coming;
+    int share = w->d->lost || p->rules.adaptive ? 1 : choose_share(p, ready, last);
+    for (int i = 0; i < p->used && !full; i++) {
+        slot *s = pipeline_slot(p, i);
+        if (s->state != SLOT_READY)
+            continue;
+        if (!count)
+            first = i;
+        streams += s->item.b.work.streams;
+        bytes += block_bytes(&p->rules, s->raw_size);
+        full = count > 0 && (!fits(w, streams) || bytes > p->room / part ||
+                             (uint64_t)(i - first) >= (uint64_t)p->capacity / part);
+        if (!full)
+            w->group[count++] = s;
+        full = full || count == share;
+    }
+    return full || last ? count : 0;
+}
+
+static uint32_t group_streams(const worker *w)
+{
+    uint32_t streams = 0;
+    for (int i = 0; i < w->count; i++)
+        streams += w->group[i]->item.b.work.streams;
+    return streams;
+}
+
+/* Gives the latter half of a group back. */
+static void give_back(worker *w)
+{
+    int kept = w->count / 2;
+    pthread_mutex_lock(&w->p->lock);
+    for (int i = kept; i < w->count; i++)
+        pipeline_set_state(w->p, w->group[i], w->group[i]->dropped ? SLOT_DONE : SLOT_READY);
+    w->count = kept;
+    pthread_mutex_unlock(&w->p->lock);
+}
+
+/* Says once how much memory groups take, before it is taken. */
+static void tell_memory(worker *w)
+{
+    pthread_mutex_lock(&w->p->lock);
+    pipeline_describe_memory(w->p, w->d, w->l, w->count, group_streams(w), w->room, w->detail);
+    pthread_mutex_unlock(&w->p->lock);
+    w->told = true;
+}
+
+/* Codes the group, or as many of its blocks as the device has room for; w->count is how
+ * many. MEMORY: not even one. */
+static gpuzip_status code_on_gpu(worker *w)
+{
+    pipeline *p = w->p;
+    if (!w->l)
+        TRY(open_worker(w));
+    for (;;) {
+        while (w->count > 1 && !fits(w, group_streams(w)))
+            give_back(w);
+        if (!w->told)
+            tell_memory(w);
+        w->d->ops->range_push("blocks");
+        gpuzip_status status = code(p, w->l, w->group, w->count);
+        w->d->ops->range_pop();
+        if (status != GPUZIP_ERR_MEMORY || w->count == 1)
+            return status;
+        w->streams_most = group_streams(w) - 1; /* others use the device as well */
+    }
+}
+
+/* Blocks whose verification failed: their device computes wrongly. */
+static bool any_failed(const worker *w)
+{
+    for (int i = 0; i < w->count; i++)
+        if (w->group[i]->item.b.status == GPUZIP_ERR_SELF_TEST)
+            return true;
+    return false;
+}
+
+/* Codes the group wherever it can be. */
+static void code_group(worker *w)
+{
+    pipeline *p = w->p;
+    const char *why = NULL;
+    gpuzip_status status = w->d->lost ? GPUZIP_ERR_DEVICE : code_on_gpu(w);
+    if (status == GPUZIP_OK && !(p->gz->automatic && any_failed(w)))
+        return;
+    if (status == GPUZIP_ERR_CANCELLED) {
+        for (int i = 0; i < w->count; i++)
+            w->group[i]->item.b.status = status;
+        return;
+    }
+    pthread_mutex_lock(&p->lock);
+    if (status == GPUZIP_ERR_MEMORY && !w->small) {
+        why = "has no room for a block";
+        w->small = true;
+    } else if (status != GPUZIP_ERR_MEMORY && !w->d->lost) {
+        why = status == GPUZIP_OK ? "computed wrongly" : "reported an error";
+        w->d->lost = true;
+        p->healthy--;
+    }
+    if (why)
+        snprintf(w->warning, sizeof w->warning, "device '%s' %s; coding on the CPU instead",
+                 w->d->name, why);
+    pthread_mutex_unlock(&p->lock);
+    pipeline_code_on_cpu(p, w->group, w->count);
+}
+
+void *pipeline_run_worker(void *context)
+{
+    worker *w = context;
+    pipeline *p = w->p;
+    pthread_mutex_lock(&p->lock);
+    /* The thread of a lost device goes on with the CPU if no other one is left. */
+    while (!p->stop && !(w->d->lost && p->healthy > 0)) {
+        w->count = choose_group(w);
+        if (!w->count) {
+            pthread_cond_wait(&p->changed, &p->lock);
+            continue;
+        }
+        for (int i = 0; i < w->count; i++) {
+            w->group[i]->part = 0;
+            w->group[i]->state = SLOT_CODING;
+        }
+        pthread_mutex_unlock(&p->lock);
+        code_group(w);
+        pthread_mutex_lock(&p->lock);
+        for (int i = 0; i < w->count; i++)
+            pipeline_set_state(p, w->group[i], SLOT_CODED);
+        w->count = 0;
+    }
+    pthread_mutex_unlock(&p->lock);
+    lanes_close(w->l);
+    w->l = NULL;
+    return NULL;
+}

@@ -1,0 +1,110 @@
+/* pipeline_internal.h: what pipeline.c (the caller's side and the host's steps) and
+ * pipeline_coding.c (the devices' side) share. */
+#ifndef GPUZIP_PIPELINE_INTERNAL_H
+#define GPUZIP_PIPELINE_INTERNAL_H
+
+#include "pipeline.h"
+
+#include <pthread.h>
+
+#define ITEMS_MAX     1024  /* under way at once, beside GPUs */
+#define GROUP_STREAMS 16384 /* coded together at most: more gain nothing */
+#define HELPERS_MAX   8     /* threads for the host's steps */
+
+/* A block's way; the host's steps and the device's are each taken up by some thread. */
+typedef enum {
+    SLOT_READ,      /* waits to be prepared */
+    SLOT_PREPARING, /* by some thread */
+    SLOT_READY,     /* waits for a device */
+    SLOT_CODING,
+    SLOT_CODED, /* waits to be finished */
+    SLOT_FINISHING,
+    SLOT_DONE
+} slot_state;
+
+typedef struct {
+    pipeline_job item;
+    slot_state state;
+    size_t input_bytes, raw_size;
+    double part;  /* of the coding done, 0 .. 1 */
+    bool dropped; /* nobody wants it any more */
+} slot;
+
+/* A GPU's thread. */
+typedef struct {
+    struct pipeline *p;
+    device *d;
+    pthread_t thread;
+    lanes *l;              /* opened by the thread */
+    uint64_t room;         /* bytes of memory that were free before */
+    uint32_t streams_most; /* that it takes at once, as far as is known */
+    slot *group[ITEMS_MAX];
+    int count;                        /* of the group being coded; 0: waits for blocks */
+    bool told;                        /* how much memory a group needs */
+    bool small;                       /* the user knows that a block had no room here */
+    char warning[GPUZIP_ERROR_BYTES]; /* to be passed on by the caller's thread, or "" */
+    char detail[GPUZIP_ERROR_BYTES];  /* likewise */
+} worker;
+
+struct pipeline {
+    gpuzip *gz;
+    coding_plan plan;
+    block_rules rules;
+    bool ready; /* for these */
+
+    slot *slot; /* [slots], a ring of which [first, first + used) are under way */
+    int slots, capacity, first, used; /* capacity: how many may be under way */
+    uint64_t room;                    /* bytes for all of them */
+
+    /* With GPUs. The lock is held for all that follows and for the slots' states. */
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    worker *worker;       /* [workers] */
+    int workers, healthy; /* healthy: whose device is not lost */
+    pthread_t helper[HELPERS_MAX];
+    int workers_started, helpers_started;
+    bool draining; /* the caller waits: no block will come before a job is completed */
+    bool stop;
+
+    /* The CPU, for one thread at a time. */
+    pthread_mutex_t cpu_lock;
+    lanes *cpu;
+    bool told; /* how much memory it takes */
+};
+
+/* The item i of those under way, 0 being the earliest. With the lock, but for the caller's
+ * thread. */
+static inline slot *pipeline_slot(pipeline *p, int i)
+{
+    return &p->slot[(p->first + i) % p->slots];
+}
+
+/* Tells all threads. With the lock. */
+static inline void pipeline_set_state(pipeline *p, slot *s, slot_state state)
+{
+    s->state = state;
+    pthread_cond_broadcast(&p->changed);
+}
+
+/* Takes a file's blocks out of the way; what is being worked on is so to its end. With the
+ * lock. */
+void pipeline_drop_blocks(pipeline *p, const pipeline_file *f);
+
+/* Tells the earliest file how much of its input is done; it may cancel. In the caller's
+ * thread, with the lock. */
+void pipeline_tell(pipeline *p);
+
+/* Writes how much memory coding some blocks together takes on a device. */
+void pipeline_describe_memory(const pipeline *p, const device *d, const lanes *l, int blocks,
+                              uint32_t streams, uint64_t available, char text[GPUZIP_ERROR_BYTES]);
+
+/* Makes the CPU ready to code. Errors: MEMORY, DEVICE, SELF_TEST. */
+gpuzip_status pipeline_open_cpu(pipeline *p);
+
+/* Codes blocks on the CPU, one by one; their status tells. */
+void pipeline_code_on_cpu(pipeline *p, slot *const *group, int count);
+
+/* A GPU's thread; context is the worker. */
+void *pipeline_run_worker(void *context);
+
+#endif

@@ -1,0 +1,236 @@
+#!/bin/bash
+# Tests the tests: breaks what adapts (contexts, what mixing learns, the lanes that learn
+# together) in ways that are easy to write, one at a time, and requires the test that stands for
+# it to fail. A test that hangs has noticed, too.
+#
+#   test_adaptive_mutations.sh CC SOURCE_DIR WORK_DIR FLAG... -- LINK...
+#
+# FLAG: of the compiler. LINK: what tests are linked from.
+set -u
+cc=$1 source=$2 work=$3
+shift 3
+flags=()
+while [ "$1" != -- ]; do
+    flags+=("$1")
+    shift
+done
+shift
+
+# test, its filter (which only test_engine heeds), file, sed script. A script must change its file.
+# Of two files the script changes the first, a header, and the second is compiled with it.
+# Only a file's name counts: the script finds it in any folder.
+mutations=(
+    # contexts: what may be followed, and up to where
+    'contexts||host/contexts.c|s/return at.stream == (uint32_t)stream || at.step < c->learnt;/return true;/'
+    'contexts||host/contexts.c|s/return at.stream == (uint32_t)stream ||/return/'
+    'contexts||host/contexts.c|s/|| at.step < c->learnt;/|| at.step <= c->learnt;/'
+    'contexts||host/contexts.c|s/m->at.step == c->config.length\[m->at.stream\]/m->at.step > c->config.length[m->at.stream]/'
+    'contexts||host/contexts.c|s/if (step < c->config.length\[s\] && step - c->origin/if (step + 1 < c->config.length[s] \&\& step - c->origin/'
+    'contexts||host/contexts.c|s/(at.step < step ? at.step : step) - c->origin/(at.step < step ? at.step : step)/'
+    'contexts||host/contexts.c|s/match_follow(c, s, end < c->config.length.*/;/'
+    'contexts||host/contexts.c|s/m->missed &= m->length < MATCH_LONG;//'
+    'contexts||host/contexts.c|s/length >= MATCH_TOKENS) {/length > MATCH_TOKENS) {/'
+    # counts: halving, ageing, whom to replace
+    'contexts||host/contexts_slot.c|s/if (count > COUNT_MAX) {/if (count >= COUNT_MAX) {/'
+    'contexts||host/contexts_slot.c|s/count = COUNT_MAX . 2;/count = COUNT_MAX;/'
+    'contexts||host/contexts_slot.c|s/if ((entry\[e\] & 255) > 1)/if ((entry[e] \& 255) > 3)/'
+    'contexts||host/contexts_slot.c|s/entry\[e\] -= (entry\[e\] & 255) . 4;/entry[e] -= (entry[e] \& 255) \/ 3;/'
+    'contexts||host/contexts_slot.c|s/if ((entry\[e\] & 255) > 2)/if ((entry[e] \& 255) > 4)/'
+    'contexts||host/contexts_slot.c|s/e >= 1; e--/e >= 0; e--/'
+    'contexts||host/contexts_slot.c|s/if ((entry\[e\] & 255) < (entry\[at\] & 255))/if ((entry[e] \& 255) <= (entry[at] \& 255))/'
+    'contexts||host/contexts.c|s/c->config.token\[s\]\[step\] >= (uint32_t)c->config.vocab)/false)/'
+    # states, and what a reset forgets
+    'contexts||host/contexts.c|s/weight = t->seen + 5;/weight = t->seen + 6;/'
+    'contexts||host/contexts.c|s/t->shown = t->right = 0;/t->shown = 0;/'
+    'contexts||host/contexts.c|s/if (p->stamp == (uint32_t)step + 1)/if (p->stamp)/'
+    'contexts||host/contexts.c|s/q < Q_MIN ? Q_MIN : //'
+    'contexts||host/contexts.c|s/c->origin = c->learnt = step;/c->learnt = step;/'
+    'contexts||host/contexts.c|s/c->predicted\[r\].stamp = 0;/;/'
+    'contexts||host/contexts.c|s/memset(c->stats, 0, sizeof c->stats);//'
+    'contexts||host/contexts.c|s/c->clear = false;//'
+
+    # n-grams of other texts: what is found, and what is counted
+    'contexts||host/contexts.c|s/k == NGRAMS_BEFORE/k == NGRAMS_BEFORE - 1/'
+    'contexts||host/ngrams.c|s/ || x >= table->vocab)/)/'
+    'contexts||host/ngrams.c|s/if (!.other)/if (1)/'
+    'contexts||host/ngrams.c|s/if (k < found || found/if (found/'
+    'ngrams||host/ngrams_build.c|s/if (seen->key\[at\] == key)/if (false)/'
+    'ngrams||host/ngrams_build.c|s/seen->piece++;/;/'
+    'ngrams||host/ngrams_build.c|s/shift < 64; shift/shift < 44; shift/'
+    'ngrams||host/ngrams_build.c|s/if (count >= MIN_COUNT)/if (count > MIN_COUNT)/'
+    'ngrams||host/ngrams_build.c|s/(g->count - 1 + weight/(g->count + weight/'
+    'ngrams||host/ngrams_build.c|s/if (by_gain(&new, worst) < 0)/if (!worst->entry)/'
+    'engine_plain||host/engine_team.c|s/.ngrams = c->ngrams,//'
+
+    # what mixing learns: sums of several parts, steps and their bounds
+    'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/ + from->recent\[i\];/;/'
+    'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/to->seen\[i\] += from->seen\[i\];//'
+    'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/to->h\[k\] += from->h\[k\];//'
+    'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/to->curvature\[set\]\[j\] += .*//'
+    'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/clear_sums(from, config->vocab);//'
+    'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/a->curvature\[set\]\[j\] += curvature;/a->curvature[set][j] = curvature;/'
+    'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/a->h\[k\] += sums->h\[k\];/a->h[k] = sums->h[k];/'
+    'mix_adaptive||kernels/mixmath.h kernels/cpu/cpu_adaptive.c|s/return a . b - (a % b < 0);/return a \/ b;/'
+    'mix_adaptive||kernels/mixmath.h kernels/cpu/cpu_adaptive.c|s/mix_clamp(weight + step, -OPS_WEIGHT_MAX, OPS_WEIGHT_MAX)/(weight + step)/'
+    'mix_adaptive||kernels/mixmath.h kernels/cpu/cpu_adaptive.c|s/d = d > least ? d : least;//'
+    'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/to->majorant\[set\]\[j\] += .*//'
+    'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/norm += abs(change->feature\[j\]);/norm += change->feature[j];/'
+    'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/error < 0 ? -error : error/error/'
+    'mix_adaptive||kernels/mixmath.h kernels/cpu/cpu_adaptive.c|s/step = mix_clamp(step, -MIX_ALPHA_STEP, MIX_ALPHA_STEP);//'
+    'mix_adaptive||kernels/mixmath.h kernels/cpu/cpu_adaptive.c|s/(int64_t)4000 << 8/(int64_t)8000 << 8/'
+    'mix_adaptive||kernels/mixmath.h kernels/cpu/cpu_adaptive.c|s/ + MIX_STEP_BATCH . (curvature >> 16)//'
+    'mix_adaptive||kernels/mixmath.h kernels/cpu/cpu_adaptive.c|s/(all_h + (experts - 1) . h)/all_h/'
+    'mix_adaptive||kernels/mixmath.h kernels/cpu/cpu_adaptive.c|s/start . 5/0/'
+    'mix_adaptive||kernels/mixmath.h kernels/cpu/cpu_mix_learn_isa.c|s/\*trust + expected;/*trust;/'
+    'mix_adaptive||kernels/mixmath.h kernels/cpu/cpu_mix_learn_isa.c|s/sum < MIX_BIAS_TRUST ? sum : MIX_BIAS_TRUST/sum/'
+    'mix_adaptive||kernels/mixmath.h kernels/cpu/cpu_mix_learn_isa.c|s/(came + expected + 2/(came - expected + 2/'
+    'mix_adaptive||kernels/mixmath.h kernels/cpu/cpu_mix_learn_isa.c|s/return moved > OPS_BIAS_MAX ? OPS_BIAS_MAX : moved;/return moved;/'
+    'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/memset(a->h, 0, sizeof a->h);//'
+    'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/memset(a->trust, 0, vocab . sizeof .a->trust);//'
+    'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/memset(sums->gradient, 0, sizeof sums->gradient);//'
+    # a row's candidates, and what it adds
+    'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/(logit >= -1024)/(logit >= -1000)/'
+    'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/c->known - 1;/c->known % 3;/'
+    'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/z > w ? z - w : 1/z/'
+    'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/mix_clamp(delta >> 8, -DELTA_MAX, DELTA_MAX)/(delta >> 8)/'
+    'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/row->s0 -= a;//'
+    'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/row->s2\[k\] -= a . v . v;//'
+    'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/if (sums->recent_rows == MIX_RECENT_MAX)/if (false)/'
+    'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/row->sum\[change->symbol . MIX_TILE\] +=/row->sum[0] +=/'
+    'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/q = (p\[c\] + 8) >> 4/q = p[c] >> 4/'
+    'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/variance . (f . f >> 8)/variance * (f * f \/ 255)/'
+    'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/if (coded < vocab)/if (coded + 1 < vocab)/'
+    'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/variance > 0 ? variance : 0;/variance;/'
+    'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/memset(sums->seen, 0, n . sizeof .sums->seen);//'
+    'mix_adaptive||kernels/cpu/cpu_mix.c|s/mix->candidates\[r\] >= 0)/true)/'
+    'mix_adaptive||kernels/cpu/cpu_mix.c|s/row->alpha\[k\] = a && a->config.alpha/row->alpha[k] = a/'
+
+    # lanes: a meeting that does not wait, parts learnt twice or not, whose tokens, when
+    'engine|lanes*|host/engine_team.c|/assert(team->arrived <= /{n;s/if (.*)$/if (true)/}'
+    'engine|lanes*|host/engine_team.c|s/int part = team->parts_begun++;/int part = team->parts_begun++ \& 6;/'
+    'engine_plain||host/engine_team.c|s/part < CONTEXTS_PARTS;/part < CONTEXTS_PARTS - 1;/'
+    'engine|host*|host/contexts.c|s/end = streams \* (part + 1) . parts;/end = streams * (part + 1) \/ parts - (part > 0);/'
+    'engine_plain||host/engine_team.c|s/int parts = .*;/int parts = team->contexts \&\& !forgets ? CONTEXTS_PARTS - 1 : 0;/'
+    'engine|lanes*|host/engine_team.c|s/team->parts_begun = team->parts_done = 0;/team->parts_done = 0;/'
+    'engine|lanes*|host/engine_team.c|s/    team->arrived = 0;$/;/'
+    'engine|nobody*|host/engine_team.c|s/if (team->members > 0 && team->arrived == team->members)/if (false)/'
+    'engine|nobody*|host/engine_team.c|s/team->members--;/;/'
+    'engine|lanes*|host/engine_team.c|s/contexts_learn_end(team->contexts, step);/contexts_learn_end(team->contexts, step - 1);/'
+    'engine|lanes*|host/engine_team.c|s/contexts_reset(team->contexts, step);/;/'
+    'engine_plain||host/engine_team.c|s/forgets ? team->ops->adaptive_reset(team->ctx, team->learner)/false ? GPUZIP_OK/'
+    'engine|lanes*|host/engine_job.c|s/\.order = order}/.order = (uint32_t)job->streams - 1}/'
+    'engine|lanes*|host/engine_encode.c|s/if (group == to_update && s1 == job_active(job, t))/if (group == to_update \&\& i < steps \&\& s1 == job_active(job, t))/'
+    'engine|lanes*|host/engine_decode.c|s/job->update_due = g->t + 1;/job->update_due = g->t + 2;/'
+    'engine|lanes*|host/engine_decode.c|s/steps_to_update(e, g->t) > 1/steps_to_update(e, g->t) > 2/'
+    'engine|lanes*|host/engine_learn.c|s/TRY(team_meet(e->team, t, false));//'
+    'engine_plain||host/engine_learn.c|s/e->origin = step;/e->origin = 0;/'
+    'engine|lanes*|host/engine_learn.c|s/g->asked + first, rows/g->asked, rows/'
+    'engine_plain||host/engine_team.c|s/c->prior ? c->prior->weights\[0\] : NULL/NULL/'
+    'engine_plain||host/engine_learn.c|s/contexts_next_update(t, e->origin, e->config.update_interval)/(t + 1)/'
+    # counts are forgotten with a block, and learnt once
+    'engine|blocks_are*|host/engine_learn.c|s/TRY(e->ops->upload(e->ctx, e->count\[k\], e->zeros, bytes));//'
+    'engine|blocks_d*|host/engine_learn.c|s/e->pending_first += n;/;/'
+    'engine|blocks_d*|host/engine_learn.c|s/e->pending_first = e->pending_end = 0;$/;/'
+)
+
+# Files that are compiled once a level of instruction set, with the flags of each.
+isas=(c)
+case $(uname -m) in
+x86_64) isas+=(avx2 avx512) ;;
+esac
+isa_flags() # LEVEL
+{
+    case $1 in
+    avx2) echo -mavx2 -mfma -mf16c -mbmi2 ;;
+    avx512) echo -mavx2 -mfma -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512dq -mavx512vl ;;
+    esac
+}
+
+# find_file FOLDER PATH: the file of that name below the folder; names are unique.
+find_file()
+{
+    find "$1" -name "$(basename "$2")" -not -path '*/build*'
+}
+
+# compile FILE OBJECT FOLDER FLAG...: headers are looked for beside the file and in the folder.
+compile()
+{
+    local file=$1 object=$2 folder=$3
+    shift 3
+    "$cc" "-I$(dirname "$file")" "-I$folder" "${flags[@]}" "$@" -c "$file" -o "$object"
+}
+
+# link OUTPUT OBJECT...: these before what the libraries have.
+link=("$@")
+link()
+{
+    local output=$1
+    shift
+    "$cc" "$@" "${link[@]}" -o "$output"
+}
+
+# build FILE HEADERS FOLDER: the objects of a file, in the folder.
+build()
+{
+    local isa
+    if [[ $1 != *_isa.c ]]; then
+        compile "$1" "$3/mutant.o" "$2"
+        return
+    fi
+    for isa in "${isas[@]}"; do
+        # shellcheck disable=SC2046 # several flags
+        compile "$1" "$3/mutant_$isa.o" "$2" $(isa_flags "$isa") -DCPU_ISA_SUFFIX="$isa" || return
+    done
+}
+
+# run FILTER PROGRAM: of a test; one that hangs has noticed, too
+run()
+{
+    GPUZIP_TEST_FILTER=$1 OMP_NUM_THREADS=1 timeout 100 "$2" >"$2.log" 2>&1
+}
+
+# try NUMBER: prints what became of a mutation. The script in it may have bars.
+try()
+{
+    local mutation=${mutations[$1]} folder=$work/$1 test filter file script rest
+    test=${mutation%%|*} rest=${mutation#*|}
+    filter=${rest%%|*} rest=${rest#*|}
+    file=${rest%%|*} script=${rest#*|}
+    local changed unit compiled headers
+    changed=$(find_file "$source" "${file%% *}") unit=$(find_file "$source" "${file##* }")
+    mkdir -p "$folder"
+    sed "$script" "$changed" >"$folder/$(basename "$changed")"
+    compiled=$folder/$(basename "$unit") headers=$(dirname "$unit")
+    [ "$changed" = "$unit" ] || cp "$unit" "$compiled"
+    if cmp -s "$folder/$(basename "$changed")" "$changed"; then
+        echo "NO CHANGE       $mutation"
+    elif ! build "$compiled" "$headers" "$folder" ||
+        ! link "$folder/mutant" "$work/$test.o" "$folder"/mutant*.o; then
+        echo "NO PROGRAM      $mutation"
+    elif run "$filter" "$folder/mutant"; then
+        echo "SURVIVED        $mutation"
+    else
+        echo "killed          $mutation"
+    fi
+    rm -r "$folder"
+}
+
+rm -rf "$work"
+mkdir -p "$work" || exit 1
+for test in contexts ngrams mix_adaptive engine_plain engine; do
+    compile "$(find_file "$source/tests" "test_$test.c")" "$work/$test.o" \
+        "$source/tests/support" || exit 1
+    link "$work/$test" "$work/$test.o" || exit 1
+    [ $test = engine ] || run "" "$work/$test" || exit 1
+done
+for filter in 'lanes*' 'host*' 'nobody*' 'blocks_are*'; do
+    run "$filter" "$work/engine" || exit 1
+done
+jobs=$(nproc)
+for i in "${!mutations[@]}"; do
+    [ "$i" -lt "$jobs" ] || wait -n
+    try "$i" >"$work/result$i" &
+done
+wait
+cat "$work"/result*
+[ "$(cat "$work"/result* | grep -c '^killed')" = ${#mutations[@]} ]

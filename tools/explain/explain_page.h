@@ -1,0 +1,60 @@
+/* explain_page.h: the page that `gpuzip explain` writes: one HTML file that needs nothing else.
+ * What it shows comes from files: all of it is escaped, and the page forbids itself to load
+ * anything. */
+#ifndef EXPLAIN_PAGE_H
+#define EXPLAIN_PAGE_H
+
+#include "curve.h"
+#include "explain_html.h"
+#include "report.h"
+
+#define PAGE_TEXT_MAX ((size_t)512 << 10) /* bytes of text that are shown */
+#define PAGE_DEAR_MAX 24
+
+/* A token that is shown, or a block that is stored or packed. */
+typedef struct {
+    uint64_t offset; /* in the text */
+    uint32_t size;   /* bytes; such a block may end behind what is shown */
+    bool stored;     /* no token but such a block */
+    bool packed;     /* that is packed */
+    float bits;
+    float expert_bits[GPUZIP_MAX_EXPERTS];
+} page_token;
+
+typedef struct {
+    const gpuzip *gz;
+    const char *name; /* of the file, any bytes */
+    const char *note; /* a sentence on how the figures came about, or NULL */
+    const report_call *call;
+    const report_figures *figures;
+    const gpuzip_options *options; /* that it was compressed with */
+    unsigned adapt;                /* what of gpuzip_adapt did */
+    const uint8_t *text;           /* [size] all of the file */
+    size_t size;
+    size_t shown;            /* bytes of it that token[] covers */
+    const page_token *token; /* [tokens] */
+    size_t tokens;
+    const page_token *dear; /* [dears] those that cost most, dearest first */
+    int dears;
+    const curve *curve;
+} page;
+
+/* Writes the page; ferror(f) tells whether it could be. */
+void page_write(FILE *f, const page *p);
+
+/* ---- between the page's own files --------------------------------------- */
+
+/* The coloured text, and its numbers for the script. */
+void page_put_tokens(FILE *f, const page *p);
+
+/* The curves of bits per byte and of the alphas. */
+void page_put_charts(FILE *f, const page *p);
+
+/* Expert k's name as HTML. */
+static inline void page_put_expert(FILE *f, const page *p, int k)
+{
+    const gpuzip_stats *s = &p->call->stats;
+    html_put_name(f, report_expert_name(p->gz, s->expert[k].kind, s->expert[k].model));
+}
+
+#endif

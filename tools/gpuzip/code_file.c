@@ -1,0 +1,279 @@
+/* code_file.c: see code_file.h. */
+#include "code_file.h"
+
+#include "file_io.h"
+#include "message.h"
+#include "progress.h"
+#include "report.h"
+#include "setup.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A file under way: what the library's callbacks work on. */
+typedef struct code_transfer {
+    struct code_transfer *next;
+    code_run *run;
+    char *path, *derived; /* the target's name, or NULL */
+    file_source source;
+    file_target target;
+    progress progress;
+    report_call call;
+    curve *curve; /* NULL: nothing is measured */
+    double begun;
+} transfer;
+
+static int on_read(void *context, void *data, size_t size, size_t *got)
+{
+    return file_read(&((transfer *)context)->source, data, size, got);
+}
+
+static int on_write(void *context, const void *data, size_t size)
+{
+    return file_write(&((transfer *)context)->target, data, size);
+}
+
+static int on_progress(void *context, uint64_t bytes_in, uint64_t bytes_out)
+{
+    progress_update(&((transfer *)context)->progress, bytes_in, bytes_out);
+    return 0;
+}
+
+static void on_token(void *context, const gpuzip_token *token)
+{
+    curve_add(((transfer *)context)->curve, token);
+}
+
+bool code_file_has_suffix(const char *name)
+{
+    size_t size = strlen(name), suffix = strlen(FILE_SUFFIX);
+    return size > suffix && name[size - suffix - 1] != '/' &&
+           strcmp(name + size - suffix, FILE_SUFFIX) == 0;
+}
+
+/* Makes the target's name from the source's. Returns false, after telling the user,
+ * when the name says that this file is not meant. The caller frees *name. */
+static bool name_target(char **name, const args *a, const char *path)
+{
+    bool has_suffix = code_file_has_suffix(path);
+    char *made;
+    int size;
+    if (a->mode == MODE_COMPRESS) {
+        if (has_suffix && !a->force) {
+            message_warning(path, "has the suffix %s already, skipped (-f compresses it again)",
+                            FILE_SUFFIX);
+            return false;
+        }
+        size = asprintf(&made, "%s%s", path, FILE_SUFFIX);
+    } else if (has_suffix) {
+        size = asprintf(&made, "%.*s", (int)(strlen(path) - strlen(FILE_SUFFIX)), path);
+    } else if (a->force) {
+        size = asprintf(&made, "%s.out", path);
+    } else {
+        message_warning(path, "lacks the suffix %s, skipped (-o FILE, -c or -f decompress it)",
+                        FILE_SUFFIX);
+        return false;
+    }
+    if (size < 0) {
+        message_error(path, "%s", strerror(ENOMEM));
+        return false;
+    }
+    *name = made;
+    return true;
+}
+
+/* Compressed data is no sight for a terminal, and nobody types it. */
+static bool refuse_terminal(const args *a, bool from_stdin, bool to_stdout)
+{
+    if (a->mode == MODE_COMPRESS && to_stdout && isatty(STDOUT_FILENO)) {
+        message_error(NULL, "compressed data is not written to a terminal; try 'gpuzip -h'");
+        return true;
+    }
+    if (a->mode != MODE_COMPRESS && from_stdin && isatty(STDIN_FILENO)) {
+        message_error(NULL, "compressed data is not read from a terminal; try 'gpuzip -h'");
+        return true;
+    }
+    return false;
+}
+
+static void print_summary(const args *a, const report_call *call)
+{
+    const gpuzip_stats *s = &call->stats;
+    uint64_t original = call->decompressed ? s->bytes_out : s->bytes_in;
+    uint64_t compressed = call->decompressed ? s->bytes_in : s->bytes_out;
+    char rate[20];
+    progress_format_rate(rate, (double)original, call->seconds);
+    if (a->mode == MODE_COMPRESS)
+        message_info(VERBOSITY_SUMMARY, call->input,
+                     "%.2f%% (%llu => %llu bytes, %.3f bits/byte) %s",
+                     original > 0 ? 100.0 * (double)compressed / (double)original : 100.0,
+                     (unsigned long long)original, (unsigned long long)compressed,
+                     report_bits_per_byte(original, compressed), rate);
+    else
+        message_info(VERBOSITY_SUMMARY, call->input, "%s%llu => %llu bytes, %s",
+                     a->mode == MODE_TEST ? "good, " : "", (unsigned long long)compressed,
+                     (unsigned long long)original, rate);
+}
+
+static void free_transfer(transfer *t)
+{
+    file_close_source(&t->source);
+    free(t->curve);
+    free(t->derived);
+    free(t->path);
+    free(t);
+}
+
+/* Completes what has been coded, and removes the source if asked to. */
+static void complete(transfer *t)
+{
+    const args *a = t->run->a;
+    bool named = false;
+    if (a->mode != MODE_TEST && !file_commit_target(&t->target, &t->source, &named))
+        return;
+    print_summary(a, &t->call);
+    if (a->stats || a->json) /* beside the data, not among them */
+        report_print(a->mode == MODE_TEST || t->target.path ? stdout : stderr, a->json, t->run->gz,
+                     &t->call);
+    if (a->remove_source && named && t->source.path && file_sync_folder(t->target.path))
+        file_remove_source(&t->source);
+}
+
+/* The library's word on a file: the earliest, for they end in order. */
+static void on_ended(void *context, gpuzip_status status, const gpuzip_stats *stats)
+{
+    transfer *t = context;
+    code_run *run = t->run;
+    run->under_way = t->next;
+    t->call.seconds = progress_seconds() - t->begun;
+    progress_end(&t->progress);
+    if (status == GPUZIP_OK) {
+        t->call.stats = *stats;
+        complete(t);
+    } else {
+        /* What failed in a callback was told there. */
+        if (!t->source.failed && !t->target.failed)
+            message_status(t->source.name, status, gpuzip_error(run->gz));
+        if (run->a->mode != MODE_TEST)
+            file_discard_target(&t->target);
+    }
+    free_transfer(t);
+}
+
+/* Opens the source and the target of path. NULL: it is not to be, and the user was told. */
+static transfer *open_transfer(code_run *run, const char *path)
+{
+    const args *a = run->a;
+    bool from_stdin = strcmp(path, "-") == 0;
+    bool derives_name = a->mode != MODE_TEST && !a->to_stdout && !a->output && !from_stdin;
+    bool to_stdout = a->mode != MODE_TEST && !a->output && !derives_name;
+    file_kinds kinds = a->force                           ? FILE_ANYTHING
+                       : derives_name || a->remove_source ? FILE_REGULAR_ONLY
+                                                          : FILE_THROUGH_LINKS;
+    if (refuse_terminal(a, from_stdin, to_stdout))
+        return NULL;
+    transfer *t = calloc(1, sizeof *t);
+    char *copy = t ? strdup(path) : NULL;
+    if (!copy) {
+        message_error(path, "%s", strerror(ENOMEM));
+        free(t);
+        return NULL;
+    }
+    t->run = run;
+    t->path = copy;
+    t->source.fd = -1;
+    if (!file_open_source(&t->source, t->path, kinds))
+        goto out;
+    if (derives_name && !name_target(&t->derived, a, t->path))
+        goto out;
+    if (a->mode == MODE_TEST)
+        t->target = (file_target){.name = "(nowhere)"};
+    else if (!file_open_target(&t->target, derives_name ? t->derived : a->output, a->force,
+                               &t->source))
+        goto out;
+    return t;
+out:
+    free_transfer(t);
+    return NULL;
+}
+
+/* Has what --stats and --json tell of the experts measured; not for want of memory. */
+static void begin_measuring(transfer *t, gpuzip_io *io)
+{
+    t->curve = malloc(sizeof *t->curve);
+    if (!t->curve)
+        return;
+    curve_begin(t->curve);
+    t->call.curve = t->curve;
+    io->observe = on_token;
+}
+
+/* Puts an open transfer under way, last of all. */
+static void begin(transfer *t)
+{
+    code_run *run = t->run;
+    const args *a = run->a;
+    transfer **last = &run->under_way;
+    gpuzip_io io = {.context = t,
+                    .read = on_read,
+                    .write = a->mode == MODE_TEST ? NULL : on_write,
+                    .progress = on_progress,
+                    .ended = on_ended};
+    while (*last)
+        last = &(*last)->next;
+    *last = t;
+    t->call = (report_call){.input = t->source.name,
+                            .output = t->target.name,
+                            .decompressed = a->mode != MODE_COMPRESS};
+    progress_begin(&t->progress, t->source.name, file_source_size(&t->source),
+                   t->call.decompressed);
+    t->begun = progress_seconds();
+    if (t->call.decompressed) {
+        gpuzip_begin_decompress(run->gz, &io);
+    } else {
+        gpuzip_options options;
+        setup_options(&options, a);
+        if (a->stats || a->json)
+            begin_measuring(t, &io);
+        gpuzip_begin_compress(run->gz, &options, &io);
+    }
+}
+
+/* Whether path may be opened before the files under way have ended: reading it does not
+ * wait, and they do not change it. */
+static bool may_begin(const code_run *run, const char *path)
+{
+    struct stat st;
+    if (strcmp(path, "-") == 0 || stat(path, &st) != 0 || !S_ISREG(st.st_mode))
+        return false;
+    for (const transfer *t = run->under_way; t; t = t->next)
+        if ((t->source.st.st_dev == st.st_dev && t->source.st.st_ino == st.st_ino) ||
+            (t->target.path && file_is_same(t->target.path, true, &st)))
+            return false;
+    return true;
+}
+
+void code_file(code_run *run, const char *path)
+{
+    if (run->under_way && !may_begin(run, path))
+        code_end(run);
+    message_mute(run->under_way);
+    transfer *t = open_transfer(run, path);
+    message_mute(false);
+    if (!t && run->under_way) { /* what is wrong is told after what concerns earlier files */
+        code_end(run);
+        t = open_transfer(run, path);
+    }
+    if (t)
+        begin(t);
+    for (t = run->under_way; t; t = t->next) /* they are read, and descriptors are few */
+        if (!run->a->remove_source)
+            file_close_source(&t->source);
+}
+
+void code_end(code_run *run)
+{
+    gpuzip_finish(run->gz);
+}

@@ -1,0 +1,139 @@
+/* main.c: the program gpuzip: what to do with which file. */
+#include "args.h"
+#include "bench.h"
+#include "code_file.h"
+#include "devices.h"
+#include "explain.h"
+#include "file_io.h"
+#include "list.h"
+#include "message.h"
+#include "model_cmd.h"
+#include "setup.h"
+#include "signals.h"
+
+#include <errno.h>
+#include <fts.h>
+#include <string.h>
+
+/* What all files are worked on with. */
+typedef struct {
+    const args *a;
+    gpuzip *gz;
+    code_run run;       /* for all that is coded */
+    double peak;        /* for MODE_BENCH */
+    list_totals totals; /* for MODE_LIST */
+} work;
+
+static void work_on_file(work *w, const char *path)
+{
+    switch (w->a->mode) {
+    case MODE_LIST:
+        list_file(w->gz, w->a, path, &w->totals);
+        break;
+    case MODE_BENCH:
+        bench_file(w->gz, w->a, path, w->peak);
+        break;
+    default:
+        code_file(&w->run, path);
+        break;
+    }
+}
+
+static int by_name(const FTSENT **one, const FTSENT **other)
+{
+    return strcmp((*one)->fts_name, (*other)->fts_name);
+}
+
+/* Whether a file met in a folder is meant. The user did not name it, so what is left
+ * out (links, files that are compressed already or not yet) deserves no warning. */
+static bool is_meant(const args *a, const FTSENT *entry)
+{
+    bool compressed = code_file_has_suffix(entry->fts_name);
+    if (entry->fts_info != FTS_F)
+        return false;
+    if (a->mode == MODE_COMPRESS)
+        return !compressed;
+    return compressed || a->mode == MODE_BENCH;
+}
+
+/* Works on path or, when it is a folder, on the files in it and below. */
+static void work_on_tree(work *w, const char *path)
+{
+    char *roots[] = {(char *)path, NULL};
+    /* A comparison makes fts read a folder whole before its files are worked on, so
+     * files that we add to it are not met. */
+    FTS *tree = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, by_name);
+    if (!tree) {
+        message_error(path, "%s", strerror(errno));
+        return;
+    }
+    FTSENT *entry;
+    while ((errno = 0, entry = fts_read(tree))) {
+        if (entry->fts_info == FTS_DNR || entry->fts_info == FTS_ERR) {
+            code_end(&w->run);
+            message_error(entry->fts_path, "%s", strerror(entry->fts_errno));
+        } else if (entry->fts_level == FTS_ROOTLEVEL && entry->fts_info != FTS_D &&
+                   entry->fts_info != FTS_DP)
+            work_on_file(w, path); /* no folder: named by the user, and judged as such */
+        else if (is_meant(w->a, entry))
+            work_on_file(w, entry->fts_path);
+    }
+    if (errno != 0)
+        message_error(path, "%s", strerror(errno));
+    fts_close(tree);
+}
+
+static bool open_library(work *w)
+{
+    if (w->a->mode == MODE_LIST && w->a->models == 0 && message_verbosity() < VERBOSITY_SUMMARY &&
+        !w->a->json) {
+        /* The table does not say whether the model is here: save the time to load it. */
+        return setup_open_bare(&w->gz, "cpu", w->a->threads);
+    }
+    if (!setup_open(&w->gz, w->a))
+        return false;
+    if (w->a->mode != MODE_BENCH)
+        return true;
+    gpuzip_status status = gpuzip_measure_peak(w->gz, &w->peak);
+    if (status != GPUZIP_OK)
+        message_status(NULL, status, gpuzip_error(w->gz));
+    return status == GPUZIP_OK;
+}
+
+static void work_on_all(const args *a)
+{
+    work w = {.a = a};
+    if (open_library(&w)) {
+        w.run = (code_run){.a = a, .gz = w.gz};
+        for (int i = 0; i < a->files; i++) {
+            if (a->recursive)
+                work_on_tree(&w, a->file[i]);
+            else
+                work_on_file(&w, a->file[i]);
+        }
+        code_end(&w.run);
+        if (a->mode == MODE_LIST)
+            list_end(a, &w.totals);
+    }
+    gpuzip_close(w.gz);
+}
+
+int main(int argc, char **argv)
+{
+    args a;
+    if (!file_begin())
+        return EXIT_CODE_ERROR;
+    message_begin("gpuzip");
+    signals_begin();
+    if (argc > 1 && strcmp(argv[1], "model") == 0)
+        model_cmd(argc - 1, argv + 1);
+    else if (argc > 1 && strcmp(argv[1], "explain") == 0)
+        explain_cmd(argc - 1, argv + 1);
+    else if (args_parse(&a, argc, argv) == ARGS_RUN) {
+        if (a.mode == MODE_DEVICES)
+            devices_list(&a);
+        else
+            work_on_all(&a);
+    }
+    return (int)message_end();
+}

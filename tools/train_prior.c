@@ -1,0 +1,322 @@
+/* train_prior.c: what context experts know before they learn anything (host/contexts_prior.c).
+ *
+ *     train_prior [-c] [-e EPOCHS] FILE... > host/contexts_prior.c
+ *     train_prior -t FILE...
+ *
+ * Every file is coded by itself with the built-in model, its n-grams, biases and learnt alphas,
+ * from what is known so far; the mean of what its weights and probabilities have become at its end
+ * is what is known in the next epoch. A file is coded once with streams of 16,384 tokens, once with
+ * streams of 2,048 and once with streams of 256: the prior must serve one stream and a thousand,
+ * whose updates have a few rows and many. Weights count where a file used their set, probabilities
+ * by the candidates that they were learnt of, at most 255 a file. The first epoch begins with
+ * nothing but a guess, or with -c with the prior that is built in. -t: only tells how files are
+ * coded with what is built in, by streams of 16,384 tokens. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "builtin.h"
+#include "engine_internal.h"
+#include "lanes.h"
+#include "tokenizer.h"
+
+static const uint32_t stream_tokens[] = {16384, 2048, 256};
+
+enum { STREAM_COUNTS = sizeof stream_tokens / sizeof *stream_tokens };
+enum { WINDOW = 1024, HOP = 512, INTERVAL = 16, EPOCHS = 3 };
+
+static const char *const context_name[OPS_FEATURES] = {"b3", "o1", "o2", "o3",
+                                                       "o4", "o6", "m6", "ng"};
+
+typedef struct {
+    weights_model *weights;
+    tokenizer *t;
+    ops_context *ctx;
+    model *m;
+    uint32_t *tail;
+} setting;
+
+static void must(gpuzip_status status, const char *what)
+{
+    if (status == GPUZIP_OK)
+        return;
+    fprintf(stderr, "%s: %s\n", what, gpuzip_status_name(status));
+    exit(1);
+}
+
+static void *must_have(void *memory)
+{
+    if (!memory)
+        must(GPUZIP_ERR_MEMORY, "train_prior");
+    return memory;
+}
+
+static void open_setting(setting *s)
+{
+    must(weights_open_memory(&s->weights, builtin_model, builtin_model_size), "model");
+    uint32_t vocab = (uint32_t)s->weights->config.vocab;
+    must(tokenizer_open(&s->t, s->weights->tokenizer, s->weights->tokenizer_size, vocab),
+         "tokenizer");
+    must(ops_cpu.open(&s->ctx, 0, 1, NULL), "device");
+    must(model_open(&s->m, &ops_cpu, s->ctx, s->weights), "model");
+    uint32_t symbols = vocab + tokenizer_escapes(s->t);
+    s->tail = must_have(calloc(symbols, sizeof *s->tail));
+    for (uint32_t id = 0; id < symbols; id++) {
+        const uint8_t *bytes;
+        size_t size;
+        if (tokenizer_token_bytes(s->t, id, &bytes, &size) == GPUZIP_OK)
+            s->tail[id] = contexts_tail(bytes, size);
+    }
+}
+
+static uint32_t *read_tokens(const setting *s, const char *path, size_t *tokens)
+{
+    FILE *f = fopen(path, "rb");
+    long size = f && fseek(f, 0, SEEK_END) == 0 ? ftell(f) : -1;
+    if (size < 1) {
+        fprintf(stderr, "%s: cannot be read\n", path);
+        exit(1);
+    }
+    uint8_t *text = must_have(malloc((size_t)size));
+    rewind(f);
+    if (fread(text, 1, (size_t)size, f) != (size_t)size)
+        must(GPUZIP_ERR_IO, path);
+    fclose(f);
+    uint32_t *token;
+    must(tokenizer_encode(s->t, text, (size_t)size, &token, tokens), path);
+    free(text);
+    return token;
+}
+
+/* Gives a block streams of about so many tokens, whose codes lie in *buffer. */
+static void cut(engine_block *block, uint8_t **buffer, uint32_t stream_tokens)
+{
+    uint32_t tokens = (uint32_t)block->tokens;
+    free(block->stream);
+    free(*buffer);
+    block->streams = container_fit_streams(tokens, (tokens + stream_tokens - 1) / stream_tokens);
+    must(lanes_make_room(block, buffer), "train_prior");
+}
+
+/* Codes a block; what it learnt goes to weights (unless NULL). Returns bytes. */
+static double code(const setting *s, engine_block *block, const contexts_prior *prior, bool adapt,
+                   int32_t weights[OPS_SETS][OPS_WEIGHTS])
+{
+    engine_config config = {.window = WINDOW,
+                            .hop = HOP,
+                            .update_interval = INTERVAL,
+                            .escapes = (int)tokenizer_escapes(s->t),
+                            .vocab = s->weights->config.vocab,
+                            .experts = 1,
+                            .expert = {{GPUZIP_EXPERT_MODEL, s->m, 1 << 16}},
+                            .bias = adapt,
+                            .learn_alpha = adapt,
+                            .prior = adapt ? prior : NULL,
+                            .ngrams = model_ngrams(s->weights),
+                            .tail = s->tail};
+    engine_costs costs = {0};
+    engine *e;
+    must(engine_open(&e, &ops_cpu, s->ctx, &config), "engine");
+    must(engine_encode(e, block, 1, 0, block->streams, &costs, NULL), "encode");
+    if (adapt && weights)
+        must(e->ops->adaptive_read(e->ctx, team_learner(e->team), NULL, NULL, weights[0]), "read");
+    engine_close(e);
+    return costs.model_bits / 8;
+}
+
+/* What the states of the contexts become over a block. */
+static void learn_states(const setting *s, const engine_block *block, const contexts_prior *prior,
+                         uint16_t q[OPS_FEATURES][CONTEXTS_STATES],
+                         uint8_t seen[OPS_FEATURES][CONTEXTS_STATES])
+{
+    static ops_candidate candidate[1][OPS_CANDIDATES];
+    int32_t candidates;
+    size_t each = container_stream_length((uint32_t)block->tokens, block->streams);
+    const uint32_t **token = must_have(malloc(block->streams * sizeof *token));
+    size_t *length = must_have(malloc(block->streams * sizeof *length));
+    contexts *c;
+    for (uint32_t i = 0; i < block->streams; i++) {
+        token[i] = block->token + i * each;
+        length[i] = block->tokens - i * each < each ? block->tokens - i * each : each;
+    }
+    contexts_config config = {.vocab = s->weights->config.vocab,
+                              .symbols = s->weights->config.vocab + (int)tokenizer_escapes(s->t),
+                              .tail = s->tail,
+                              .prior = prior,
+                              .ngrams = model_ngrams(s->weights),
+                              .streams = (int)block->streams,
+                              .token = token,
+                              .length = length,
+                              .scope = each,
+                              .update_interval = INTERVAL};
+    must(contexts_open(&c, &config), "contexts");
+    for (size_t step = 0, end; step < each; step = end) {
+        end = contexts_next_update(step, 0, INTERVAL);
+        for (uint32_t i = 0; i < block->streams; i++)
+            for (size_t t = step; t < end && t < length[i]; t++) {
+                contexts_row row = {(int32_t)i, (uint32_t)t};
+                contexts_predict(c, &row, 1, candidate, &candidates);
+            }
+        contexts_learn(c, end);
+    }
+    contexts_read(c, q, seen);
+    contexts_close(c);
+    free(token);
+    free(length);
+}
+
+/* Before the first epoch: contexts count a little, and a state is about as good as its counts. */
+static void guess(contexts_prior *prior)
+{
+    static const double count[7] = {1, 2, 3, 4.5, 7, 14, 40}, others[4] = {0, 1.5, 4, 14};
+    memset(prior, 0, sizeof *prior);
+    for (int k = 0; k < OPS_FEATURES; k++)
+        for (int i = 1; i < CONTEXTS_STATES; i++) {
+            double c = count[(i - 1) / 8 % 7], o = others[(i - 1) % 8 / 2];
+            double q = i >= 57 ? 0.02 : (c - 0.3) / (c + o + 1.5);
+            if (k == OPS_FEATURES - 2)
+                q = 1 - 1.0 / (2 + i);
+            if (k == OPS_FEATURES - 1)
+                q = i > NGRAMS_ORDERS * NGRAMS_LEVELS
+                        ? 0.02
+                        : 1 / (1 + exp2(6 - ((i - 1) % NGRAMS_LEVELS + 0.5) * 12 / NGRAMS_LEVELS));
+            prior->q[k][i] = (uint16_t)(q * 65536);
+        }
+    for (int i = 0; i < OPS_PLACES; i++)
+        for (int j = 0; j < OPS_FEATURES; j++)
+            prior->weights[i][j] = 19661; /* 0.3 */
+}
+
+/* Sums over the files of an epoch. */
+typedef struct {
+    int64_t weights[OPS_SETS][OPS_WEIGHTS], files[OPS_SETS];
+    int64_t q[OPS_FEATURES][CONTEXTS_STATES], seen[OPS_FEATURES][CONTEXTS_STATES];
+} sums;
+
+/* Codes a block and adds what it learnt. Returns bytes. */
+static double add_file(const setting *s, sums *sum, engine_block *block,
+                       const contexts_prior *prior)
+{
+    int32_t weights[OPS_SETS][OPS_WEIGHTS];
+    uint16_t q[OPS_FEATURES][CONTEXTS_STATES];
+    uint8_t seen[OPS_FEATURES][CONTEXTS_STATES];
+    double bytes = code(s, block, prior, true, weights);
+    for (int i = 0; i < OPS_SETS; i++) {
+        if (memcmp(weights[i], prior->weights[i], sizeof *weights) == 0)
+            continue;
+        sum->files[i]++;
+        for (int j = 0; j < OPS_WEIGHTS; j++)
+            sum->weights[i][j] += weights[i][j];
+    }
+    learn_states(s, block, prior, q, seen);
+    for (int k = 0; k < OPS_FEATURES; k++)
+        for (int i = 0; i < CONTEXTS_STATES; i++) {
+            sum->q[k][i] += (int64_t)q[k][i] * seen[k][i];
+            sum->seen[k][i] += seen[k][i];
+        }
+    return bytes;
+}
+
+static void take_means(contexts_prior *prior, const sums *sum)
+{
+    for (int i = 0; i < OPS_SETS; i++)
+        for (int j = 0; j < OPS_WEIGHTS && sum->files[i]; j++)
+            prior->weights[i][j] = (int32_t)(sum->weights[i][j] / sum->files[i]);
+    for (int k = 0; k < OPS_FEATURES; k++)
+        for (int i = 0; i < CONTEXTS_STATES; i++)
+            if (sum->seen[k][i])
+                prior->q[k][i] = (uint16_t)(sum->q[k][i] / sum->seen[k][i]);
+}
+
+static void print(const contexts_prior *prior)
+{
+    printf("/* contexts_prior.c: made by tools/train_prior.c; not to be edited. */\n"
+           "#include \"contexts.h\"\n\n/* clang-format off */\n"
+           "const contexts_prior contexts_prior_builtin = {\n    .q = {\n");
+    for (int k = 0; k < OPS_FEATURES; k++) {
+        printf("        { /* %s */", context_name[k]);
+        for (int i = 0; i < CONTEXTS_STATES; i++)
+            printf("%s%u,", i % 16 ? " " : "\n            ", prior->q[k][i]);
+        printf("\n        },\n");
+    }
+    printf("    },\n    .weights = {\n");
+    for (int i = 0; i < OPS_SETS; i++) {
+        printf("        {");
+        for (int j = 0; j < OPS_WEIGHTS; j++)
+            printf("%s%d", j ? ", " : "", prior->weights[i][j]);
+        if (i < OPS_PLACES)
+            printf("}, /* %s, %d, %d */\n", context_name[i / 15], i / 3 % 5, i % 3 + 1);
+        else
+            printf("}, /* %d, %d */\n", (i - OPS_PLACES) / 16, (i - OPS_PLACES) % 16);
+    }
+    printf("    },\n};\n");
+}
+
+int main(int argc, char **argv)
+{
+    static contexts_prior prior;
+    int epochs = EPOCHS, option;
+    bool test = false, continues = false;
+    while ((option = getopt(argc, argv, "ce:t")) != -1) {
+        if (option == '?')
+            return 1;
+        if (option == 't')
+            test = true;
+        else if (option == 'c')
+            continues = true;
+        else
+            epochs = atoi(optarg);
+    }
+    setting s;
+    open_setting(&s);
+    int files = argc - optind;
+    engine_block *block = must_have(calloc((size_t)files + 1, sizeof *block));
+    uint8_t **buffer = must_have(calloc((size_t)files + 1, sizeof *buffer));
+    for (int i = 0; i < files; i++)
+        block[i].token = read_tokens(&s, argv[optind + i], &block[i].tokens);
+    if (continues)
+        prior = contexts_prior_builtin;
+    else
+        guess(&prior);
+    for (int epoch = 0; epoch < epochs && !test; epoch++) {
+        double all = 0;
+        sums *sum = must_have(calloc(1, sizeof *sum));
+        for (int i = 0; i < files; i++) {
+            fprintf(stderr, "epoch %d %-40s", epoch, argv[optind + i]);
+            for (int n = 0; n < STREAM_COUNTS; n++) {
+                cut(&block[i], &buffer[i], stream_tokens[n]);
+                double bytes = add_file(&s, sum, &block[i], &prior);
+                all += bytes;
+                fprintf(stderr, " %10.0f", bytes);
+            }
+            fprintf(stderr, "\n");
+        }
+        take_means(&prior, sum);
+        free(sum);
+        fprintf(stderr, "epoch %d: %.0f bytes\n", epoch, all);
+    }
+    for (int i = 0; i < files && test; i++) {
+        cut(&block[i], &buffer[i], stream_tokens[0]);
+        double alone = code(&s, &block[i], NULL, false, NULL);
+        double adapted = code(&s, &block[i], &contexts_prior_builtin, true, NULL);
+        printf("%-40s %10.0f %10.0f %7.2f %%\n", argv[optind + i], alone, adapted,
+               100 * (adapted / alone - 1));
+    }
+    if (!test)
+        print(&prior);
+    for (int i = 0; i < files; i++) {
+        free(block[i].token);
+        free(block[i].stream);
+        free(buffer[i]);
+    }
+    free(block);
+    free(buffer);
+    free(s.tail);
+    model_close(s.m);
+    ops_cpu.close(s.ctx);
+    tokenizer_close(s.t);
+    weights_close(s.weights);
+    return 0;
+}
