@@ -61,7 +61,7 @@
 #define OPS_WEIGHT_MAX  ((int32_t)1 << 22)  /* Q16 */
 #define OPS_BIAS_MAX    ((int32_t)1 << 19)  /* Q16 */
 #define OPS_LEARNT_MAX  ((uint32_t)1 << 17) /* a learnt alpha, Q16 */
-#define OPS_LEARN_ROWS  ((uint32_t)1 << 25) /* that may be learnt from one reset to the next */
+#define OPS_LEARN_ROWS  ((uint32_t)1 << 25) /* of a state, from one reset to the next, at most */
 
 /* Rounds a row pitch up so that SIMD loads and tensor-core tiles need no tail. */
 #define OPS_PITCH(dim) (((size_t)(dim) + 63) & ~(size_t)63)
@@ -70,7 +70,7 @@ typedef struct ops_context ops_context;     /* a device, its threads or streams,
 typedef struct ops_matrix ops_matrix;       /* a weight matrix in the backend's own layout */
 typedef struct ops_kv ops_kv;               /* a KV cache in the backend's own layout */
 typedef struct ops_recording ops_recording; /* operations to be replayed */
-typedef struct ops_adaptive ops_adaptive;   /* what mixing learns, and what it has not yet learnt */
+typedef struct ops_adaptive ops_adaptive;   /* adaptive states of mixing, and their pending sums */
 
 /* Quantised rows. Planes are [rows][OPS_PITCH(dim)], the pad zero; lo is NULL
  * for 8-bit rows. scale is [rows]. */
@@ -113,7 +113,7 @@ typedef enum {
 /* One expert of a mix. Exactly one of logits and counts is set. */
 typedef struct {
     const float *logits;   /* [rows][stride], natural log, a language model's */
-    const int32_t *counts; /* [vocab] log2(count + 1) in Q16, the same for all rows */
+    const int32_t *counts; /* [states][vocab] log2(count + 1) in Q16; a row reads its state's */
     size_t stride;         /* of logits, in floats */
     uint32_t alpha;        /* Q16, < 2^20 */
 } ops_expert;
@@ -137,15 +137,20 @@ typedef struct {
     const int32_t *row; /* [rows] the row of every expert's logits that mixed row r reads;
                            NULL: r itself */
 
+    /* [rows] in [0, states): the adaptive state and the counts that mixed row r uses; NULL: 0
+     * for every row. Rows of different states may stand in any order. */
+    const int32_t *state;
+
     ops_adaptive *adaptive; /* of this vocab and these experts, or NULL: nothing is learnt */
-    int part;               /* of the adaptive state, see ops_adaptive_config */
+    int part;               /* of the pending sums, see ops_adaptive_config */
     /* Of each mixed row, or both NULL; only with adaptive. A row of -1 candidates is mixed
      * as if it had none, and nothing is learnt from it. */
     const ops_candidate *candidate; /* [rows][OPS_CANDIDATES] */
     const int32_t *candidates;      /* [rows] [-1, OPS_CANDIDATES] */
 } ops_mix;
 
-/* What mixing learns. Its weights (see mix_learn()) are learnt where there are candidates. */
+/* Adaptive states of mixing: `states` independent sets of biases, alphas and weights, all with
+ * the same configuration. Weights (see mix_learn()) are learnt from rows with candidates. */
 typedef struct {
     int vocab, experts;
     bool bias;                       /* a number a symbol */
@@ -153,8 +158,9 @@ typedef struct {
     uint32_t start[OPS_MAX_EXPERTS]; /* of the alphas, Q16, <= OPS_LEARNT_MAX */
     const int32_t *weights;          /* host, [OPS_SETS][OPS_WEIGHTS], Q16, |.| <=
                                         OPS_WEIGHT_MAX, to begin with; NULL: zeros */
-    int parts;                       /* >= 1: mixing that goes on at the same time, in several
-                                        contexts of a device, uses parts of its own */
+    int parts;                       /* >= 1: calls that mix at the same time, in several
+                                        contexts of a device, each use their own part */
+    int states;                      /* >= 1: independent adaptive states */
 } ops_adaptive_config;
 
 typedef struct {
@@ -366,9 +372,11 @@ typedef struct ops {
      * mix_cdf: start[r][0 .. vocab + escapes], the last one 2^30; for tests and
      * library users; it learns nothing.
      *
-     * Learning. mix_encode and mix_decode add to sums, in integers and thus in any order,
-     * what mix_learn() then learns. For one row with the symbol y (of either), w the
-     * weights as changed by candidates, Z' the total with escapes:
+     * Learning. mix_encode and mix_decode add each row to the pending sums of its state, in
+     * integers and thus in any order; mix_learn() takes the steps. Results for state s equal
+     * those of a run with the rows of that state alone: rows of other states in the same
+     * call, and their order, change nothing. For one row with the symbol y (of either), w
+     * the weights as changed by candidates, Z' the total with escapes:
      *     inv  = 2^20 / (float)Z'
      *     p(i) = rint((float)w[i] * inv)    for i < vocab, Q20, <= 2^20
      * Bias:  E[i] += p(i) for all i < vocab;  N[y] += 1 unless y is an escape
@@ -394,23 +402,25 @@ typedef struct ops {
                                 const uint32_t *target, ops_symbol *out);
     gpuzip_status (*mix_cdf)(ops_context *ctx, const ops_mix *mix, int rows, uint32_t *start);
 
-    /* Memory of the device for what mixing learns. Errors: MEMORY. adaptive_bytes() is the
-     * size. All of these are NULL where a device does not learn. */
+    /* Device memory for config->states adaptive states, all of them reset. Errors: MEMORY.
+     * adaptive_bytes() is the size. All of these are NULL where a device does not learn. */
     gpuzip_status (*adaptive_create)(ops_context *ctx, ops_adaptive **a,
                                      const ops_adaptive_config *config);
     void (*adaptive_destroy)(ops_context *ctx, ops_adaptive *a); /* accepts NULL */
     size_t (*adaptive_bytes)(const ops_adaptive_config *config);
-    /* Begins anew: alphas and weights as they began, all else 0. */
-    gpuzip_status (*adaptive_reset)(ops_context *ctx, ops_adaptive *a);
-    /* What has been learnt, to host memory, any of them NULL: bias [vocab] Q16, alpha
-     * [experts] Q16, weights [OPS_SETS][OPS_WEIGHTS] Q16. */
-    gpuzip_status (*adaptive_read)(ops_context *ctx, const ops_adaptive *a, int32_t *bias,
-                                   uint32_t *alpha, int32_t *weights);
+    /* Resets states first .. first + n - 1: alphas and weights to those of the configuration,
+     * biases and all sums to 0. Other states keep everything. */
+    gpuzip_status (*adaptive_reset)(ops_context *ctx, ops_adaptive *a, int first, int n);
+    /* Copies the parameters of one state to host memory; each pointer may be NULL: bias
+     * [vocab] Q16, alpha [experts] Q16, weights [OPS_SETS][OPS_WEIGHTS] Q16. */
+    gpuzip_status (*adaptive_read)(ops_context *ctx, const ops_adaptive *a, int state,
+                                   int32_t *bias, uint32_t *alpha, int32_t *weights);
 
-    /* Takes one step of every learnt number from the sums of all parts, for any number of rows
-     * up to OPS_LEARN_ROWS. mixmath.h has the steps, their constants and why they do not
-     * overshoot. E, N, G, A, R, g and H are 0 afterwards; T, A* and H* are kept until a reset,
-     * which clears them.
+    /* Takes one step of every parameter of states 0 .. states - 1 from the pending sums of all
+     * parts, of any number of rows up to OPS_LEARN_ROWS a state. Other states keep their
+     * parameters and their pending sums. A state without rows since its last step does not
+     * change. mixmath.h has the steps, their constants and why they do not overshoot. E, N,
+     * G, A, R, g and H are 0 afterwards; T, A* and H* are kept until a reset clears them.
      * Bias, if it is learnt, for every i < vocab:
      *     K     = 2 * (T[i] + E[i] + 2 * 2^20)
      *     step  = ((float)(N[i] * 2^20 - E[i]) * 189096.921875) / (float)(N[i] * 2^20 + E[i] + K)
@@ -427,18 +437,19 @@ typedef struct ops {
      *     step  = floor((2 * (g * 2^12) + D) / (2 D)), within +-2^14
      *     alpha += step, then within start / 5 .. OPS_LEARNT_MAX
      * (float) is of s64. */
-    gpuzip_status (*mix_learn)(ops_context *ctx, ops_adaptive *a);
+    gpuzip_status (*mix_learn)(ops_context *ctx, ops_adaptive *a, int states);
 
     /* What was found becomes what is read next: token[r] = found[r].symbol, or bos where
      * that is not below vocab; and pos[r] += 1, unless pos is NULL. */
     gpuzip_status (*next_tokens)(ops_context *ctx, const ops_symbol *found, int rows, int vocab,
                                  int32_t bos, int32_t *token, int32_t *pos);
 
-    /* Naive Bayes: for every symbol[i] in [0, vocab), count[symbol] += 1; then
-     * counts[a] = det_log2_q16(count[a] + 1) for those that changed (repeats
-     * count as often as they occur; symbols >= vocab are skipped). */
+    /* Naive Bayes: for every symbol[i] in [0, vocab), s = state[i] (0 if state is NULL):
+     * count[s][symbol] += 1; then counts[s][a] = det_log2_q16(count[s][a] + 1) for those
+     * that changed (repeats count as often as they occur; symbols >= vocab are skipped).
+     * count, counts: [states][vocab]; state, symbol: [n]. */
     gpuzip_status (*count_add)(ops_context *ctx, uint32_t *count, int32_t *counts, int vocab,
-                               const int32_t *symbol, int n);
+                               const int32_t *state, const int32_t *symbol, int n);
 
     /* -- measurement ------------------------------------------------------ */
 

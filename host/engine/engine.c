@@ -197,7 +197,7 @@ out:
 
 void engine_join(engine *e, engine_team *team, int member)
 {
-    e->team = team;
+    e->team = team ? team : e->own_team;
     e->member = member;
 }
 

@@ -126,7 +126,7 @@ gpuzip_status engine_team_begin(engine_team *team, const engine_stream *stream, 
 void engine_team_skip(engine_team *team);
 void engine_team_end(engine_team *team); /* releases the context models of the batch */
 
-/* The engine becomes member 0 .. members - 1 of a team of the same config. */
+/* The engine becomes member 0 .. members - 1 of a team of the same config; NULL: alone again. */
 void engine_join(engine *e, engine_team *team, int member);
 
 /* Bytes of the device's memory that coding `streams` streams of so many adaptive states at once

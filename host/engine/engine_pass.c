@@ -113,7 +113,7 @@ gpuzip_status begin_mix(engine_job *job, ops_mix *mix, int first, int rows, cons
 
 int pass_steps(const engine *e, int streams, size_t left)
 {
-    if (e->adaptive) /* all members of a team take the same */
+    if (e->team != e->own_team) /* all members take the same */
         streams = team_most_streams(e->team);
     int steps = streams < e->pass_rows ? e->pass_rows / streams : 1;
     return (size_t)steps < left ? steps : (int)left;

@@ -60,16 +60,16 @@ gpuzip_status cpu_mix_decode(ops_context *ctx, const ops_mix *mix, int rows, con
                              ops_symbol *out);
 gpuzip_status cpu_mix_cdf(ops_context *ctx, const ops_mix *mix, int rows, uint32_t *start);
 gpuzip_status cpu_count_add(ops_context *ctx, uint32_t *count, int32_t *counts, int vocab,
-                            const int32_t *symbol, int n);
+                            const int32_t *state, const int32_t *symbol, int n);
 
 /* cpu_adaptive.c */
 gpuzip_status cpu_adaptive_create(ops_context *ctx, ops_adaptive **a,
                                   const ops_adaptive_config *config);
 void cpu_adaptive_destroy(ops_context *ctx, ops_adaptive *a);
 size_t cpu_adaptive_bytes(const ops_adaptive_config *config);
-gpuzip_status cpu_adaptive_reset(ops_context *ctx, ops_adaptive *a);
-gpuzip_status cpu_adaptive_read(ops_context *ctx, const ops_adaptive *a, int32_t *bias,
+gpuzip_status cpu_adaptive_reset(ops_context *ctx, ops_adaptive *a, int first, int n);
+gpuzip_status cpu_adaptive_read(ops_context *ctx, const ops_adaptive *a, int state, int32_t *bias,
                                 uint32_t *alpha, int32_t *weights);
-gpuzip_status cpu_mix_learn(ops_context *ctx, ops_adaptive *a);
+gpuzip_status cpu_mix_learn(ops_context *ctx, ops_adaptive *a, int states);
 
 #endif

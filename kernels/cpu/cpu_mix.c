@@ -70,20 +70,24 @@ static uint64_t sum_tiles(const cpu_mix_row *row)
     return z;
 }
 
-/* What the adaptive state, if any, has to do with a row. */
-static void open_adaptive(cpu_mix_row *row, const ops_mix *mix, int thread)
+/* Fills in the row's adaptive state, number s, if there is one. */
+static void open_adaptive(cpu_mix_row *row, const ops_mix *mix, int s, int thread)
 {
     const ops_adaptive *a = mix->adaptive;
+    int worker = a ? mix->part * a->threads + thread : 0;
     row->sums = NULL;
     row->bias = NULL;
     row->learns_alpha = false;
     row->changes = 0;
     for (int k = 0; k < mix->experts; k++)
-        row->alpha[k] = a && a->config.alpha ? a->alpha[k] : mix->expert[k].alpha;
+        row->alpha[k] = a && a->config.alpha ? a->state[s].alpha[k] : mix->expert[k].alpha;
     if (!a)
         return;
-    row->sums = &a->sums[mix->part * a->threads + thread];
-    row->bias = a->config.bias ? a->bias : NULL;
+    assert(s >= 0 && s < a->config.states);
+    row->sums = &a->sums[s * a->config.parts * a->threads + worker];
+    row->scratch = &a->scratch[worker];
+    row->state = &a->state[s];
+    row->bias = a->config.bias ? row->state->bias : NULL;
     row->learns_alpha = a->config.alpha;
     row->s0 = 0;
     for (int k = 0; k < mix->experts; k++)
@@ -95,12 +99,14 @@ static uint64_t mix_open(cpu_mix_row *row, const mix_job *job, int r, int thread
 {
     const ops_mix *mix = job->mix;
     size_t source = (size_t)(mix->row ? mix->row[r] : r);
+    int s = mix->state ? mix->state[r] : 0;
     row->mix = mix;
     for (int k = 0; k < mix->experts; k++) {
         const ops_expert *expert = &mix->expert[k];
         row->logits[k] = expert->logits ? expert->logits + source * expert->stride : NULL;
+        row->counts[k] = expert->counts ? expert->counts + (size_t)s * (size_t)mix->vocab : NULL;
     }
-    open_adaptive(row, mix, thread);
+    open_adaptive(row, mix, s, thread);
     job->isa->prepare(row);
     uint64_t z = sum_tiles(row);
     if (!mix->candidates || mix->candidates[r] <= 0)
@@ -118,7 +124,7 @@ static void tile_weights(const cpu_mix_row *row, const mix_job *job, int first, 
     uint32_t narrow[MIX_TILE];
     const uint32_t *from = narrow;
     if (row->sums)
-        from = row->sums->w + first;
+        from = row->scratch->w + first;
     else
         job->isa->weights(row, first, n, narrow);
     for (int i = 0; i < n; i++)
@@ -310,13 +316,13 @@ gpuzip_status cpu_mix_cdf(ops_context *ctx, const ops_mix *mix, int rows, uint32
 }
 
 gpuzip_status cpu_count_add(ops_context *ctx, uint32_t *count, int32_t *counts, int vocab,
-                            const int32_t *symbol, int n)
+                            const int32_t *state, const int32_t *symbol, int n)
 {
     (void)ctx;
     for (int i = 0; i < n; i++) {
-        int32_t a = symbol[i];
-        if (a < vocab)
-            counts[a] = det_log2_q16(++count[a] + 1);
+        size_t at = (size_t)(state ? state[i] : 0) * (size_t)vocab + (size_t)symbol[i];
+        if (symbol[i] < vocab)
+            counts[at] = det_log2_q16(++count[at] + 1);
     }
     return GPUZIP_OK;
 }

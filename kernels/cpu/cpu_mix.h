@@ -10,7 +10,7 @@
 #define MIX_TILE      512 /* symbols; a tile's scratch stays in the first cache */
 #define MIX_TILES_MAX (OPS_MAX_VOCAB / MIX_TILE)
 
-/* What one thread adds to, and has to work with. */
+/* The pending sums of one thread for one adaptive state. */
 typedef struct {
     int64_t *expected; /* [vocab] E of ops.h, but for what is in recent */
     uint32_t *recent;  /* [vocab] E of the last rows */
@@ -20,25 +20,34 @@ typedef struct {
     int64_t g[OPS_MAX_EXPERTS], h[OPS_MAX_EXPERTS];
     int64_t gradient[OPS_SETS][OPS_WEIGHTS], curvature[OPS_SETS][OPS_WEIGHTS]; /* G, A */
     int64_t majorant[OPS_SETS][OPS_WEIGHTS];                                   /* R */
-
-    uint32_t *w;                   /* [vocab] a row's weights, 0 for candidates */
-    double *t;                     /* [vocab] */
-    int32_t *log[OPS_MAX_EXPERTS]; /* [vocab] l of logits; NULL if alphas are not learnt */
 } cpu_mix_sums;
 
 #define MIX_RECENT_MAX 4095
 
-struct ops_adaptive {
-    ops_adaptive_config config;
-    int threads;                   /* of a part */
-    cpu_mix_sums *sums;            /* [parts * threads] */
-    int32_t *bias;                 /* [vocab] */
-    uint32_t *trust;               /* [vocab] T of ops.h */
-    int32_t (*first)[OPS_WEIGHTS]; /* [OPS_SETS] the weights to begin with */
+/* One thread's memory for the row that it mixes. */
+typedef struct {
+    double *t;                     /* [vocab] */
+    uint32_t *w;                   /* [vocab] weights, 0 for candidates */
+    int32_t *log[OPS_MAX_EXPERTS]; /* [vocab] l of logits; NULL if alphas are not learnt */
+} cpu_mix_scratch;
+
+/* The parameters of one adaptive state. */
+typedef struct {
+    int32_t *bias;   /* [vocab] */
+    uint32_t *trust; /* [vocab] T of ops.h */
     int32_t weights[OPS_SETS][OPS_WEIGHTS];
     int64_t curvature[OPS_SETS][OPS_WEIGHTS]; /* A* */
     uint32_t alpha[OPS_MAX_EXPERTS];
     int64_t h[OPS_MAX_EXPERTS]; /* H* */
+} cpu_mix_state;
+
+struct ops_adaptive {
+    ops_adaptive_config config;
+    int threads;                   /* of a part */
+    cpu_mix_state *state;          /* [states] */
+    cpu_mix_sums *sums;            /* [states][parts * threads] */
+    cpu_mix_scratch *scratch;      /* [parts * threads] */
+    int32_t (*first)[OPS_WEIGHTS]; /* [OPS_SETS] the weights to begin with */
 };
 
 /* A candidate whose weight was changed. */
@@ -53,7 +62,8 @@ typedef struct {
 /* One row of a mix. */
 typedef struct {
     const ops_mix *mix;
-    const float *logits[OPS_MAX_EXPERTS]; /* [vocab], or NULL for counts */
+    const float *logits[OPS_MAX_EXPERTS];   /* [vocab], or NULL for counts */
+    const int32_t *counts[OPS_MAX_EXPERTS]; /* [vocab] of the row's state, or NULL for logits */
     uint32_t alpha[OPS_MAX_EXPERTS];
     float max[OPS_MAX_EXPERTS];  /* of the logits */
     double max_t;                /* of t[i], an integer, Q32 */
@@ -61,8 +71,10 @@ typedef struct {
     int tiles;
 
     /* With adaptive: */
-    cpu_mix_sums *sums;  /* the thread's; NULL: without */
-    const int32_t *bias; /* [vocab], or NULL */
+    cpu_mix_sums *sums; /* the thread's for the row's state; NULL: without */
+    const cpu_mix_scratch *scratch;
+    const cpu_mix_state *state;
+    const int32_t *bias; /* [vocab] of the state, or NULL */
     bool learns_alpha;
     int64_t s0, s1[OPS_MAX_EXPERTS], s2[OPS_MAX_EXPERTS]; /* S0 .. S2 of ops.h */
     cpu_mix_change change[OPS_CANDIDATES];
@@ -70,8 +82,8 @@ typedef struct {
 } cpu_mix_row;
 
 typedef struct {
-    /* Fills row->max, max_t and sum from the rest. With sums, also sums->w, and s0 to s2 if
-     * alphas are learnt, all as if there were no candidates. */
+    /* Fills row->max, max_t and sum from the rest. With sums, also the scratch, and s0 to s2
+     * if alphas are learnt, all as if there were no candidates. */
     void (*prepare)(cpu_mix_row *row);
     /* Writes the weights of symbols first .. first + n - 1, n <= MIX_TILE. Without sums. */
     void (*weights)(const cpu_mix_row *row, int first, int n, uint32_t *w);

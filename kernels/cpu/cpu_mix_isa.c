@@ -54,7 +54,7 @@ static void add_logits(const cpu_mix_row *row, int k, int first, int n, double *
 static void add_kept_logits(const cpu_mix_row *row, int k, int first, int n, double *t)
 {
     const float *x = row->logits[k] + first;
-    int32_t *log = row->sums->log[k] + first;
+    int32_t *log = row->scratch->log[k] + first;
     float max = row->max[k];
     double alpha = row->alpha[k];
 #pragma omp simd
@@ -78,7 +78,7 @@ static void tile_product(const cpu_mix_row *row, int first, int n, double *t)
     memset(t, 0, (size_t)n * sizeof *t);
     for (int k = 0; k < row->mix->experts; k++) {
         if (!row->logits[k])
-            add_integers(row->alpha[k], row->mix->expert[k].counts + first, n, t);
+            add_integers(row->alpha[k], row->counts[k] + first, n, t);
         else if (row->learns_alpha)
             add_kept_logits(row, k, first, n, t);
         else
@@ -139,7 +139,7 @@ static double max_product(const cpu_mix_row *row)
     double scratch[MIX_TILE], max = -INFINITY;
     for (int first = 0; first < vocab; first += MIX_TILE) {
         int n = min_int(MIX_TILE, vocab - first);
-        double *t = row->sums ? row->sums->t + first : scratch;
+        double *t = row->sums ? row->scratch->t + first : scratch;
         tile_product(row, first, n, t);
         double tile_max = max_double(t, n);
         max = tile_max > max ? tile_max : max;
@@ -160,7 +160,7 @@ static uint64_t sum_weights(const uint32_t *w, int n)
  * any order. */
 static void add_moments(cpu_mix_row *row, int k, const uint32_t *w, int first, int n)
 {
-    const int32_t *log = row->logits[k] ? row->sums->log[k] : row->mix->expert[k].counts;
+    const int32_t *log = row->logits[k] ? row->scratch->log[k] : row->counts[k];
     double s1 = 0, s2 = 0;
     log += first;
 #pragma omp simd reduction(+ : s1, s2)
@@ -187,8 +187,8 @@ static void add_tile_moments(cpu_mix_row *row, const uint32_t *w, int first, int
 /* The weights of a tile whose t was kept, kept as well. */
 static uint64_t keep_weights(cpu_mix_row *row, int first, int n)
 {
-    const double *t = row->sums->t + first;
-    uint32_t *w = row->sums->w + first;
+    const double *t = row->scratch->t + first;
+    uint32_t *w = row->scratch->w + first;
     double max_t = row->max_t;
 #pragma omp simd
     for (int i = 0; i < n; i++)

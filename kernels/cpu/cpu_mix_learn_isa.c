@@ -17,7 +17,7 @@
 /* d[i] of ops.h, of a row that is kept. */
 static int32_t log_weight(const cpu_mix_row *row, int i)
 {
-    double d = floor((row->sums->t[i] - row->max_t) * 0x1p-16); /* integers below 2^53 */
+    double d = floor((row->scratch->t[i] - row->max_t) * 0x1p-16); /* integers below 2^53 */
     return d > WEIGHT_MIN_LOG ? (int32_t)d : WEIGHT_MIN_LOG;
 }
 
@@ -37,9 +37,8 @@ static int32_t logit_of(int32_t d, uint64_t w, uint64_t z)
 static void change_one(const cpu_mix_row *row, cpu_mix_change *change, const ops_candidate *c,
                        uint64_t z)
 {
-    const ops_mix *mix = row->mix;
     int x = c->symbol;
-    int32_t d = log_weight(row, x), logit = logit_of(d, row->sums->w[x], z);
+    int32_t d = log_weight(row, x), logit = logit_of(d, row->scratch->w[x], z);
     change->symbol = x;
     change->set = (c->longest * 5 + level_of(logit)) * 3 + c->known - 1;
     change->other = OPS_PLACES + c->kind;
@@ -47,11 +46,11 @@ static void change_one(const cpu_mix_row *row, cpu_mix_change *change, const ops
         change->feature[j] = c->feature[j];
     change->feature[OPS_FEATURES] = logit;
     change->feature[OPS_FEATURES + 1] = 256;
-    for (int k = 0; row->learns_alpha && k < mix->experts; k++)
-        change->log[k] = row->logits[k] ? row->sums->log[k][x] : mix->expert[k].counts[x];
+    for (int k = 0; row->learns_alpha && k < row->mix->experts; k++)
+        change->log[k] = row->logits[k] ? row->scratch->log[k][x] : row->counts[k][x];
 
-    const int32_t *weight = mix->adaptive->weights[change->set];
-    const int32_t *other = mix->adaptive->weights[change->other];
+    const int32_t *weight = row->state->weights[change->set];
+    const int32_t *other = row->state->weights[change->other];
     int64_t delta = 0;
     for (int j = 0; j < OPS_WEIGHTS; j++)
         delta += (int64_t)(weight[j] + other[j]) * change->feature[j];
@@ -66,7 +65,7 @@ static void learn_change(cpu_mix_row *row, const ops_candidate *candidate, int n
     row->changes = n;
     for (int c = 0; c < n; c++) { /* all have seen the weights as they were */
         const cpu_mix_change *change = &row->change[c];
-        uint32_t *w = &row->sums->w[change->symbol];
+        uint32_t *w = &row->scratch->w[change->symbol];
         int64_t a = *w >> 10;
         row->sum[change->symbol / MIX_TILE] += change->w - *w;
         *w = 0;
@@ -105,7 +104,7 @@ static void add_bias(cpu_mix_row *row, int coded, const int32_t *p, float inv)
     if (sums->recent_rows == MIX_RECENT_MAX)
         flush_expected(sums, vocab);
     sums->recent_rows++;
-    add_expected(sums->recent, sums->w, vocab, inv);
+    add_expected(sums->recent, row->scratch->w, vocab, inv);
     for (int c = 0; c < row->changes; c++)
         sums->recent[row->change[c].symbol] += (uint32_t)p[c];
     if (coded < vocab)
@@ -149,7 +148,7 @@ static void add_alpha(cpu_mix_row *row, int k, int coded, const int32_t *p)
     int64_t m1 = (rest * mean1 + sum1 * 256) >> 20;
     int64_t m2 = (rest * mean2 + sum2) >> 20;
     int64_t variance = m2 - (m1 * m1 >> 16);
-    const int32_t *log = row->logits[k] ? row->sums->log[k] : row->mix->expert[k].counts;
+    const int32_t *log = row->logits[k] ? row->scratch->log[k] : row->counts[k];
     row->sums->g[k] += (int64_t)(log[coded] >> 12) * 256 - m1;
     row->sums->h[k] += variance > 0 ? variance : 0;
 }

@@ -89,17 +89,17 @@ gpuzip_status cuda_mix_decode(ops_context *ctx, const ops_mix *mix, int rows,
                               const uint32_t *target, ops_symbol *out);
 gpuzip_status cuda_mix_cdf(ops_context *ctx, const ops_mix *mix, int rows, uint32_t *start);
 gpuzip_status cuda_count_add(ops_context *ctx, uint32_t *count, int32_t *counts, int vocab,
-                             const int32_t *symbol, int n);
+                             const int32_t *state, const int32_t *symbol, int n);
 
 /* cuda_adaptive.cu */
 gpuzip_status cuda_adaptive_create(ops_context *ctx, ops_adaptive **a,
                                    const ops_adaptive_config *config);
 void cuda_adaptive_destroy(ops_context *ctx, ops_adaptive *a);
 size_t cuda_adaptive_bytes(const ops_adaptive_config *config);
-gpuzip_status cuda_adaptive_reset(ops_context *ctx, ops_adaptive *a);
-gpuzip_status cuda_adaptive_read(ops_context *ctx, const ops_adaptive *a, int32_t *bias,
+gpuzip_status cuda_adaptive_reset(ops_context *ctx, ops_adaptive *a, int first, int n);
+gpuzip_status cuda_adaptive_read(ops_context *ctx, const ops_adaptive *a, int state, int32_t *bias,
                                  uint32_t *alpha, int32_t *weights);
-gpuzip_status cuda_mix_learn(ops_context *ctx, ops_adaptive *a);
+gpuzip_status cuda_mix_learn(ops_context *ctx, ops_adaptive *a, int states);
 
 #ifdef __cplusplus
 }

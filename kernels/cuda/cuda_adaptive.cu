@@ -75,6 +75,8 @@ gpuzip_status cuda_adaptive_create(ops_context *ctx, ops_adaptive **out,
     ops_adaptive *a = (ops_adaptive *)calloc(1, sizeof *a);
     if (a == NULL)
         return FAIL(GPUZIP_ERR_MEMORY);
+    if (config->states > 1)
+        goto out; /* not here yet */
     a->config = *config;
     a->stream = (cudaStream_t *)calloc((size_t)config->parts, sizeof *a->stream);
     if (a->stream == NULL)
@@ -89,7 +91,7 @@ gpuzip_status cuda_adaptive_create(ops_context *ctx, ops_adaptive **out,
     a->cleared_bytes = cleared_bytes(config);
     adaptive_lay_out(a);
     TRY_OUT(upload_first(ctx, a));
-    TRY_OUT(cuda_adaptive_reset(ctx, a));
+    TRY_OUT(cuda_adaptive_reset(ctx, a, 0, 1));
     a->config.weights = NULL; /* the caller's */
     *out = a;
     a = NULL;
@@ -116,8 +118,9 @@ static gpuzip_status tell_parts(const ops_context *ctx, const ops_adaptive *a)
     return a->config.parts > 1 ? cuda_status(cudaStreamSynchronize(ctx->stream)) : GPUZIP_OK;
 }
 
-gpuzip_status cuda_adaptive_reset(ops_context *ctx, ops_adaptive *a)
+gpuzip_status cuda_adaptive_reset(ops_context *ctx, ops_adaptive *a, int first, int n)
 {
+    (void)first, (void)n;
     TRY(cuda_enter(ctx));
     TRY(wait_for_parts(ctx, a));
     TRY(cuda_status(cudaMemsetAsync(a->memory, 0, a->cleared_bytes, ctx->stream)));
@@ -134,9 +137,10 @@ static gpuzip_status read_back(ops_context *ctx, void *host, const void *src, si
     return cuda_status(cudaMemcpyAsync(host, src, bytes, cudaMemcpyDeviceToHost, ctx->stream));
 }
 
-gpuzip_status cuda_adaptive_read(ops_context *ctx, const ops_adaptive *a, int32_t *bias,
+gpuzip_status cuda_adaptive_read(ops_context *ctx, const ops_adaptive *a, int state, int32_t *bias,
                                  uint32_t *alpha, int32_t *weights)
 {
+    (void)state;
     const adaptive_state *s = &a->state;
     TRY(cuda_enter(ctx));
     TRY(read_back(ctx, bias, s->bias, (size_t)a->config.vocab * sizeof *bias));
@@ -188,8 +192,9 @@ static __global__ void mix_learn_kernel(adaptive_state s, int vocab, int experts
     }
 }
 
-gpuzip_status cuda_mix_learn(ops_context *ctx, ops_adaptive *a)
+gpuzip_status cuda_mix_learn(ops_context *ctx, ops_adaptive *a, int states)
 {
+    (void)states;
     const ops_adaptive_config *c = &a->config;
     unsigned blocks = ceil_div((size_t)c->vocab + OPS_SETS + OPS_MAX_EXPERTS, THREADS);
     TRY(cuda_enter(ctx));

@@ -265,30 +265,40 @@ gpuzip_status cuda_mix_cdf(ops_context *ctx, const ops_mix *mix, int rows, uint3
 
 /* -- counts ---------------------------------------------------------------------- */
 
-static __global__ void count_kernel(uint32_t *count, int vocab, const int32_t *symbol, int n)
+/* Where symbol i of n is counted in [states][vocab]. */
+static __device__ __forceinline__ size_t count_at(const int32_t *state, const int32_t *symbol,
+                                                  int vocab, int i)
+{
+    return (state != NULL ? (size_t)state[i] * vocab : 0) + symbol[i];
+}
+
+static __global__ void count_kernel(uint32_t *count, int vocab, const int32_t *state,
+                                    const int32_t *symbol, int n)
 {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i < n && symbol[i] < vocab)
-        atomicAdd(&count[symbol[i]], 1u);
+        atomicAdd(&count[count_at(state, symbol, vocab, i)], 1u);
 }
 
 /* After count_kernel; a symbol that repeats is written repeatedly, with one value. */
 static __global__ void count_log_kernel(const uint32_t *count, int32_t *counts, int vocab,
-                                        const int32_t *symbol, int n)
+                                        const int32_t *state, const int32_t *symbol, int n)
 {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i < n && symbol[i] < vocab)
-        counts[symbol[i]] = det_log2_q16(count[symbol[i]] + 1);
+    if (i >= n || symbol[i] >= vocab)
+        return;
+    size_t at = count_at(state, symbol, vocab, i);
+    counts[at] = det_log2_q16(count[at] + 1);
 }
 
 gpuzip_status cuda_count_add(ops_context *ctx, uint32_t *count, int32_t *counts, int vocab,
-                             const int32_t *symbol, int n)
+                             const int32_t *state, const int32_t *symbol, int n)
 {
     if (n == 0)
         return GPUZIP_OK;
     TRY(cuda_enter(ctx));
-    LAUNCH(count_kernel, ceil_div(n, 256), 256, 0, ctx->stream, count, vocab, symbol, n);
-    LAUNCH(count_log_kernel, ceil_div(n, 256), 256, 0, ctx->stream, count, counts, vocab, symbol,
-           n);
+    LAUNCH(count_kernel, ceil_div(n, 256), 256, 0, ctx->stream, count, vocab, state, symbol, n);
+    LAUNCH(count_log_kernel, ceil_div(n, 256), 256, 0, ctx->stream, count, counts, vocab, state,
+           symbol, n);
     return cuda_launched();
 }

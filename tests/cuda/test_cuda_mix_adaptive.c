@@ -129,7 +129,8 @@ static void create_adaptive(job *j, int parts)
                                   .bias = j->s.bias,
                                   .alpha = j->s.alpha,
                                   .weights = weights,
-                                  .parts = parts};
+                                  .parts = parts,
+                                  .states = 1};
     for (int k = 0; k < config.experts; k++)
         config.start[k] = k == 0 ? 65536 : 20000;
     for (int way = 0; way < 2; way++)
@@ -195,7 +196,7 @@ static learnt learnt_read(const job *j, int way, int b)
 {
     learnt l = {.bias = malloc((size_t)j->s.vocab * sizeof *l.bias)};
     assert_int_equal(
-        backend[b]->adaptive_read(context[b], j->adaptive[way][b], l.bias, l.alpha, l.weights),
+        backend[b]->adaptive_read(context[b], j->adaptive[way][b], 0, l.bias, l.alpha, l.weights),
         GPUZIP_OK);
     return l;
 }
@@ -268,7 +269,7 @@ static void check_cdf(const job *j)
 static void mix_learn(const job *j)
 {
     for (int way = 0; way < 2; way++)
-        BOTH(mix_learn(context[b], j->adaptive[way][b]));
+        BOTH(mix_learn(context[b], j->adaptive[way][b], 1));
     check_learnt(j);
 }
 
@@ -287,7 +288,7 @@ static void run_shape(const shape *s)
             mix_learn(&j);
     }
     for (int way = 0; way < 2; way++)
-        BOTH(adaptive_reset(context[b], j.adaptive[way][b]));
+        BOTH(adaptive_reset(context[b], j.adaptive[way][b], 0, 1));
     check_learnt(&j);
     for (int b = 0; b < 2; b++) /* as when there are no contexts */
         j.mix[b].candidate = NULL, j.mix[b].candidates = NULL;
@@ -380,7 +381,7 @@ static void adaptive_parts(void **state)
                                  GPUZIP_OK);
             }
         }
-        BOTH(mix_learn(context[b], j.adaptive[ENCODING][b]));
+        BOTH(mix_learn(context[b], j.adaptive[ENCODING][b], 1));
         pair_check(&j.interval, "mix_encode", s.rows, s.vocab);
         learnt want = learnt_read(&j, ENCODING, CPU), got = learnt_read(&j, ENCODING, CUDA);
         assert_memory_equal(got.bias, want.bias, (size_t)s.vocab * sizeof *got.bias);

@@ -403,7 +403,7 @@ static void count_add_cuda(void **state)
         for (int i = 0; i < n; i++)
             symbol[i] = (int32_t)(draw() % 3 ? draw() % 7 : draw() % (VOCAB + 256));
         pair symbols = pair_of(symbol, (size_t)n * 4);
-        BOTH(count_add(context[b], count.at[b], counts.at[b], VOCAB, symbols.at[b], n));
+        BOTH(count_add(context[b], count.at[b], counts.at[b], VOCAB, NULL, symbols.at[b], n));
         pair_check(&count, "count_add", n, VOCAB);
         pair_check(&counts, "count_add logarithms", n, VOCAB);
         pair_free(&symbols);
@@ -434,7 +434,7 @@ static void empty_cuda(void **state)
     ops_mix mix = {.experts = 1, .vocab = 1};
     assert_int_equal(ops_cuda.embed(ctx, NULL, &batch, NULL, NULL, NULL, 1), GPUZIP_OK);
     assert_int_equal(ops_cuda.mix_encode(ctx, &mix, 0, NULL, NULL), GPUZIP_OK);
-    assert_int_equal(ops_cuda.count_add(ctx, NULL, NULL, 1, NULL, 0), GPUZIP_OK);
+    assert_int_equal(ops_cuda.count_add(ctx, NULL, NULL, 1, NULL, NULL, 0), GPUZIP_OK);
     assert_int_equal(ops_cuda.sync(ctx), GPUZIP_OK);
     ops_cuda.release(ctx, NULL);
     ops_cuda.matrix_destroy(ctx, NULL);

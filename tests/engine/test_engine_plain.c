@@ -73,7 +73,8 @@ static void plain_encode(const fixture *f, const engine_config *c, engine_block 
                                   .alpha = c->learn_alpha,
                                   .start = {c->expert[0].alpha},
                                   .weights = c->prior ? c->prior->weights[0] : NULL,
-                                  .parts = 1};
+                                  .parts = 1,
+                                  .states = 1};
     for (uint32_t s = 0; s < block->streams; s++) {
         size_t left = block->tokens - s * length;
         tokens[s] = block->token + s * length;
@@ -100,7 +101,7 @@ static void plain_encode(const fixture *f, const engine_config *c, engine_block 
         if (c->window_scope) {
             if (ctxs)
                 contexts_reset(ctxs, base);
-            assert_int_equal(ops_cpu.adaptive_reset(f->ctx, learner), GPUZIP_OK);
+            assert_int_equal(ops_cpu.adaptive_reset(f->ctx, learner, 0, 1), GPUZIP_OK);
             origin = base;
             update = contexts_next_update(base, origin, c->update_interval);
         }
@@ -114,7 +115,7 @@ static void plain_encode(const fixture *f, const engine_config *c, engine_block 
                 continue;
             if (ctxs)
                 contexts_learn(ctxs, t);
-            assert_int_equal(ops_cpu.mix_learn(f->ctx, learner), GPUZIP_OK);
+            assert_int_equal(ops_cpu.mix_learn(f->ctx, learner, 1), GPUZIP_OK);
             update = contexts_next_update(t, origin, c->update_interval);
         }
     }

@@ -495,12 +495,12 @@ static void count_add_counts(void **state)
             if (symbol[i] < VOCAB)
                 seen[symbol[i]]++;
         }
-        assert_int_equal(ops_cpu.count_add(ctx, count, counts, VOCAB, symbol, N), GPUZIP_OK);
+        assert_int_equal(ops_cpu.count_add(ctx, count, counts, VOCAB, NULL, symbol, N), GPUZIP_OK);
         assert_memory_equal(count, seen, sizeof count);
         for (int i = 0; i < VOCAB; i++)
             assert_int_equal(counts[i], (int32_t)floor(log2(seen[i] + 1.0) * 65536));
     }
-    assert_int_equal(ops_cpu.count_add(ctx, count, counts, VOCAB, symbol, 0), GPUZIP_OK);
+    assert_int_equal(ops_cpu.count_add(ctx, count, counts, VOCAB, NULL, symbol, 0), GPUZIP_OK);
     assert_memory_equal(count, seen, sizeof count);
     free(symbol);
 }

@@ -15,7 +15,7 @@ typedef struct {
 static learnt learnt_of(ops_context *ctx, const ops_adaptive *a, int vocab)
 {
     learnt l = {.bias = test_array((size_t)vocab, sizeof *l.bias)};
-    assert_int_equal(ops_cpu.adaptive_read(ctx, a, l.bias, l.alpha, l.weights[0]), GPUZIP_OK);
+    assert_int_equal(ops_cpu.adaptive_read(ctx, a, 0, l.bias, l.alpha, l.weights[0]), GPUZIP_OK);
     return l;
 }
 
@@ -89,8 +89,8 @@ static void adaptive_formulas(void **state)
             draw(&s, &random);
             ops_mix mix = mix_of(&s, encoding);
             check_rows(ctx, &mix, decoding, &n, s.symbol);
-            assert_int_equal(ops_cpu.mix_learn(ctx, encoding), GPUZIP_OK);
-            assert_int_equal(ops_cpu.mix_learn(ctx, decoding), GPUZIP_OK);
+            assert_int_equal(ops_cpu.mix_learn(ctx, encoding, 1), GPUZIP_OK);
+            assert_int_equal(ops_cpu.mix_learn(ctx, decoding, 1), GPUZIP_OK);
             naive_learn(&n);
             check_learnt(ctx, encoding, &n);
             check_learnt(ctx, decoding, &n);
@@ -99,13 +99,13 @@ static void adaptive_formulas(void **state)
         ops_mix mix = mix_of(&s, encoding);
         ops_interval interval[ROWS];
         assert_int_equal(ops_cpu.mix_encode(ctx, &mix, ROWS, s.symbol, interval), GPUZIP_OK);
-        assert_int_equal(ops_cpu.adaptive_reset(ctx, encoding), GPUZIP_OK);
-        assert_int_equal(ops_cpu.adaptive_reset(ctx, decoding), GPUZIP_OK);
+        assert_int_equal(ops_cpu.adaptive_reset(ctx, encoding, 0, 1), GPUZIP_OK);
+        assert_int_equal(ops_cpu.adaptive_reset(ctx, decoding, 0, 1), GPUZIP_OK);
         naive fresh = naive_new(&config);
-        assert_int_equal(ops_cpu.mix_learn(ctx, encoding), GPUZIP_OK);
+        assert_int_equal(ops_cpu.mix_learn(ctx, encoding, 1), GPUZIP_OK);
         check_learnt(ctx, encoding, &fresh);
         check_rows(ctx, &mix, decoding, &fresh, s.symbol);
-        assert_int_equal(ops_cpu.mix_learn(ctx, encoding), GPUZIP_OK);
+        assert_int_equal(ops_cpu.mix_learn(ctx, encoding, 1), GPUZIP_OK);
         naive_learn(&fresh);
         check_learnt(ctx, encoding, &fresh);
         naive_free(&fresh);
@@ -125,7 +125,7 @@ static void adaptive_variance(void **state)
     float logits[2][ROWS * VOCAB];
     int32_t symbol[ROWS], weights[OPS_SETS * OPS_WEIGHTS] = {0};
     ops_interval interval[ROWS];
-    ops_adaptive_config config = {VOCAB, 2, false, true, {ONE, ONE / 20}, weights, 1};
+    ops_adaptive_config config = {VOCAB, 2, false, true, {ONE, ONE / 20}, weights, 1, 1};
     ops_adaptive *a;
     for (int i = 0; i < ROWS * VOCAB; i++) {
         int x = i % VOCAB; /* the second expects none of the two that the first does */
@@ -145,7 +145,7 @@ static void adaptive_variance(void **state)
             naive_close(&row);
         }
         assert_int_equal(ops_cpu.mix_encode(ctx, &mix, ROWS, symbol, interval), GPUZIP_OK);
-        assert_int_equal(ops_cpu.mix_learn(ctx, a), GPUZIP_OK);
+        assert_int_equal(ops_cpu.mix_learn(ctx, a, 1), GPUZIP_OK);
         naive_learn(&n);
         check_learnt(ctx, a, &n);
     }
@@ -281,7 +281,7 @@ static void run(ops_context *ctx, int c, int parts, ops_interval *interval, lear
             assert_int_equal(
                 ops_cpu.mix_encode(ctx, &mix, rows, s.symbol + first, interval + first), GPUZIP_OK);
         }
-        assert_int_equal(ops_cpu.mix_learn(ctx, a), GPUZIP_OK);
+        assert_int_equal(ops_cpu.mix_learn(ctx, a, 1), GPUZIP_OK);
     }
     *l = learnt_of(ctx, a, config.vocab);
     sample_free(&s);
@@ -321,7 +321,7 @@ static void adaptive_many_rows(void **state)
     int32_t *candidates = test_array(MANY, sizeof *candidates);
     ops_interval *interval = test_array(MANY, sizeof *interval);
     int32_t weights[OPS_SETS * OPS_WEIGHTS] = {0};
-    ops_adaptive_config config = {VOCAB, 1, true, true, {ONE}, weights, 1};
+    ops_adaptive_config config = {VOCAB, 1, true, true, {ONE}, weights, 1, 1};
     ops_context *ctx;
     ops_adaptive *a;
     (void)state;
@@ -347,7 +347,7 @@ static void adaptive_many_rows(void **state)
     naive n = naive_new(&config);
     for (int update = 0; update < 2; update++) {
         assert_int_equal(ops_cpu.mix_encode(ctx, &mix, MANY, symbol, interval), GPUZIP_OK);
-        assert_int_equal(ops_cpu.mix_learn(ctx, a), GPUZIP_OK);
+        assert_int_equal(ops_cpu.mix_learn(ctx, a, 1), GPUZIP_OK);
         for (int i = 0; i < 2; i++) {
             naive_row one = naive_open(&n, &two, i);
             for (int j = 0; j < (i ? MANY - FIRST : FIRST); j++)
@@ -362,7 +362,7 @@ static void adaptive_many_rows(void **state)
         candidate[FIRST * OPS_CANDIDATES].feature[k] = 256;
     two.row = row + FIRST - 1;
     assert_int_equal(ops_cpu.mix_encode(ctx, &two, 2, symbol + FIRST - 1, interval), GPUZIP_OK);
-    assert_int_equal(ops_cpu.mix_learn(ctx, a), GPUZIP_OK);
+    assert_int_equal(ops_cpu.mix_learn(ctx, a, 1), GPUZIP_OK);
     for (int i = 0; i < 2; i++) {
         naive_row one = naive_open(&n, &two, i);
         naive_add(&n, &one, &two, i, i ? 5 : 3);
@@ -390,7 +390,7 @@ static void adaptive_bias_bounds(void **state)
     float logits[ROWS * VOCAB] = {0};
     int32_t symbol[ROWS], weights[OPS_SETS * OPS_WEIGHTS] = {0};
     ops_interval interval[ROWS];
-    ops_adaptive_config config = {VOCAB, 1, true, false, {ONE}, weights, 1};
+    ops_adaptive_config config = {VOCAB, 1, true, false, {ONE}, weights, 1, 1};
     ops_adaptive *a;
     for (int r = 0; r < ROWS; r++) {
         logits[r * VOCAB + WRONG] = 40;
@@ -402,7 +402,7 @@ static void adaptive_bias_bounds(void **state)
     naive n = naive_new(&config);
     for (int update = 0; update < UPDATES; update++) {
         assert_int_equal(ops_cpu.mix_encode(ctx, &mix, ROWS, symbol, interval), GPUZIP_OK);
-        assert_int_equal(ops_cpu.mix_learn(ctx, a), GPUZIP_OK);
+        assert_int_equal(ops_cpu.mix_learn(ctx, a, 1), GPUZIP_OK);
         for (int r = 0; r < ROWS; r++) {
             naive_row row = naive_open(&n, &mix, r);
             naive_add(&n, &row, &mix, r, symbol[r]);

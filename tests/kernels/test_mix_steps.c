@@ -186,7 +186,7 @@ static void check_batch(ops_context *ctx, const char *name, batch b, const bool 
     int32_t weights[OPS_SETS * OPS_WEIGHTS];
     for (int i = 0; i < OPS_SETS * OPS_WEIGHTS; i++)
         weights[i] = learns[0] ? 20000 : 0; /* 0.3, as where nothing is known */
-    ops_adaptive_config config = {.vocab = VOCAB, .experts = EXPERTS, .parts = 1};
+    ops_adaptive_config config = {.vocab = VOCAB, .experts = EXPERTS, .parts = 1, .states = 1};
     config.bias = learns[1];
     config.alpha = learns[2];
     config.weights = weights;
@@ -197,7 +197,7 @@ static void check_batch(ops_context *ctx, const char *name, batch b, const bool 
     assert_int_equal(ops_cpu.adaptive_create(ctx, &a, &config), GPUZIP_OK);
     double before = code(ctx, &b, a), first = before;
     for (int repeat = 0; repeat < repeats; repeat++) {
-        assert_int_equal(ops_cpu.mix_learn(ctx, a), GPUZIP_OK);
+        assert_int_equal(ops_cpu.mix_learn(ctx, a, 1), GPUZIP_OK);
         double after = code(ctx, &b, a);
         if (after > before + RISE_PER_ROW * b.rows + RISE)
             fail_msg("%s, %d rows, repeat %d: %.3f bits became %.3f", name, b.rows, repeat, before,

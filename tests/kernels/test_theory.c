@@ -310,8 +310,12 @@ static void theory_learnt_alphas(void **state)
     static const float noise[][EXPERTS] = {{1, 1}, {0.5f, 1.5f}, {0.3f, 6}};
     enum { SAMPLES = 40, STEPS = 20 };
     for (int n = 0; n < 3; n++) {
-        ops_adaptive_config config = {
-            .vocab = 400, .experts = 2, .alpha = true, .start = {ONE / 2, ONE / 2}, .parts = 1};
+        ops_adaptive_config config = {.vocab = 400,
+                                      .experts = 2,
+                                      .alpha = true,
+                                      .start = {ONE / 2, ONE / 2},
+                                      .parts = 1,
+                                      .states = 1};
         ops_adaptive *a;
         double learnt = 0, given[STEPS + 1] = {0}, best = INFINITY;
         assert_int_equal(ops_cpu.adaptive_create(ctx, &a, &config), GPUZIP_OK);
@@ -324,7 +328,7 @@ static void theory_learnt_alphas(void **state)
             ops_mix mix = mix_of(&s, half);
             mix.adaptive = a;
             learnt += entropy_of(ctx, &mix, s.symbol);
-            assert_int_equal(ops_cpu.mix_learn(ctx, a), GPUZIP_OK);
+            assert_int_equal(ops_cpu.mix_learn(ctx, a, 1), GPUZIP_OK);
             sample_close(&s);
         }
         for (int j = 0; j <= STEPS; j++) {
@@ -332,7 +336,7 @@ static void theory_learnt_alphas(void **state)
             best = may_be ? fmin(best, given[j]) : best;
         }
         uint32_t alpha[2];
-        assert_int_equal(ops_cpu.adaptive_read(ctx, a, NULL, alpha, NULL), GPUZIP_OK);
+        assert_int_equal(ops_cpu.adaptive_read(ctx, a, 0, NULL, alpha, NULL), GPUZIP_OK);
         assert_true(learnt / SAMPLES < best / SAMPLES * 1.03);
         assert_true(alpha[0] + ONE / 20 > alpha[1] && alpha[1] >= config.start[1] / 5);
         ops_cpu.adaptive_destroy(ctx, a);
@@ -410,7 +414,7 @@ static void theory_same_expert_learns(void **state)
     memset(candidate, 0, sizeof candidate);
     for (int copy = 0; copy < 2; copy++) {
         ops_adaptive_config config = {
-            .vocab = VOCAB, .experts = copy ? 3 : 1, .bias = true, .parts = 1};
+            .vocab = VOCAB, .experts = copy ? 3 : 1, .bias = true, .parts = 1, .states = 1};
         assert_int_equal(ops_cpu.adaptive_create(ctx, &a[copy], &config), GPUZIP_OK);
     }
     for (int update = 0; update < 5; update++) {
@@ -436,9 +440,9 @@ static void theory_same_expert_learns(void **state)
             mix.experts = copy ? 3 : 1;
             assert_int_equal(ops_cpu.mix_encode(ctx, &mix, ROWS, s.symbol, interval[copy]),
                              GPUZIP_OK);
-            assert_int_equal(ops_cpu.mix_learn(ctx, a[copy]), GPUZIP_OK);
-            assert_int_equal(ops_cpu.adaptive_read(ctx, a[copy], bias[copy], NULL, weights[copy]),
-                             GPUZIP_OK);
+            assert_int_equal(ops_cpu.mix_learn(ctx, a[copy], 1), GPUZIP_OK);
+            assert_int_equal(
+                ops_cpu.adaptive_read(ctx, a[copy], 0, bias[copy], NULL, weights[copy]), GPUZIP_OK);
         }
         assert_memory_equal(interval[0], interval[1], sizeof *interval);
         assert_memory_equal(bias[0], bias[1], sizeof *bias);

@@ -116,7 +116,8 @@ static ops_adaptive_config config_of(int c, const int32_t *weights, int parts)
                                   .bias = cases[c].bias,
                                   .alpha = cases[c].alpha,
                                   .weights = weights,
-                                  .parts = parts};
+                                  .parts = parts,
+                                  .states = 1};
     for (int k = 0; k < config.experts; k++) /* without .alpha nobody looks at it */
         config.start[k] = !config.alpha ? 777 : k == 0 ? ONE : 20000;
     return config;
