@@ -194,12 +194,13 @@ static gpuzip_status sample_on(const gpuzip *gz, const device *d, const coding_p
 }
 
 /* Takes a sample on the first GPU that is of use, or else on the CPU. None may be in use. */
-static gpuzip_status take_sample(gpuzip *gz, const coding_plan *plan, const engine_stream *stream, int streams,
-                                 fit_sample *sample)
+static gpuzip_status take_sample(gpuzip *gz, const coding_plan *plan, const engine_stream *stream,
+                                 int streams, fit_sample *sample)
 {
     device *cpu;
     for (int i = 0; i < gz->gpus; i++)
-        if (!gz->gpu[i].lost && sample_on(gz, &gz->gpu[i], plan, stream, streams, sample) == GPUZIP_OK)
+        if (!gz->gpu[i].lost &&
+            sample_on(gz, &gz->gpu[i], plan, stream, streams, sample) == GPUZIP_OK)
             return GPUZIP_OK;
     TRY(session_cpu(gz, &cpu));
     return sample_on(gz, cpu, plan, stream, streams, sample);

@@ -241,9 +241,9 @@ static gpuzip_status open_step(engine *e, int streams)
     size_t n = (size_t)streams, used = 0;
     TRY(e->ops->alloc(e->ctx, &e->step_memory, lay_out_step(e, &measured, streams, NULL)));
     (void)lay_out_step(e, &e->step, streams, e->step_memory);
-    TRY(e->ops->host_alloc(e->ctx, &e->step_host_memory,
-                           n * (sizeof *e->host_found + sizeof *e->host_target +
-                                sizeof *e->host_state)));
+    TRY(e->ops->host_alloc(
+        e->ctx, &e->step_host_memory,
+        n * (sizeof *e->host_found + sizeof *e->host_target + sizeof *e->host_state)));
     e->host_found = cut(e->step_host_memory, &used, n, sizeof *e->host_found);
     e->host_target = cut(e->step_host_memory, &used, n, sizeof *e->host_target);
     e->host_state = cut(e->step_host_memory, &used, n, sizeof *e->host_state);

@@ -33,13 +33,13 @@ typedef struct {
 
 /* A pass under way. */
 typedef struct {
-    void *memory;        /* page-locked, of all that follows but `stream` */
-    pass_rows rows;      /* uploaded; but the intervals are fetched */
-    int32_t *symbol;     /* [pass_rows] of the mixed rows, uploaded */
-    int32_t *state;      /* [pass_rows] of the mixed rows' streams, uploaded */
-    int32_t *stream;     /* [pass_rows] whose the mixed rows are */
+    void *memory;          /* page-locked, of all that follows but `stream` */
+    pass_rows rows;        /* uploaded; but the intervals are fetched */
+    int32_t *symbol;       /* [pass_rows] of the mixed rows, uploaded */
+    int32_t *state;        /* [pass_rows] of the mixed rows' streams, uploaded */
+    int32_t *stream;       /* [pass_rows] whose the mixed rows are */
     contexts_query *asked; /* [pass_rows] the mixed rows, with contexts */
-    int mixed;           /* rows whose intervals are to be coded; 0: none */
+    int mixed;             /* rows whose intervals are to be coded; 0: none */
 } engine_stage;
 
 /* See engine_measure.c. */

@@ -84,7 +84,8 @@ gpuzip_status find_candidates(engine_job *job, engine_stage *g, int first, int r
     e->ops->range_push("predict by contexts");
 #pragma omp parallel for num_threads(threads) schedule(static, 1) if (threads > 1)
     for (int part = 0; part < threads; part++)
-        contexts_predict_part(part, threads, g->asked + first, rows, g->rows.candidate + first, g->rows.candidates + first);
+        contexts_predict_part(part, threads, g->asked + first, rows, g->rows.candidate + first,
+                              g->rows.candidates + first);
     e->ops->range_pop();
     job->costs->seconds_contexts += clock_seconds() - start;
     TRY(e->ops->upload(e->ctx, e->pass.candidate + first, g->rows.candidate + first,

@@ -8,8 +8,8 @@
 
 /* A block's adaptive state, on the host. */
 typedef struct {
-    size_t longest;         /* of its streams */
-    int number;             /* the caller's, from the lowest on */
+    size_t longest; /* of its streams */
+    int number;     /* the caller's, from the lowest on */
     int streams;
     contexts *contexts;     /* or NULL */
     const uint32_t **token; /* [streams] */
@@ -33,8 +33,8 @@ struct engine_team {
     int lowest;        /* of the caller's numbers */
     team_state *state; /* [states], those with longer streams first */
     int states;
-    int most;          /* streams of a member */
-    size_t updated;    /* the step up to which all is learnt */
+    int most;       /* streams of a member */
+    size_t updated; /* the step up to which all is learnt */
 
     /* Whoever comes last to a meeting wakes the others, and all work. With the lock: */
     pthread_mutex_t lock;
@@ -284,9 +284,8 @@ static void end_work(engine_team *team, const team_work *w)
     for (int i = 0; i < w->states && w->parts && !w->resets; i++)
         contexts_learn_end(team->state[i].contexts, w->step);
     if (team->learner && w->states > 0)
-        team->status = w->resets
-                           ? team->ops->adaptive_reset(team->ctx, team->learner, 0, w->states)
-                           : team->ops->mix_learn(team->ctx, team->learner, w->states);
+        team->status = w->resets ? team->ops->adaptive_reset(team->ctx, team->learner, 0, w->states)
+                                 : team->ops->mix_learn(team->ctx, team->learner, w->states);
     team->updated = w->step;
     team->working = false;
     team->arrived = 0;

@@ -263,7 +263,12 @@ gpuzip_status fit_sample_take(fit_sample *out, const ops *ops, ops_context *ctx,
 {
     gpuzip_status status = GPUZIP_OK;
     fit_sample sample = {0};
-    sampler s = {.ops = ops, .ctx = ctx, .config = config, .stream = stream, .streams = streams, .sample = &sample};
+    sampler s = {.ops = ops,
+                 .ctx = ctx,
+                 .config = config,
+                 .stream = stream,
+                 .streams = streams,
+                 .sample = &sample};
     s.pass_rows = config->pass_rows ? config->pass_rows : PASS_ROWS;
     TRY_OUT(choose_windows(&s));
     TRY_OUT(choose_rows(&s, memory));

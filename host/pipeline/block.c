@@ -253,8 +253,7 @@ static int gather(const block_rules *rules, block *const *b, int n, bool again,
         if (b[i]->kind != CONTAINER_CODED)
             continue;
         engine_cut(stream + streams, work->streams, state++, again ? b[i]->again : work->token,
-                   work->tokens, work->stream, again ? NULL : work->measure,
-                   rules->config.experts);
+                   work->tokens, work->stream, again ? NULL : work->measure, rules->config.experts);
         streams += (int)work->streams;
     }
     return streams;
@@ -280,8 +279,7 @@ static gpuzip_status decode(const block_rules *rules, lanes *l, block *const *b,
                             const engine_progress *progress)
 {
     int streams = gather(rules, b, n, !rules->decode, stream);
-    gpuzip_status status =
-        streams ? lanes_decode(l, stream, streams, costs, progress) : GPUZIP_OK;
+    gpuzip_status status = streams ? lanes_decode(l, stream, streams, costs, progress) : GPUZIP_OK;
     if (status != GPUZIP_OK && status != GPUZIP_ERR_CORRUPT)
         return FAIL(status);
     spread(b, n, stream);

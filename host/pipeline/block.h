@@ -20,11 +20,11 @@ typedef struct {
     const tokenizer *t;
     engine_config config;                           /* of no device */
     const weights_model *model[GPUZIP_MAX_EXPERTS]; /* of config's experts, or NULL */
-    uint64_t memory_limit; /* bytes that coding may take; 0: none */
-    uint64_t pack_memory;  /* encoding: bytes that packing a block may take; 0: no limit */
-    bool no_packing;       /* encoding: blocks are coded or stored */
-    size_t stream_tokens;  /* encoding: a stream is given about as many; 0: one stream a block */
-    size_t streams;        /* encoding: what the caller asked for, or 0 */
+    uint64_t memory_limit;                          /* bytes that coding may take; 0: none */
+    uint64_t pack_memory; /* encoding: bytes that packing a block may take; 0: no limit */
+    bool no_packing;      /* encoding: blocks are coded or stored */
+    size_t stream_tokens; /* encoding: a stream is given about as many; 0: one stream a block */
+    size_t streams;       /* encoding: what the caller asked for, or 0 */
 } block_rules;
 
 /* A block's tokens, and a byte string a stream. */

@@ -165,8 +165,8 @@ static gpuzip_status open_worker(worker *w)
     return lanes_open(&w->l, d->ops, d->ctx, &config, threads > 1 ? threads : 1, 0);
 }
 
-/* Whether so many streams of so many blocks fit in the device's memory, as far as is known; a little is left
- * for others. */
+/* Whether so many streams of so many blocks fit in the device's memory, as far as is known; a
+ * little is left for others. */
 static bool fits(const worker *w, uint32_t streams, int blocks)
 {
     return streams <= w->streams_most &&
