@@ -23,7 +23,7 @@ enum {
 
 /* -- writing -------------------------------------------------------------- */
 
-/* A place to write to. It counts what does not fit, too, without writing it. */
+/* A sink. Bytes beyond the capacity are counted and not written. */
 typedef struct {
     uint8_t *dst; /* [capacity] */
     size_t size, capacity;
@@ -74,7 +74,7 @@ static size_t varint_size(uint64_t value)
 
 /* -- reading -------------------------------------------------------------- */
 
-/* What is left to read. A failed take_ sets bad and returns a valid value, so
+/* The unread bytes. A failed take_ sets bad and returns a valid value, so
  * that a row of them needs one test at its end. */
 typedef struct {
     const uint8_t *src; /* [size] */
@@ -305,8 +305,7 @@ uint32_t container_stream_length(uint32_t tokens, uint32_t streams)
 
 uint32_t container_fit_streams(uint32_t tokens, uint32_t wanted)
 {
-    /* The length that `wanted` streams need is also what the result needs, so
-     * fitting again changes nothing. */
+    /* The result has the same stream length as `wanted`, so fitting again changes nothing. */
     return container_stream_length(tokens, container_stream_length(tokens, wanted));
 }
 
@@ -389,7 +388,7 @@ gpuzip_status container_write_packed(uint8_t *dst, size_t capacity, size_t *size
     return put_check(&w, size);
 }
 
-/* Takes the beginning of a block or end mark; what follows it is next in r. */
+/* Takes the beginning of a block or end mark; r continues behind it. */
 static void take_prefix(reader *r, container_prefix *prefix)
 {
     const uint8_t *begin = r->src;
@@ -408,8 +407,7 @@ static void take_prefix(reader *r, container_prefix *prefix)
         *prefix = (container_prefix){.kind = (container_kind)kind, .raw_size = raw_size};
     }
     prefix->size = (size_t)(r->src - begin) + rest;
-    /* A coded or packed block is smaller than a stored one: the promise that bounds what
-     * a reader must hold. */
+    /* A coded or packed block is smaller than a stored one; this bounds a reader's memory. */
     if (kind > CONTAINER_PACKED || ((kind == CONTAINER_CODED || kind == CONTAINER_PACKED) &&
                                     prefix->size >= container_stored_size(prefix->raw_size)))
         r->bad = true;
@@ -426,7 +424,7 @@ gpuzip_status container_peek_block(container_prefix *prefix, const uint8_t *src,
     return GPUZIP_OK;
 }
 
-/* Reads what follows the prefix of a coded block, up to its check. */
+/* Reads a coded block from behind its prefix up to its check. */
 static void take_coded_body(reader *r, container_block *block)
 {
     block->tokens = (uint32_t)take_varint(r, 1, (uint64_t)block->raw_size + 1);

@@ -42,7 +42,7 @@
 #define CONTAINER_FRAME_PREFIX 7    /* bytes that tell the size of a frame header */
 #define CONTAINER_FRAME_MAX    4096 /* bytes of a frame header that may be read */
 #define CONTAINER_FRAME_BOUND  128  /* bytes of any that container_write_frame() writes */
-#define CONTAINER_BLOCK_PREFIX 10   /* bytes that tell kind and size of what follows */
+#define CONTAINER_BLOCK_PREFIX 10   /* bytes that hold a block's kind and size */
 #define CONTAINER_END_MAX      18   /* bytes of an end mark */
 #define CONTAINER_SIZE_MAX     (((uint64_t)1 << 63) - 1) /* bytes of content a frame */
 
@@ -58,17 +58,17 @@ typedef struct {
     uint8_t model_id[CONTAINER_MODEL_BYTES]; /* EXPERT_MODEL: the first bytes of its SHA-256 */
 } container_expert;
 
-/* What every block of a frame shares. */
+/* The settings that all blocks of a frame share. */
 typedef struct {
     uint32_t window;          /* tokens, 2 .. CONTAINER_STEPS_MAX */
     uint32_t hop;             /* tokens, 1 .. window */
     uint32_t update_interval; /* steps, 1 .. CONTAINER_STEPS_MAX */
-    bool window_scope;        /* what adapts forgets at every window; needs hop == window */
-    bool contexts;            /* contexts propose candidates */
+    bool window_scope;        /* adaptive state is reset at each window; needs hop == window */
+    bool contexts;            /* context models propose candidates */
     bool biases;              /* the mixing learns a bias a symbol */
     bool learns_alphas;       /* and the experts' alphas, each <= CONTAINER_LEARNT_MAX */
-    uint32_t prior;           /* with contexts: what they begin with, 0 .. CONTAINER_PRIOR_MAX */
-    int experts;              /* 1 .. CONTAINER_EXPERTS_MAX */
+    uint32_t prior; /* with contexts: id of their start values, 0 .. CONTAINER_PRIOR_MAX */
+    int experts;    /* 1 .. CONTAINER_EXPERTS_MAX */
     container_expert expert[CONTAINER_EXPERTS_MAX];
 } container_frame;
 
@@ -90,8 +90,8 @@ typedef struct {
 typedef struct {
     container_kind kind;
     uint32_t raw_size;      /* bytes of content, 1 .. CONTAINER_RAW_MAX */
-    const uint8_t *payload; /* [payload_size] stored: the content; coded: the streams; packed: what
-                               the codec wrote, 1 byte or more */
+    const uint8_t *payload; /* [payload_size] stored: the content; coded: the streams; packed: the
+                               codec's output, 1 byte or more */
     size_t payload_size;
     uint32_t tokens;        /* coded: 1 .. raw_size + 1 */
     uint32_t streams;       /* coded: 1 .. CONTAINER_STREAMS_MAX, see container_fit_streams() */
@@ -116,8 +116,8 @@ gpuzip_status container_write_frame(uint8_t *dst, size_t capacity, size_t *size,
  * less only where the input ends. Errors: FORMAT, CORRUPT. */
 gpuzip_status container_peek_frame(const uint8_t *src, size_t size, size_t *frame_size);
 
-/* Reads a whole frame header; size is what container_peek_frame() found, or
- * less where the input ends. Errors: FORMAT, CORRUPT, UNSUPPORTED. */
+/* Reads a whole frame header; size: from container_peek_frame(), or less where the
+ * input ends. Errors: FORMAT, CORRUPT, UNSUPPORTED. */
 gpuzip_status container_read_frame(container_frame *frame, const uint8_t *src, size_t size);
 
 /* Returns the version (0 .. 255) of a frame header that container_read_frame() read, or found
@@ -162,16 +162,16 @@ typedef struct {
     uint32_t raw_size; /* bytes of content, as yet unchecked; 0 for the end mark */
     size_t size;       /* bytes of the whole: at most container_stored_size(raw_size) for a block,
                           CONTAINER_END_MAX for the end mark. A stored block may be shorter than
-                          CONTAINER_BLOCK_PREFIX: what was fetched beyond it is its successor. */
+                          CONTAINER_BLOCK_PREFIX; bytes fetched beyond it belong to its successor. */
 } container_prefix;
 
 /* Reads the beginning of a block or end mark at src. size: CONTAINER_BLOCK_PREFIX
  * or more, less only where the input ends. Errors: CORRUPT. */
 gpuzip_status container_peek_block(container_prefix *prefix, const uint8_t *src, size_t size);
 
-/* Reads a whole block (ARGUMENT for an end mark); size is what
- * container_peek_block() found, or less where the input ends. All its bytes are verified, so that
- * what is decoded then is what an encoder wrote. Errors: ARGUMENT, CORRUPT. */
+/* Reads a whole block (ARGUMENT for an end mark); size: from container_peek_block(), or less where
+ * the input ends. Verifies all bytes, so that a decoder sees an encoder's bytes unchanged.
+ * Errors: ARGUMENT, CORRUPT. */
 gpuzip_status container_read_block(container_block *block, const uint8_t *src, size_t size);
 
 /* Finds the streams of a coded block that container_read_block() returned;
@@ -191,8 +191,8 @@ uint32_t container_stream_length(uint32_t tokens, uint32_t streams);
 gpuzip_status container_write_end(uint8_t *dst, size_t capacity, size_t *size,
                                   const container_end *end);
 
-/* Reads an end mark; size is what container_peek_block() found, or less where the
- * input ends. An end mark has no check of its own: its reader must compare both
+/* Reads an end mark; size: from container_peek_block(), or less where the input
+ * ends. An end mark has no check of its own: its reader must compare both
  * fields with the content (a lister compares raw_size). Errors: CORRUPT. */
 gpuzip_status container_read_end(container_end *end, const uint8_t *src, size_t size);
 

@@ -61,9 +61,9 @@ uint32_t rc_decode_target(const rc_decoder *rc);
 /* Goes past the symbol [start, start + freq), which must hold the target. */
 void rc_decode_advance(rc_decoder *rc, uint32_t start, uint32_t freq);
 
-/* Returns true if in[0, size) is, to the byte, what an encoder writes for the
- * symbols decoded. (Not proof that they are the right ones: every stream says
- * something. That takes a checksum.) */
+/* Returns true if in[0, size) equals, to the byte, an encoder's output for the
+ * decoded symbols. (This doesn't prove that the symbols are the original ones: every
+ * byte string decodes to some symbols. A checksum must prove that.) */
 bool rc_decode_end(const rc_decoder *rc);
 
 #endif

@@ -44,7 +44,7 @@ line() {
 
 # through_pipes FILE
 through_pipes() {
-    cat "$1" | "$gpuzip" -q | cat >"$work/p.gpz" || fail "$1: compressing a pipe"
+    cat "$1" | "$gpuzip" -q --no-verify | cat >"$work/p.gpz" || fail "$1: compressing a pipe"
     cat "$work/p.gpz" | "$gpuzip" -qd | cmp - "$1" || fail "$1: comes back changed from a pipe"
 }
 

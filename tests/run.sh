@@ -1,8 +1,9 @@
 #!/bin/sh
-# Runs every test: installs what is missing (Debian, as root or with sudo), builds, then
+# Runs every test: installs missing packages (Debian, as root or with sudo), builds, then
 #   1. all of ctest on the release build, the files of the corpus and the oracles among them;
 #   2. the unit tests once more under AddressSanitizer and UndefinedBehaviorSanitizer;
 #   3. every fuzz target for a minute, and archives of gcc's and clang's programs compared.
+# As many tests run at a time as there are processors.
 #
 #     sh tests/run.sh
 #
@@ -14,6 +15,7 @@ set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 jobs=$(nproc)
 seconds=${GPUZIP_FUZZ_SECONDS-60}
+export OMP_WAIT_POLICY=passive # spinning threads would starve the tests beside them
 export GPUZIP_DATA="${GPUZIP_DATA-$root/../shared/data}"
 passed=0 failed=0 skipped=0
 
@@ -44,7 +46,7 @@ count() {
     esac
 }
 
-# count_ctest NAME LOG: adds what ctest printed of each of its tests.
+# count_ctest NAME LOG: adds the results of the tests in ctest's output.
 count_ctest() {
     p=$(grep -c ' Passed ' "$2" || true)
     s=$(grep -cE '\*\*\*(Skipped|Not Run)' "$2" || true)
@@ -54,11 +56,12 @@ count_ctest() {
     [ "$f" = 0 ] || echo "FAILED: $f of ctest ($1)"
 }
 
+# build FOLDER TARGET OPTIONS...
 build() {
-    folder=$1
-    shift
+    folder=$1 target=$2
+    shift 2
     cmake -S "$root" -B "$folder" "$@" >"$folder.log" 2>&1 &&
-        cmake --build "$folder" -j "$jobs" >>"$folder.log" 2>&1 || {
+        cmake --build "$folder" -j "$jobs" --target "$target" >>"$folder.log" 2>&1 || {
         tail -40 "$folder.log"
         echo "0 passed, 1 failed, 0 skipped"
         exit 1
@@ -72,37 +75,50 @@ build() {
 install_packages
 
 echo "== release"
-build "$root/build" -DCMAKE_BUILD_TYPE=Release -DGPUZIP_TESTS=ON
-# The emulated kernels, under sanitizers of their own, take a core each; other tests use all.
-(cd "$root/build" && {
-    ctest --output-on-failure -LE cuda || true
-    ctest --output-on-failure -L cuda -j "$jobs" || true
-} 2>&1 | tee ctest.out)
+build "$root/build" all -DCMAKE_BUILD_TYPE=Release -DGPUZIP_TESTS=ON
+# Tests that use all processors have the property PROCESSORS (CMakeLists.txt).
+(cd "$root/build" && ctest --output-on-failure -j "$jobs" 2>&1 | tee ctest.out) || true
 count_ctest release "$root/build/ctest.out"
 
 echo "== sanitizers"
-build "$root/build-sanitize" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DGPUZIP_SANITIZE=ON -DGPUZIP_CUDA=OFF
+build "$root/build-sanitize" all -DCMAKE_BUILD_TYPE=RelWithDebInfo -DGPUZIP_SANITIZE=ON -DGPUZIP_CUDA=OFF
 (cd "$root/build-sanitize" &&
-    ctest --output-on-failure -LE 'slow|cuda' -E golden_ 2>&1 | tee ctest.out) || true
+    ctest --output-on-failure -j "$jobs" -LE 'slow|cuda' -E golden_ 2>&1 | tee ctest.out) || true
 count_ctest sanitizers "$root/build-sanitize/ctest.out"
 
 echo "== clang, fuzzing for $seconds s a target"
-build "$root/build-fuzz" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=clang \
+build "$root/build-fuzz" fuzz -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER=clang \
     -DCMAKE_CXX_COMPILER=clang++ -DGPUZIP_FUZZ=ON -DGPUZIP_CUDA=OFF
 status=0
 sh "$root/tests/compilers.sh" "$root/build/gpuzip" "$root/build-fuzz/gpuzip" \
     "$root/build/tiny_checkpoint" || status=$?
 count "archives of two compilers" $status
-for target in "$root"/build-fuzz/fuzz_*; do
-    [ -x "$target" ] || continue
-    name=$(basename "$target")
+
+# fuzz NAME: runs a fuzz target; its exit code goes to NAME.status.
+fuzz() {
+    mkdir -p "corpus_$1"
     status=0
-    mkdir -p "$root/build-fuzz/corpus_$name"
-    (cd "$root/build-fuzz" && "$target" -max_total_time="$seconds" -rss_limit_mb=4096 -timeout=60 \
-        -print_final_stats=1 "corpus_$name" >"$name.log" 2>&1) || status=$?
-    [ $status = 0 ] || tail -30 "$root/build-fuzz/$name.log"
-    echo "$name: $(sed -n 's/stat::number_of_executed_units: *//p' "$root/build-fuzz/$name.log") runs"
-    count "$name" $status
+    "./$1" -max_total_time="$seconds" -rss_limit_mb=4096 -timeout=60 -print_final_stats=1 \
+        "corpus_$1" >"$1.log" 2>&1 || status=$?
+    echo $status >"$1.status"
+}
+
+# One processor a target, as many targets at a time as there are processors.
+cd "$root/build-fuzz"
+running=0
+for target in fuzz_*; do
+    [ -x "$target" ] && [ -f "$target" ] || continue
+    fuzz "$target" &
+    running=$((running + 1))
+    [ $((running % jobs)) != 0 ] || wait
+done
+wait
+for target in fuzz_*; do
+    [ -x "$target" ] && [ -f "$target" ] || continue
+    status=$(cat "$target.status")
+    [ "$status" = 0 ] || tail -30 "$target.log"
+    echo "$target: $(sed -n 's/stat::number_of_executed_units: *//p' "$target.log") runs"
+    count "$target" "$status"
 done
 
 echo "$passed passed, $failed failed, $skipped skipped"

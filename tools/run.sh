@@ -5,8 +5,7 @@
 #
 #     sh tools/run.sh [FILE]
 #
-# Installs what the build needs (Debian and Ubuntu, as root or with sudo) if it is not
-# there. Without FILE: tests/data/alice29.txt, Alice's Adventures in Wonderland by Lewis
+# Installs missing build packages (Debian and Ubuntu, as root or with sudo). Without FILE: tests/data/alice29.txt, Alice's Adventures in Wonderland by Lewis
 # Carroll, in the public domain, from the Canterbury corpus.
 set -eu
 
@@ -20,7 +19,7 @@ die() {
     exit 1
 }
 
-# Prints the packages without which the build cannot work here.
+# Prints the missing packages.
 missing_packages() {
     command -v cc >/dev/null && command -v make >/dev/null || echo build-essential
     command -v cmake >/dev/null || echo cmake

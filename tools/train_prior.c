@@ -1,16 +1,16 @@
-/* train_prior.c: what context experts know before they learn anything (host/contexts_prior.c).
+/* train_prior.c: trains the start values of the context models, the prior (contexts_prior.c).
  *
- *     train_prior [-c] [-e EPOCHS] FILE... > host/contexts_prior.c
+ *     train_prior [-c] [-e EPOCHS] FILE... > contexts_prior.c
  *     train_prior -t FILE...
  *
- * Every file is coded by itself with the built-in model, its n-grams, biases and learnt alphas,
- * from what is known so far; the mean of what its weights and probabilities have become at its end
- * is what is known in the next epoch. A file is coded once with streams of 16,384 tokens, once with
- * streams of 2,048 and once with streams of 256: the prior must serve one stream and a thousand,
- * whose updates have a few rows and many. Weights count where a file used their set, probabilities
- * by the candidates that they were learnt of, at most 255 a file. The first epoch begins with
- * nothing but a guess, or with -c with the prior that is built in. -t: only tells how files are
- * coded with what is built in, by streams of 16,384 tokens. */
+ * Codes each file alone with the built-in model, its n-grams, biases and adaptive alphas, starting
+ * from the prior of the epoch before. The next prior is the mean, over all files, of the weights
+ * and probabilities at their ends. Each file is coded three times, with streams of 16,384, 2,048
+ * and 256 tokens, because the prior must serve one stream and a thousand, whose updates have few
+ * rows and many. A weight counts in files that used its set; a probability is weighted by its
+ * number of candidates, at most 255 a file. The first epoch starts from a guess, or with -c from
+ * the built-in prior. -t: prints the sizes of files with the built-in prior and streams of 16,384
+ * tokens. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,11 +45,11 @@ typedef struct {
     uint32_t streams;
 } training_text;
 
-static void must(gpuzip_status status, const char *what)
+static void must(gpuzip_status status, const char *step)
 {
     if (status == GPUZIP_OK)
         return;
-    fprintf(stderr, "%s: %s\n", what, gpuzip_status_name(status));
+    fprintf(stderr, "%s: %s\n", step, gpuzip_status_name(status));
     exit(1);
 }
 
@@ -107,7 +107,7 @@ static void cut(training_text *block, uint8_t **buffer, uint32_t stream_tokens)
     must(engine_make_room(&block->stream, buffer, block->tokens, block->streams), "train_prior");
 }
 
-/* Codes a block; what it learnt goes to weights (unless NULL). Returns bytes. */
+/* Codes a block and reads its mixing weights into weights (unless NULL). Returns bytes. */
 static double code(const setting *s, training_text *block, const contexts_prior *prior, bool adapt,
                    int32_t weights[OPS_SETS][OPS_WEIGHTS])
 {
@@ -136,7 +136,7 @@ static double code(const setting *s, training_text *block, const contexts_prior 
     return costs.model_bits / 8;
 }
 
-/* What the states of the contexts become over a block. */
+/* Reads the probabilities of all states at the end of a block. */
 static void learn_states(const setting *s, const training_text *block, const contexts_prior *prior,
                          uint16_t q[OPS_FEATURES][CONTEXTS_STATES],
                          uint8_t seen[OPS_FEATURES][CONTEXTS_STATES])
@@ -205,7 +205,7 @@ typedef struct {
     int64_t q[OPS_FEATURES][CONTEXTS_STATES], seen[OPS_FEATURES][CONTEXTS_STATES];
 } sums;
 
-/* Codes a block and adds what it learnt. Returns bytes. */
+/* Codes a block and adds its weights and probabilities to *sum. Returns bytes. */
 static double add_file(const setting *s, sums *sum, training_text *block,
                        const contexts_prior *prior)
 {

@@ -10,7 +10,7 @@
 
 #include "weights_format.h"
 
-/* What weights_close() gets back: the model is the first member. */
+/* A model with its mapping; weights_close() finds it from the model, its first member. */
 typedef struct {
     weights_model model;
     void *map; /* [map_size], or NULL if the bytes are the caller's */

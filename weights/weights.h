@@ -35,7 +35,7 @@ typedef enum {
 #define WEIGHTS_MAX_NGRAMS   (1 << 26) /* buckets */
 
 typedef struct {
-    weights_arch arch; /* for display; the fields below say what to compute */
+    weights_arch arch; /* for display; the fields below define the computation */
     weights_norm norm;
     weights_act act;
     bool post_norm; /* x = norm(x + f(x)) instead of x = x + f(norm(x)) */
@@ -46,7 +46,7 @@ typedef struct {
     int kv_bits;         /* 8 or 12 */
     int bos;             /* the token that every window begins with */
     float eps;
-    float attention_factor; /* log2(e) / sqrt(head_dim), or what the model says */
+    float attention_factor; /* log2(e) / sqrt(head_dim), or the model's own */
 } weights_config;
 
 /* [n][k] integers (int8_t or int16_t by weight_bits) and [n] scales. */
@@ -88,7 +88,7 @@ struct weights_model {
     weights_matrix head;    /* n = vocab, k = dim; the embedding itself when tied */
     const float *head_bias; /* [vocab] or NULL */
 
-    const void *tokenizer; /* host/tokenizer.h */
+    const void *tokenizer; /* blob of tokenizer.h */
     size_t tokenizer_size;
 
     /* Test vectors: the forward pass over test_token, from position 0, must give
@@ -98,8 +98,8 @@ struct weights_model {
     int tests;
     uint64_t test_hash;
 
-    /* n-grams of other texts, host/ngrams.h: [ngram_buckets][WEIGHTS_NGRAM_BUCKET], or NULL and 0.
-     * Nothing of them is checked: any bits are n-grams. */
+    /* n-grams of other texts (ngrams.h): [ngram_buckets][WEIGHTS_NGRAM_BUCKET], or NULL and 0. Any
+     * bits are valid. */
     const uint32_t *ngrams;
     uint32_t ngram_buckets;
 };
@@ -114,19 +114,19 @@ gpuzip_status weights_open(weights_model **model, const char *path);
 gpuzip_status weights_open_memory(weights_model **model, const void *data, size_t size);
 void weights_close(weights_model *model);
 
-/* Says which file and which field was wrong and what to do; printable. */
+/* Names the file and the field at fault, and a remedy; printable. */
 typedef struct {
     char text[512];
 } weights_error;
 
-/* What an importer is asked for. */
+/* Options of an import. */
 typedef struct {
     int weight_bits, activation_bits, kv_bits; /* 0: the default */
     const char *name;                          /* NULL: from the source */
-    int context;                               /* positions to keep at most; 0: 8192 */
+    int context;                               /* most positions to keep; 0: 8192 */
 } weights_import_options;
 
-/* What a checkpoint is, before its tokenizer is known. */
+/* The kind of a checkpoint. */
 typedef enum {
     WEIGHTS_SOURCE_GPZM = 0,         /* already a model file */
     WEIGHTS_SOURCE_HUGGING_FACE = 1, /* a folder */
@@ -139,20 +139,20 @@ typedef struct {
     int vocab;       /* the model's */
     int64_t bos;     /* the id that begins a text by the source's configuration: bos_token_id,
                         else eos_token_id (a list: its first); llama2.c: 1; llm.c: the last
-                        token; -1: it does not say. Not checked against vocab */
-    bool byte_vocab; /* no tokenizer belongs to it: ids are bytes (the wPoE models) */
+                        token; -1: unknown. Not checked against vocab */
+    bool byte_vocab; /* no tokenizer: ids are bytes (the wPoE models) */
 } weights_source;
 
-/* Says what kind of checkpoint a path holds, by its content (of a .gpzm, only
- * that: vocab is 0, bos -1).
+/* Finds the kind of a checkpoint from its content (of a .gpzm only the kind: vocab is 0,
+ * bos -1).
  * Errors: IO, FORMAT, UNSUPPORTED (*error says why), MEMORY. */
 gpuzip_status weights_probe(weights_source *source, const char *path, weights_error *error);
 
 /* Reads a checkpoint: a Hugging Face folder, a llama2.c .bin, an llm.c .bin.
  * Gives the bytes of a .gpzm without test vectors in *data (malloc'd, 64-byte
  * aligned, *size bytes; the caller frees). The same checkpoint gives the same
- * bytes on any machine. `tokenizer` is the blob that host/tokenizer_import made
- * from the same source, bos (in [0, vocab)) the token every window begins with.
+ * bytes on any machine. `tokenizer` is the blob of tokenizer_import() for the
+ * same source, bos (in [0, vocab)) the token every window begins with.
  * Errors: IO, FORMAT, CORRUPT, UNSUPPORTED, MEMORY; *error says why. */
 gpuzip_status weights_import(void **data, size_t *size, const char *source,
                              const weights_import_options *options, const void *tokenizer,
@@ -164,8 +164,8 @@ gpuzip_status weights_import(void **data, size_t *size, const char *source,
 gpuzip_status weights_set_test(void **data, size_t *size, const uint32_t *token, int tests,
                                uint64_t hash);
 
-/* The same for n-grams, [buckets][WEIGHTS_NGRAM_BUCKET], buckets > 0. A model that has some loses
- * them. */
+/* Adds n-grams, [buckets][WEIGHTS_NGRAM_BUCKET], buckets > 0, in place of those that the model has.
+ * Otherwise as weights_set_test(). */
 gpuzip_status weights_set_ngrams(void **data, size_t *size, const uint32_t *ngrams,
                                  uint32_t buckets);
 

@@ -14,21 +14,21 @@
 /* Covers every rounding on the way from one bound to the next. */
 #define SLACK 1.001
 
-/* The forward pass squares what norms read, and cubes what GELU reads. */
+/* The forward pass squares the inputs of norms and cubes those of GELU. */
 #define MAX_STREAM    0x1p60 /* residual stream, logits */
 #define MAX_PROJECTED 0x1p40 /* queries, keys, values, inputs of an activation */
 
-/* What a matrix can do to a vector. */
+/* Bounds on a matrix. */
 typedef struct {
     double entry; /* max |w[n][k]| scale[n] */
     double gain;  /* max over n of sum over k of |w[n][k]| scale[n] */
     bool valid;
 } matrix_bound;
 
-static gpuzip_status check_failed(weights_error *error, const char *what)
+static gpuzip_status check_failed(weights_error *error, const char *reason)
 {
     if (error)
-        snprintf(error->text, sizeof error->text, "%s", what);
+        snprintf(error->text, sizeof error->text, "%s", reason);
     return FAIL(GPUZIP_ERR_CORRUPT);
 }
 
@@ -95,14 +95,14 @@ static matrix_bound bound_matrix(const weights_matrix *m, int bits)
     return b;
 }
 
-/* What a norm can give: sqrt(dim) is the largest entry of a vector of mean square 1. */
+/* Largest output of a norm: sqrt(dim) is the largest entry of a vector of mean square 1. */
 static double bound_norm(const weights_norm_vectors *v, int dim)
 {
     return largest_value(v->gain, (size_t)dim) * 2 * sqrt((double)dim) +
            largest_value(v->bias, (size_t)dim);
 }
 
-/* What a linear layer can give for inputs of at most `in`; NaN if it is not valid. */
+/* Largest output of a linear layer for inputs of at most `in`; NaN if the layer is not valid. */
 static double bound_linear(const weights_matrix *m, const float *bias, int bits, double in)
 {
     matrix_bound b = bound_matrix(m, bits);

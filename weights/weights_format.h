@@ -37,7 +37,7 @@ gpuzip_status format_read_header(weights_model *model, uint32_t *flags, const ui
 /* Writes the header of *model, FORMAT_HEADER bytes. */
 void format_write_header(uint8_t *data, const weights_model *model, uint32_t flags);
 
-/* Checks what a header says: ranges, and how fields agree. */
+/* Checks the fields of a header: ranges and consistency. */
 bool format_config_valid(const weights_model *model, uint32_t flags);
 
 /* Gives every pointer of *model its place in a file that begins at base, in the

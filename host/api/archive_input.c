@@ -42,7 +42,7 @@ size_t archive_have(const archive_input *in, size_t wanted)
     return have < wanted ? have : wanted;
 }
 
-/* Says which version of the format an unsupported frame header has, and what to do. */
+/* Sets the text for a frame header of another format version. */
 static gpuzip_status fail_version(gpuzip *gz, int version)
 {
     if (version < CONTAINER_VERSION)
@@ -92,7 +92,6 @@ gpuzip_status archive_end(archive_input *in, size_t size, container_end *end)
     return GPUZIP_OK;
 }
 
-/* Says in words what is wrong with the file. */
 gpuzip_status archive_fail(gpuzip *gz, gpuzip_status status, uint64_t frames)
 {
     if (status == GPUZIP_OK || gz->error[0])

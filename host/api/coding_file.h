@@ -20,7 +20,7 @@ typedef struct {
     void *context;                                                                 /* of ended() */
 } coding_file;
 
-/* Where gpuzip_compress() and gpuzip_decompress() keep the outcome of one file. */
+/* Where gpuzip_compress_stream() and gpuzip_decompress_stream() keep the outcome of one file. */
 typedef struct {
     gpuzip_status status;
     gpuzip_stats *stats; /* or NULL */
@@ -56,7 +56,7 @@ void coding_wrote(coding_file *f, const pipeline_job *job, gpuzip_status status)
 /* In the last job's done(): the file's status, with the session's text set for it. */
 gpuzip_status coding_outcome_of(coding_file *f);
 
-/* Calls ended() and releases what f holds. */
+/* Calls ended() and releases the memory that f owns. */
 void coding_end(coding_file *f, gpuzip_status status);
 
 #endif

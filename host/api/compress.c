@@ -7,7 +7,7 @@
 #include "fit.h"
 #include "token_stats.h"
 
-/* What a level means. A window longer than a model's context is cut to it. */
+/* The settings of a level. A window longer than a model's context is cut to it. */
 typedef struct {
     int window, hop;   /* tokens; hop is a share of the window: window / hop passes a token */
     int stream_tokens; /* a stream is given about as many; 0: one stream a block */
@@ -20,8 +20,8 @@ typedef struct {
  * model of four layers does not gain from more than half a window of context. Adaptation
  * saves 10 % at level 1 for 10 to 15 % of the time, and 7 % at 6 for less. weights/train/README.md
  * has sizes for 1 to 4,096 streams. Blocks
- * are large so that many streams fill a GPU, and no larger than what a decoder
- * should have to hold. */
+ * are large so that many streams fill a GPU, but small enough for a decoder with little
+ * memory. */
 static const level_settings levels[GPUZIP_LEVEL_MAX + 1] = {
     [1] = {256, 256, 1024, (size_t)4 << 20},   [2] = {512, 512, 2048, (size_t)4 << 20},
     [3] = {1024, 1024, 4096, (size_t)4 << 20}, [4] = {1024, 768, 4096, (size_t)4 << 20},
@@ -30,7 +30,7 @@ static const level_settings levels[GPUZIP_LEVEL_MAX + 1] = {
     [9] = {1024, 128, 0, (size_t)16 << 20},
 };
 
-/* Of mixing that learns, in steps. 1 to 16 give the same size within 0.1 %, 64 takes 0.1 to 0.9 %
+/* U of adaptive mixing, in steps. 1 to 16 give the same size within 0.1 %, 64 takes 0.1 to 0.9 %
  * more (weights/train/README.md, "Streams and updates"), and the encoder's passes grow with it. */
 #define UPDATE_INTERVAL 16
 
@@ -42,17 +42,16 @@ typedef struct {
     token_stats measured;
 } compressor;
 
+void gpuzip_init_options(gpuzip_options *options)
+{
+    *options = (gpuzip_options){.adapt = GPUZIP_ADAPT_DEFAULT};
+}
+
 /* ---- options ------------------------------------------------------------ */
 
 static uint32_t alpha_q16(double alpha)
 {
     return (uint32_t)(alpha * CONTAINER_ALPHA_ONE + 0.5);
-}
-
-/* Which of the bits are set, where 0 stands for all. */
-static unsigned adapts(const gpuzip_options *o)
-{
-    return o->adapt ? o->adapt & GPUZIP_ADAPT_ALL : GPUZIP_ADAPT_ALL;
 }
 
 static gpuzip_status frame_experts(gpuzip *gz, const gpuzip_options *o, container_frame *frame)
@@ -67,7 +66,7 @@ static gpuzip_status frame_experts(gpuzip *gz, const gpuzip_options *o, containe
         if (!(expert[k].alpha >= 0 && expert[k].alpha <= 15.99))
             return session_fail(gz, GPUZIP_ERR_ARGUMENT, "alpha must be from 0 to 15.99");
         dst->alpha = alpha_q16(expert[k].alpha);
-        if (adapts(o) & GPUZIP_ADAPT_ALPHAS && dst->alpha > CONTAINER_LEARNT_MAX)
+        if (o->adapt & GPUZIP_ADAPT_ALPHAS && dst->alpha > CONTAINER_LEARNT_MAX)
             return session_fail(gz, GPUZIP_ERR_ARGUMENT, "alphas that are learnt are at most 2");
         if (expert[k].kind == GPUZIP_EXPERT_NAIVE_BAYES) {
             dst->kind = CONTAINER_EXPERT_NAIVE_BAYES;
@@ -114,9 +113,8 @@ static gpuzip_status frame_settings(gpuzip *gz, const gpuzip_options *o, contain
     if (o->window_scope && hop != window)
         return session_fail(gz, GPUZIP_ERR_ARGUMENT,
                             "window scope needs a hop equal to the window");
-    if (o->adapt > GPUZIP_ADAPT_NONE)
-        return session_fail(gz, GPUZIP_ERR_ARGUMENT,
-                            "what adapts is some of three things, or nothing");
+    if (o->adapt & ~(unsigned)GPUZIP_ADAPT_ALL)
+        return session_fail(gz, GPUZIP_ERR_ARGUMENT, "unknown bits in the options' adapt");
     if (o->block_size > GPUZIP_BLOCK_MAX)
         return session_fail(gz, GPUZIP_ERR_ARGUMENT, "a block has at most %zu bytes",
                             GPUZIP_BLOCK_MAX);
@@ -131,12 +129,12 @@ static gpuzip_status frame_settings(gpuzip *gz, const gpuzip_options *o, contain
     frame->window = (uint32_t)window;
     frame->hop = (uint32_t)hop;
     frame->update_interval = o->update_interval ? (uint32_t)o->update_interval
-                             : adapts(o)        ? UPDATE_INTERVAL
+                             : o->adapt         ? UPDATE_INTERVAL
                                                 : 1;
     frame->window_scope = o->window_scope;
-    frame->contexts = adapts(o) & GPUZIP_ADAPT_CONTEXTS;
-    frame->biases = adapts(o) & GPUZIP_ADAPT_BIASES;
-    frame->learns_alphas = adapts(o) & GPUZIP_ADAPT_ALPHAS;
+    frame->contexts = o->adapt & GPUZIP_ADAPT_CONTEXTS;
+    frame->biases = o->adapt & GPUZIP_ADAPT_BIASES;
+    frame->learns_alphas = o->adapt & GPUZIP_ADAPT_ALPHAS;
     return GPUZIP_OK;
 }
 
@@ -228,7 +226,7 @@ static void note_fit(const gpuzip *gz, const fit_sample *sample, const double *a
                  sample->rows.rows);
 }
 
-/* Sets the frame's alphas to what suits the beginning of the input. */
+/* Sets the frame's alphas to those that code the beginning of the input best. */
 static gpuzip_status fit_frame(gpuzip *gz, input *in, const block_rules *rules, size_t block_size,
                                const coding_plan *plan, container_frame *frame)
 {
@@ -357,8 +355,9 @@ static gpuzip_status read_blocks(compressor *c, input *in, size_t block_size)
     return GPUZIP_OK;
 }
 
-/* Packing a block may take this part of the memory limit: a quarter is left for what else the
- * block needs, and with GPUs several threads pack at the same time, 8 at most, in half of it. */
+/* The share of the memory limit that packing a block may take. Without GPUs one block is packed at
+ * a time, and three quarters remain for the block itself; with GPUs up to 8 threads pack at the
+ * same time, in half of the limit. */
 #define PACK_SHARE     4
 #define PACK_SHARE_GPU 16
 
@@ -380,7 +379,7 @@ static gpuzip_status plan_file(gpuzip *gz, const gpuzip_options *o, const contai
 /* Reads the file and submits its blocks and the end of its frame. */
 static gpuzip_status read_file(compressor *c, const gpuzip_options *options)
 {
-    static const gpuzip_options defaults;
+    gpuzip_options defaults;
     gpuzip_status status = GPUZIP_OK;
     const gpuzip_options *o = options ? options : &defaults;
     container_frame frame = {0};
@@ -390,6 +389,7 @@ static gpuzip_status read_file(compressor *c, const gpuzip_options *options)
     coding_plan plan;
     block_rules rules;
     level_settings settings = {0};
+    gpuzip_init_options(&defaults);
     TRY(frame_experts(gz, o, &frame));
     TRY(frame_settings(gz, o, &frame, &settings));
     TRY(plan_file(gz, o, &frame, &settings, &plan, &rules));
@@ -431,8 +431,8 @@ static void compress(gpuzip *gz, const gpuzip_options *options, const gpuzip_io 
     coding_read_all(&c->f, read_file(c, options), file_done);
 }
 
-gpuzip_status gpuzip_compress(gpuzip *gz, const gpuzip_options *options, const gpuzip_io *io,
-                              gpuzip_stats *stats)
+gpuzip_status gpuzip_compress_stream(gpuzip *gz, const gpuzip_options *options, const gpuzip_io *io,
+                                     gpuzip_stats *stats)
 {
     coding_outcome outcome = {.stats = stats};
     compress(gz, options, io, coding_keep_outcome, &outcome);

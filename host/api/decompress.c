@@ -128,7 +128,7 @@ static gpuzip_status read_block(decompressor *d, const container_frame *frame, s
     return GPUZIP_OK;
 }
 
-/* Reads a frame and submits what it holds. */
+/* Reads a frame and submits its blocks and its end. */
 static gpuzip_status read_frame(decompressor *d)
 {
     container_frame frame;
@@ -177,7 +177,7 @@ static void decompress(gpuzip *gz, const gpuzip_io *io,
     coding_read_all(&d->f, read_file(d), file_done);
 }
 
-gpuzip_status gpuzip_decompress(gpuzip *gz, const gpuzip_io *io, gpuzip_stats *stats)
+gpuzip_status gpuzip_decompress_stream(gpuzip *gz, const gpuzip_io *io, gpuzip_stats *stats)
 {
     coding_outcome outcome = {.stats = stats};
     decompress(gz, io, coding_keep_outcome, &outcome);

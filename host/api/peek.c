@@ -1,4 +1,4 @@
-/* peek.c: what an archive holds, from its headers alone. */
+/* peek.c: an archive's description, from its headers alone. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,7 +29,7 @@ static void list_frame(const gpuzip *gz, const container_frame *frame, gpuzip_in
     }
 }
 
-/* What the first coded block adds, if it is whole; a list does not judge. */
+/* Reads the number of streams from the first coded block; a damaged block is no error here. */
 static gpuzip_status list_streams(archive_input *in, size_t size, gpuzip_info *info)
 {
     container_block read;

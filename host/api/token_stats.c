@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-/* Bits of an escape, and what there being escapes adds to other tokens; see ops.h. */
+/* Bits of an escape, and the cost of the escapes' share of the CDF at other tokens; see ops.h. */
 static double escape_bits(int escapes)
 {
     return 20 + log2(1 + escapes * 0x1p-20);

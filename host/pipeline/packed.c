@@ -7,7 +7,7 @@
 #include <string.h>
 #include <zstd.h>
 
-/* The first byte of what is packed. Values are part of the format. */
+/* The first byte of packed content. Values are part of the format. */
 enum {
     FORM_LZMA2 = 0,
     FORM_ZSTD = 1,
@@ -149,7 +149,7 @@ gpuzip_status packed_pack(uint8_t *dst, size_t capacity, size_t *size, const uin
         (memory && packed_unpack_bytes(raw_size) > memory))
         return FAIL(GPUZIP_ERR_CAPACITY);
     if (capacity > raw_size)
-        capacity = raw_size + 1; /* what is not smaller is of no use */
+        capacity = raw_size + 1; /* a larger result is of no use */
     gpuzip_status status =
         pack_lzma(dst + 1, capacity - 1, &first, raw, raw_size, 9 | LZMA_PRESET_EXTREME, memory);
     if (status != GPUZIP_OK && status != GPUZIP_ERR_CAPACITY)

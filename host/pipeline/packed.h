@@ -1,12 +1,12 @@
 /* packed.h: bytes compressed by a general codec of a library, for blocks that the model does not
- * suit. coder/FORMAT.md, section 4.3, says which forms there are.
+ * suit. coder/FORMAT.md, section 4.3, defines the forms.
  *
  * LZMA2 (liblzma) is the smaller form of binaries, tables and text; zstd (libzstd) is smaller
  * where bytes are evenly spread over part of the alphabet (base64, nucleotides, hexadecimal), for
  * it codes such bytes at their entropy, and LZMA2 loses 2 to 10 % to its adaptive bits.
  *
- * What packed_pack() writes may differ between versions of the libraries; what packed_unpack()
- * reads does not.
+ * The bytes of packed_pack() may differ between versions of the libraries; packed_unpack() reads
+ * those of all versions.
  */
 #ifndef GPUZIP_PACKED_H
 #define GPUZIP_PACKED_H

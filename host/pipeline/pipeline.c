@@ -128,7 +128,7 @@ static gpuzip_status start(pipeline *p)
     return GPUZIP_OK;
 }
 
-/* Passes on what the workers have to say. In the caller's thread, with the lock. */
+/* Passes on the workers' notes. In the caller's thread, with the lock. */
 static void pass_notes(pipeline *p)
 {
     for (int i = 0; i < p->workers; i++) {

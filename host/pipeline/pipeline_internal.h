@@ -1,5 +1,5 @@
-/* pipeline_internal.h: what pipeline.c (the caller's side and the host's steps) and
- * pipeline_coding.c (the devices' side) share. */
+/* pipeline_internal.h: the pipeline's state, for pipeline.c (the caller's side and the host's
+ * steps) and pipeline_coding.c (the devices' side). */
 #ifndef GPUZIP_PIPELINE_INTERNAL_H
 #define GPUZIP_PIPELINE_INTERNAL_H
 
@@ -89,8 +89,7 @@ static inline void pipeline_set_state(pipeline *p, slot *s, slot_state state)
     pthread_cond_broadcast(&p->changed);
 }
 
-/* Takes a file's blocks out of the way; what is being worked on is so to its end. With the
- * lock. */
+/* Drops a file's queued blocks; those being coded run to completion. Caller holds the lock. */
 void pipeline_drop_blocks(pipeline *p, const pipeline_file *f);
 
 /* Tells the earliest file how much of its input is done; it may cancel. In the caller's

@@ -1,4 +1,4 @@
-/* plan.h: what a frame's header asks of the engine and of the blocks' coding. */
+/* plan.h: from a frame's header to the engine's configuration and the rules of its blocks. */
 #ifndef GPUZIP_PLAN_H
 #define GPUZIP_PLAN_H
 

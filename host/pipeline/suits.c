@@ -32,7 +32,7 @@
 #define NOISE_ENTROPY (5 * 16)
 #define UTF8_SHARE    8 /* of the bytes belong to such characters, at least */
 
-/* What is counted of a content. */
+/* Statistics of a content. */
 typedef struct {
     uint32_t count[256]; /* of each byte */
     size_t wide;         /* bytes of characters of 2 bytes or more in well-formed UTF-8 */

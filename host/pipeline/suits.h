@@ -1,8 +1,8 @@
 /* suits.h: whether a language model can make a block smaller than a general codec does, before
  * the model has read it.
  *
- * The answer decides how a block is coded, so it changes sizes and time, never what can be
- * decoded. A wrong "no" makes a block as large as the general codec makes it; a wrong "yes" costs
+ * The answer decides how a block is coded, so it changes sizes and time, never the decoded
+ * bytes. A wrong "no" makes a block as large as the general codec makes it; a wrong "yes" costs
  * the time of coding alone, for the smaller result is written.
  */
 #ifndef GPUZIP_SUITS_H

@@ -18,7 +18,7 @@
 #define TEST_TOKENS        32                  /* of a model file's test vectors */
 #define PATH_BYTES         4096
 
-/* One import: what is read and where errors go. */
+/* An import in work. */
 typedef struct {
     weights_source source;
     char *error; /* [CHECKPOINT_ERROR_BYTES] */

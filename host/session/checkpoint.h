@@ -1,4 +1,4 @@
-/* checkpoint.h: from what a user names as a model to an opened one. */
+/* checkpoint.h: from the name that a user gives for a model to an opened model file. */
 #ifndef GPUZIP_CHECKPOINT_H
 #define GPUZIP_CHECKPOINT_H
 
@@ -17,7 +17,7 @@ typedef struct {
 /* Opens the built-in model (name NULL), a .gpzm file, or a checkpoint, which is
  * imported in memory: a Hugging Face folder, a llama2.c or llm.c .bin, or the
  * name of a model in the local Hugging Face cache. Released with
- * checkpoint_close(). options may be NULL. On an error, `error` says what was wrong.
+ * checkpoint_close(). options may be NULL. On an error, `error` gets the reason.
  * Errors: IO, FORMAT, CORRUPT, UNSUPPORTED, MEMORY. */
 gpuzip_status checkpoint_open(checkpoint *s, const char *name, const gpuzip_import_options *options,
                               char error[CHECKPOINT_ERROR_BYTES]);

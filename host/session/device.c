@@ -82,7 +82,7 @@ gpuzip_status gpuzip_get_device_info(int index, gpuzip_device_info *info)
 
 /* ---- choosing ----------------------------------------------------------- */
 
-/* Sets the error's text, followed by what there is, and returns status. */
+/* Sets the error's text, followed by the list of devices, and returns status. */
 __attribute__((format(printf, 3, 4))) static gpuzip_status refuse(char error[GPUZIP_ERROR_BYTES],
                                                                   gpuzip_status status,
                                                                   const char *format, ...)

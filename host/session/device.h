@@ -1,4 +1,4 @@
-/* device.h: what there is to compute on, and models made ready there. */
+/* device.h: devices to compute on, and models loaded there. */
 #ifndef GPUZIP_DEVICE_H
 #define GPUZIP_DEVICE_H
 
@@ -14,19 +14,19 @@ typedef struct {
     ops_context *ctx;             /* NULL: not opened */
     char name[DEVICE_NAME_BYTES]; /* "cpu", "cuda:0" */
     ops_device about;
-    model *model[GPUZIP_MAX_MODELS]; /* by the handle's index; NULL: not placed here */
-    bool lost; /* it reported an error that does not go away: not to be used again */
+    model *model[GPUZIP_MAX_MODELS]; /* by the session's index; NULL: not loaded here */
+    bool lost;                       /* it reported a lasting error: do not use it again */
 } device;
 
-/* What a device string names. */
+/* The meaning of a device string. */
 typedef struct {
     bool automatic;             /* "auto" */
     int gpus;                   /* 0: the CPU */
     int index[DEVICE_GPUS_MAX]; /* [gpus] among the backend's devices, each once */
 } device_choice;
 
-/* Reads a device string (gpuzip_open()). Only devices that can be used are chosen.
- * Errors: ARGUMENT (not of that form), DEVICE (not there); error says what there is. */
+/* Reads a device string (gpuzip_open()). Chooses usable devices alone.
+ * Errors: ARGUMENT (malformed), DEVICE (absent); error lists the devices of this machine. */
 gpuzip_status device_choose(device_choice *choice, const char *text,
                             char error[GPUZIP_ERROR_BYTES]);
 

@@ -21,7 +21,7 @@ typedef struct {
     uint64_t hash;
 } build_search;
 
-/* Hashes what is neither written nor relocated: the code, the constants and the kernels
+/* Hashes the segments that the loader does not change: the code, the constants and the kernels
  * that are embedded among them. */
 static int hash_object(struct dl_phdr_info *info, size_t size, void *context)
 {
@@ -51,9 +51,9 @@ static uint64_t build_id(void)
     return search.hash;
 }
 
-/* ---- what is remembered ------------------------------------------------- */
+/* ---- records of passed tests --------------------------------------------- */
 
-/* One file a test that passed; its name is a hash of what it holds. */
+/* One file a passed test; its name is a hash of its content. */
 typedef struct {
     char folder[PATH_BYTES], path[PATH_BYTES];
     char text[RECORD_BYTES];
@@ -113,8 +113,8 @@ static bool record_exists(const record *r)
     return same;
 }
 
-/* Writes the record under a name of its own first. What fails is left: it will be
- * tested again. */
+/* Writes the record to a temporary file and renames it. A failure is ignored: the device is
+ * tested again the next time. */
 static void record_keep(const record *r)
 {
     char parent[PATH_BYTES], temporary[PATH_BYTES + 8];

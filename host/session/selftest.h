@@ -1,4 +1,4 @@
-/* selftest.h: does this device compute what it must?
+/* selftest.h: whether a device computes the right bits.
  *
  * A model file holds test vectors: some tokens and the hash of their logits. A device
  * that gives another hash would write files that decode nowhere else. A GPU is tested

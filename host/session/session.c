@@ -126,7 +126,7 @@ gpuzip_status session_cpu(gpuzip *gz, device **cpu)
     return GPUZIP_OK;
 }
 
-/* Tells what a model will take of a GPU's memory. */
+/* Notes how much of a GPU's memory a model's weights take. */
 static void note_weights(const gpuzip *gz, const device *d, const weights_model *weights)
 {
     uint64_t available, total;

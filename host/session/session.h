@@ -1,4 +1,4 @@
-/* session.h: what is behind the opaque gpuzip: devices, and models made ready on them. */
+/* session.h: the content of the opaque gpuzip: devices, and the models loaded on them. */
 #ifndef GPUZIP_SESSION_H
 #define GPUZIP_SESSION_H
 

@@ -2,7 +2,7 @@
  *
  * The law: decode(encode(x)) == x for every byte string x, whatever it holds:
  * NUL, invalid UTF-8, U+2581, the text of a special token. Nothing is
- * normalised away; what a vocabulary cannot express is coded byte by byte.
+ * normalised away; text outside the vocabulary is coded byte by byte.
  * Special tokens (BOS and the like) are never made from text. On valid UTF-8
  * that the reference tokenizer would not normalise, the ids are the
  * reference's.
@@ -17,9 +17,9 @@
  *
  * so tokenizer_encode() makes ids below vocab + tokenizer_escapes(t).
  *
- * A tokenizer is opened from a blob (tokenizer_blob.h says what is in it),
+ * A tokenizer is opened from a blob (tokenizer_blob.h has its layout),
  * which the importers of tokenizer_import.h make and a .gpzm file carries.
- * Blobs may be hostile: what opens, round-trips.
+ * Blobs may be hostile: any blob that opens round-trips.
  *
  * Threads: an open tokenizer is never written to; any number of threads may
  * use one at the same time. There is no global state.

@@ -42,7 +42,7 @@ static void put_integer(buffer *b, uint32_t value, int bytes)
     put(b, le, (size_t)bytes);
 }
 
-/* What is known of the source while it is written. */
+/* The state of writing a source. */
 typedef struct {
     const blob_source *source;
     token_table table;

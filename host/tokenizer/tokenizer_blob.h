@@ -1,4 +1,4 @@
-/* tokenizer_blob.h: what a tokenizer blob is, byte by byte, and its writer.
+/* tokenizer_blob.h: the layout of a tokenizer blob, and its writer.
  *
  * Integers are little-endian. A blob has no padding and ends where its last
  * field ends.
@@ -22,10 +22,10 @@
  *
  * Then the stages, each of which cuts every piece that the one before left:
  *
- *     1      behaviour: 0 matches and what lies between them are pieces,
+ *     1      behaviour: 0 matches and the gaps between them are pieces,
  *            1 neighbours of one sort (match or not) are joined, 2 a match is
- *            joined to what lies before it, 3 to what follows it; + 128:
- *            matches and what lies between them change roles
+ *            joined to the gap before it, 3 to the gap after it; + 128:
+ *            matches and gaps change roles
  *     2      bytes of the pattern, 1 .. 4096
  *     n      the pattern, for PCRE2 with UTF, UCP and MULTILINE
  *
@@ -38,7 +38,7 @@
  *     2  product     of a merge (not with flag 4)
  *     3  byte        stands for a single byte: 1 byte
  *
- * What is stored for the ids of class 1 and 3 follows the runs, by id. In
+ * The bytes of the ids of class 1 and 3 follow the runs, by id. In
  * SentencePiece's texts, spaces are spaces (20), not U+2581. All texts and
  * products differ from each other, and so do all bytes. In kind 1, where
  * classes 1 and 3 could mean the same, texts have at least 2 bytes.
@@ -96,7 +96,7 @@ typedef struct {
     const uint8_t *pattern; /* [size] */
 } source_stage;
 
-/* What the writer makes a blob of. Everything belongs to the importer. */
+/* The writer's input. The importer owns all arrays. */
 typedef struct {
     uint8_t kind, flags; /* flags without BLOB_RANKS: the writer sees to it */
     uint32_t bos;
@@ -111,7 +111,7 @@ typedef struct {
 /* Writes the blob, which the caller frees. Tokens that no text can become are
  * left out. The same source gives the same bytes everywhere.
  * Errors: FORMAT (tokens that are equal, too long or too many; a merge of or to
- * what is no token; bos out of range), MEMORY. */
+ * an id that is no token; bos out of range), MEMORY. */
 gpuzip_status blob_write(const blob_source *source, void **blob, size_t *size);
 
 #endif

@@ -1,4 +1,4 @@
-/* tokenizer_encode.c: text to ids; tokenizer_blob.h says what the ids are.
+/* tokenizer_encode.c: text to ids, as tokenizer_blob.h defines them.
  *
  * A text goes down through: runs of well-formed UTF-8, one split() a stage,
  * add_piece(), add_part() with its cache, merge_symbols(). */
@@ -151,7 +151,7 @@ typedef struct {
     bool is_match;     /* the sort of its last part */
 } splitter;
 
-/* Adds the part [end of the last, end), a match or what lies between two. */
+/* Adds the part [end of the last, end), a match or the gap between two. */
 static gpuzip_status splitter_add(splitter *s, size_t end, bool is_match)
 {
     uint8_t behaviour = s->e->t->stage[s->stage].behaviour;
@@ -233,7 +233,7 @@ static gpuzip_status add_text(encoder *e, const uint8_t *text, size_t size)
     return GPUZIP_OK;
 }
 
-/* Allocates what the encoder needs for a text of size bytes. Errors: MEMORY;
+/* Allocates the encoder's memory for a text of size bytes. Errors: MEMORY;
  * encoder_free() is right then, too. */
 static gpuzip_status encoder_init(encoder *e, const tokenizer *t, size_t size)
 {

@@ -24,7 +24,7 @@ struct tokenizer {
     merge_table merges;
     uint32_t byte_id[256];  /* the token of a byte, or its escape */
     uint32_t ascii_id[128]; /* SentencePiece: the text token of a character, or byte_id */
-    uint8_t byte[256];      /* every value once: what escapes stand for */
+    uint8_t byte[256];      /* byte[b] = b: the text of an escape */
     int stages;
     tokenizer_stage stage[BLOB_STAGES_MAX];
     /* Bit b of joined[a]: some token of several symbols holds the byte b, first
@@ -44,7 +44,7 @@ static inline bool tokenizer_joined(const tokenizer *t, uint8_t before, uint8_t 
     return t->joined[before][byte >> 5] >> (byte & 31) & 1;
 }
 
-/* What merging needs besides the symbols; all zero at first. */
+/* Memory for merging, kept between calls; all zero at first. */
 typedef struct {
     struct merge_node *nodes; /* [node_capacity] */
     size_t node_capacity;
@@ -59,7 +59,7 @@ void merge_scratch_free(merge_scratch *scratch);
 gpuzip_status merge_symbols(const merge_table *table, merge_scratch *scratch, uint32_t *symbols,
                             size_t *count);
 
-/* Reads what follows the header of a blob, blob[BLOB_HEADER_BYTES, size), into t,
+/* Reads the part of a blob after its header, blob[BLOB_HEADER_BYTES, size), into t,
  * whose kind, flags, stages (none yet compiled) and table (still empty) are set.
  * Errors: FORMAT, CORRUPT, MEMORY. */
 gpuzip_status blob_read_tables(tokenizer *t, int stages, const uint8_t *blob, size_t size);

@@ -165,7 +165,7 @@ static gpuzip_status merge_many(const merge_table *table, merge_scratch *scratch
         nodes[left].next = right->next;
         if (right->next < *count)
             nodes[right->next].previous = left;
-        right->slot = TOKEN_NONE; /* what the heap holds for it is stale */
+        right->slot = TOKEN_NONE; /* its entry in the heap is stale */
         TRY(find_pair(table, scratch, left, *count));
         if (left > 0)
             TRY(find_pair(table, scratch, nodes[left].previous, *count));

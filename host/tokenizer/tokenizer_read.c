@@ -1,4 +1,4 @@
-/* tokenizer_read.c: the reader of blobs; tokenizer_blob.h says what is in them.
+/* tokenizer_read.c: the reader of blobs, whose layout is in tokenizer_blob.h.
  * Everything is checked here, so that the rest may trust an open tokenizer. */
 #include <stdlib.h>
 #include <string.h>

@@ -11,7 +11,7 @@ size_t utf8_char(const uint8_t *text, size_t size)
     if (lead < 0x80)
         return 1;
     /* The range of the second byte excludes overlong forms (E0, F0), surrogates
-     * (ED) and what lies above U+10FFFF (F4). */
+     * (ED) and values above U+10FFFF (F4). */
     uint8_t low = 0x80, high = 0xBF;
     size_t length;
     if (lead >= 0xC2 && lead <= 0xDF) {

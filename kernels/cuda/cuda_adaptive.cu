@@ -1,5 +1,5 @@
-/* cuda_adaptive.cu: what mixing learns: its memory, and learning it. Rows add to one place
- * whatever their part, for integers may be added in any order; parts tell whom to wait for. */
+/* cuda_adaptive.cu: adaptive states of mixing: their memory and their steps. All parts add to
+ * the same sums, for integers may be added in any order; parts tell which streams to wait for. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,16 +19,23 @@ static size_t cleared_bytes(const ops_adaptive_config *config)
     return sums * sizeof(unsigned long long) + 3 * vocab * sizeof(uint32_t);
 }
 
+/* Bytes of a state. */
+static size_t state_bytes(const ops_adaptive_config *config)
+{
+    size_t bytes = cleared_bytes(config) + FIRST_SIZE * sizeof(int32_t);
+    return (bytes + 255) & ~(size_t)255; /* whole cache lines */
+}
+
 size_t cuda_adaptive_bytes(const ops_adaptive_config *config)
 {
-    return cleared_bytes(config) + 2 * FIRST_SIZE * sizeof(int32_t);
+    return state_bytes(config) * (size_t)config->states + FIRST_SIZE * sizeof(int32_t);
 }
 
 /* Lays a's pointers into its memory. */
 static void adaptive_lay_out(ops_adaptive *a)
 {
     size_t vocab = (size_t)a->config.vocab;
-    adaptive_state *s = &a->state;
+    adaptive_state *s = &a->state.zero;
     s->expected = (unsigned long long *)a->memory;
     s->gradient = s->expected + vocab;
     s->curvature = s->gradient + ADAPTIVE_WEIGHTS;
@@ -40,11 +47,12 @@ static void adaptive_lay_out(ops_adaptive *a)
     s->seen = (uint32_t *)(s->all_h + OPS_MAX_EXPERTS);
     s->trust = s->seen + vocab;
     s->bias = (int32_t *)(s->trust + vocab);
-    a->now = s->bias + vocab;
-    a->first = a->now + FIRST_SIZE;
-    s->weights = a->now;
-    s->alpha = (uint32_t *)a->now + ADAPTIVE_WEIGHTS;
-    s->start = (uint32_t *)a->first + ADAPTIVE_WEIGHTS;
+    s->weights = s->bias + vocab;
+    s->alpha = (uint32_t *)s->weights + ADAPTIVE_WEIGHTS;
+    a->state.stride = state_bytes(&a->config);
+    a->cleared_bytes = cleared_bytes(&a->config);
+    a->first = in_state((int32_t *)a->memory, a->state.stride, a->config.states);
+    a->state.start = (uint32_t *)a->first + ADAPTIVE_WEIGHTS;
 }
 
 void cuda_adaptive_destroy(ops_context *ctx, ops_adaptive *a)
@@ -75,8 +83,6 @@ gpuzip_status cuda_adaptive_create(ops_context *ctx, ops_adaptive **out,
     ops_adaptive *a = (ops_adaptive *)calloc(1, sizeof *a);
     if (a == NULL)
         return FAIL(GPUZIP_ERR_MEMORY);
-    if (config->states > 1)
-        goto out; /* not here yet */
     a->config = *config;
     a->stream = (cudaStream_t *)calloc((size_t)config->parts, sizeof *a->stream);
     if (a->stream == NULL)
@@ -88,10 +94,9 @@ gpuzip_status cuda_adaptive_create(ops_context *ctx, ops_adaptive **out,
         status = FAIL(GPUZIP_ERR_MEMORY);
         goto out;
     }
-    a->cleared_bytes = cleared_bytes(config);
     adaptive_lay_out(a);
     TRY_OUT(upload_first(ctx, a));
-    TRY_OUT(cuda_adaptive_reset(ctx, a, 0, 1));
+    TRY_OUT(cuda_adaptive_reset(ctx, a, 0, config->states));
     a->config.weights = NULL; /* the caller's */
     *out = a;
     a = NULL;
@@ -118,15 +123,22 @@ static gpuzip_status tell_parts(const ops_context *ctx, const ops_adaptive *a)
     return a->config.parts > 1 ? cuda_status(cudaStreamSynchronize(ctx->stream)) : GPUZIP_OK;
 }
 
+static gpuzip_status reset_state(ops_context *ctx, const ops_adaptive *a, int s)
+{
+    size_t stride = a->state.stride;
+    void *state = in_state((char *)a->memory, stride, s);
+    TRY(cuda_status(cudaMemsetAsync(state, 0, a->cleared_bytes, ctx->stream)));
+    return cuda_status(cudaMemcpyAsync(in_state(a->state.zero.weights, stride, s), a->first,
+                                       FIRST_SIZE * sizeof *a->first, cudaMemcpyDeviceToDevice,
+                                       ctx->stream));
+}
+
 gpuzip_status cuda_adaptive_reset(ops_context *ctx, ops_adaptive *a, int first, int n)
 {
-    (void)first, (void)n;
     TRY(cuda_enter(ctx));
     TRY(wait_for_parts(ctx, a));
-    TRY(cuda_status(cudaMemsetAsync(a->memory, 0, a->cleared_bytes, ctx->stream)));
-    TRY(cuda_status(cudaMemcpyAsync(a->now, a->first, FIRST_SIZE * sizeof *a->now,
-                                    cudaMemcpyDeviceToDevice, ctx->stream)));
-    memset(a->stream, 0, (size_t)a->config.parts * sizeof *a->stream);
+    for (int s = first; s < first + n; s++)
+        TRY(reset_state(ctx, a, s));
     return tell_parts(ctx, a);
 }
 
@@ -140,12 +152,15 @@ static gpuzip_status read_back(ops_context *ctx, void *host, const void *src, si
 gpuzip_status cuda_adaptive_read(ops_context *ctx, const ops_adaptive *a, int state, int32_t *bias,
                                  uint32_t *alpha, int32_t *weights)
 {
-    (void)state;
-    const adaptive_state *s = &a->state;
+    const adaptive_state *zero = &a->state.zero;
+    size_t stride = a->state.stride;
     TRY(cuda_enter(ctx));
-    TRY(read_back(ctx, bias, s->bias, (size_t)a->config.vocab * sizeof *bias));
-    TRY(read_back(ctx, alpha, s->alpha, (size_t)a->config.experts * sizeof *alpha));
-    TRY(read_back(ctx, weights, s->weights, ADAPTIVE_WEIGHTS * sizeof *weights));
+    TRY(read_back(ctx, bias, in_state(zero->bias, stride, state),
+                  (size_t)a->config.vocab * sizeof *bias));
+    TRY(read_back(ctx, alpha, in_state(zero->alpha, stride, state),
+                  (size_t)a->config.experts * sizeof *alpha));
+    TRY(read_back(ctx, weights, in_state(zero->weights, stride, state),
+                  ADAPTIVE_WEIGHTS * sizeof *weights));
     return cuda_status(cudaStreamSynchronize(ctx->stream));
 }
 
@@ -168,17 +183,18 @@ static __device__ void step_weight(const adaptive_state *s, int i)
     s->gradient[i] = s->curvature[i] = s->majorant[i] = 0;
 }
 
-static __device__ void step_alpha(const adaptive_state *s, int experts, int k)
+static __device__ void step_alpha(const adaptive_state *s, uint32_t start, int experts, int k)
 {
     int64_t h = (int64_t)s->h[k], all_h = (int64_t)(s->all_h[k] += s->h[k]);
-    s->alpha[k] = mix_step_alpha(s->alpha[k], s->start[k], experts, (int64_t)s->g[k], h, all_h);
+    s->alpha[k] = mix_step_alpha(s->alpha[k], start, experts, (int64_t)s->g[k], h, all_h);
     s->g[k] = s->h[k] = 0;
 }
 
-/* A thread a bias, a set of weights (most have nothing to learn), or an alpha. */
-static __global__ void mix_learn_kernel(adaptive_state s, int vocab, int experts, bool bias,
+/* A thread a bias, a set of weights (most have no sums), or an alpha; a row of blocks a state. */
+static __global__ void mix_learn_kernel(adaptive_states all, int vocab, int experts, bool bias,
                                         bool alpha)
 {
+    adaptive_state s = state_at(&all, blockIdx.y);
     int i = blockIdx.x * blockDim.x + threadIdx.x, set = i - vocab, k = set - OPS_SETS;
     if (i < vocab) {
         if (bias)
@@ -188,19 +204,20 @@ static __global__ void mix_learn_kernel(adaptive_state s, int vocab, int experts
             if ((s.gradient[w] | s.curvature[w] | s.majorant[w]) != 0)
                 step_weight(&s, w);
     } else if (alpha && k < experts) {
-        step_alpha(&s, experts, k);
+        step_alpha(&s, all.start[k], experts, k);
     }
 }
 
 gpuzip_status cuda_mix_learn(ops_context *ctx, ops_adaptive *a, int states)
 {
-    (void)states;
     const ops_adaptive_config *c = &a->config;
     unsigned blocks = ceil_div((size_t)c->vocab + OPS_SETS + OPS_MAX_EXPERTS, THREADS);
+    if (states == 0)
+        return GPUZIP_OK;
     TRY(cuda_enter(ctx));
     TRY(wait_for_parts(ctx, a));
-    LAUNCH(mix_learn_kernel, blocks, THREADS, 0, ctx->stream, a->state, c->vocab, c->experts,
-           c->bias, c->alpha);
+    LAUNCH(mix_learn_kernel, dim3(blocks, (unsigned)states), THREADS, 0, ctx->stream, a->state,
+           c->vocab, c->experts, c->bias, c->alpha);
     TRY(cuda_launched());
     return tell_parts(ctx, a);
 }

@@ -11,9 +11,12 @@
  * the rest, the compiler decides. */
 #define BLOCKS(kind) ((kind) == ADAPTIVE ? 1 : 0)
 
-static __device__ __forceinline__ size_t source_row(const ops_mix *mix)
+static __device__ __forceinline__ mix_source source_of(const ops_mix *mix)
 {
-    return mix->row != NULL ? (size_t)mix->row[blockIdx.x] : blockIdx.x;
+    mix_source from;
+    from.row = mix->row != NULL ? (size_t)mix->row[blockIdx.x] : blockIdx.x;
+    from.state = mix->state != NULL ? mix->state[blockIdx.x] : 0;
+    return from;
 }
 
 /* w[i] as candidates leave it. */
@@ -21,9 +24,9 @@ template <mix_kind KIND>
 static __device__ __forceinline__ unsigned long long final_weight(const mix_args *p,
                                                                   const mix_row *row,
                                                                   const mix_changes *changes,
-                                                                  size_t r, int i)
+                                                                  mix_source from, int i)
 {
-    unsigned w = mix_weight<KIND>(p, row, r, i);
+    unsigned w = mix_weight<KIND>(p, row, from, i);
     return KIND == ADAPTIVE ? changed_weight(changes, i, w) : w;
 }
 
@@ -37,20 +40,20 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS(KIND)) mix_encode_kerne
     SHARED_BEGINS(row);
     SHARED_BEGINS(changes);
     const ops_mix *mix = &p.mix;
-    size_t r = source_row(mix);
+    mix_source from = source_of(mix);
     int symbol = p.symbol[blockIdx.x];
-    mix_measure<KIND>(&p, &row, r);
+    mix_measure<KIND>(&p, &row, from);
 
     unsigned long long sum = 0, before = 0;
     for (int i = threadIdx.x; i < mix->vocab; i += THREADS) {
-        unsigned w = mix_weight<KIND>(&p, &row, r, i);
+        unsigned w = mix_weight<KIND>(&p, &row, from, i);
         sum += w;
         before += i < symbol ? w : 0;
     }
     sum = (unsigned long long)block_sum((long long)sum, row.scratch);
     before = (unsigned long long)block_sum((long long)before, row.scratch);
     if constexpr (KIND == ADAPTIVE) {
-        mix_change(&p, &row, &changes, r, sum);
+        mix_change(&p, &row, &changes, from, sum);
         sum += changes_before(&changes, mix->vocab);
         before += changes_before(&changes, symbol);
     }
@@ -58,7 +61,7 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS(KIND)) mix_encode_kerne
     if (threadIdx.x == 0) {
         unsigned long long after;
         if (symbol < mix->vocab) {
-            after = before + final_weight<KIND>(&p, &row, &changes, r, symbol);
+            after = before + final_weight<KIND>(&p, &row, &changes, from, symbol);
         } else {
             before = escape_before(m, symbol - mix->vocab);
             after = before + m.escape;
@@ -68,7 +71,7 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS(KIND)) mix_encode_kerne
         p.interval[blockIdx.x].freq = start_of(m, after, symbol + 1) - start;
     }
     if constexpr (KIND == ADAPTIVE)
-        mix_add(&p, &row, &changes, r, symbol, m.total);
+        mix_add(&p, &row, &changes, from, symbol, m.total);
 }
 
 /* -- decoding ------------------------------------------------------------------- */
@@ -76,15 +79,16 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS(KIND)) mix_encode_kerne
 /* Fills before[tile] with C of each tile's first symbol, before[tiles] with Z, and *changes;
  * both are shared. */
 template <mix_kind KIND>
-static __device__ void tile_sums(const mix_args *p, mix_row *row, mix_changes *changes, size_t r,
-                                 int tiles, unsigned long long before[TILES_MAX + 1])
+static __device__ void tile_sums(const mix_args *p, mix_row *row, mix_changes *changes,
+                                 mix_source from, int tiles,
+                                 unsigned long long before[TILES_MAX + 1])
 {
     int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
     for (int tile = warp; tile < tiles; tile += WARPS) {
         unsigned long long sum = 0;
         for (int j = 0; j < PER_LANE; j++) {
             int i = tile * TILE + j * 32 + lane;
-            sum += i < p->mix.vocab ? mix_weight<KIND>(p, row, r, i) : 0;
+            sum += i < p->mix.vocab ? mix_weight<KIND>(p, row, from, i) : 0;
         }
         sum = (unsigned long long)warp_sum((long long)sum);
         if (lane == 0)
@@ -99,7 +103,7 @@ static __device__ void tile_sums(const mix_args *p, mix_row *row, mix_changes *c
         before[0] = 0;
     __syncthreads();
     if constexpr (KIND == ADAPTIVE) {
-        mix_change(p, row, changes, r, before[tiles]);
+        mix_change(p, row, changes, from, before[tiles]);
         if (tile < tiles)
             before[tile + 1] += changes_before(changes, (tile + 1) * TILE);
         __syncthreads();
@@ -121,7 +125,7 @@ static __device__ __forceinline__ void offer(ops_symbol *found, mix_total m, uns
 /* Finds the symbol; *found_tile is shared. The whole block calls it. */
 template <mix_kind KIND>
 static __device__ void find_symbol(const mix_args *p, mix_row *row, const mix_changes *changes,
-                                   size_t r, mix_total m, int tiles,
+                                   mix_source from, mix_total m, int tiles,
                                    const unsigned long long before[TILES_MAX + 1], int *found_tile)
 {
     const ops_mix *mix = &p->mix;
@@ -143,7 +147,7 @@ static __device__ void find_symbol(const mix_args *p, mix_row *row, const mix_ch
     __syncthreads();
     int i = *found_tile * TILE + thread;
     bool inside = thread < TILE && i < mix->vocab;
-    unsigned long long w = inside ? final_weight<KIND>(p, row, changes, r, i) : 0;
+    unsigned long long w = inside ? final_weight<KIND>(p, row, changes, from, i) : 0;
     unsigned long long through = before[*found_tile] + block_scan(w, row->scratch);
     if (inside)
         offer(found, m, target, i, through - w, through);
@@ -160,15 +164,15 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS(KIND)) mix_decode_kerne
     SHARED_BEGINS(changes);
     SHARED_BEGINS(before);
     SHARED_BEGINS(found_tile);
-    size_t r = source_row(&p.mix);
+    mix_source from = source_of(&p.mix);
     int tiles = (p.mix.vocab + TILE - 1) / TILE;
-    mix_measure<KIND>(&p, &row, r);
-    tile_sums<KIND>(&p, &row, &changes, r, tiles, before);
+    mix_measure<KIND>(&p, &row, from);
+    tile_sums<KIND>(&p, &row, &changes, from, tiles, before);
     mix_total m = total_of(&p.mix, before[tiles]);
-    find_symbol<KIND>(&p, &row, &changes, r, m, tiles, before, &found_tile);
+    find_symbol<KIND>(&p, &row, &changes, from, m, tiles, before, &found_tile);
     if constexpr (KIND == ADAPTIVE) {
         __syncthreads(); /* one thread has found the symbol */
-        mix_add(&p, &row, &changes, r, p.found[blockIdx.x].symbol, m.total);
+        mix_add(&p, &row, &changes, from, p.found[blockIdx.x].symbol, m.total);
     }
 }
 
@@ -184,12 +188,12 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS(KIND)) mix_cdf_kernel(m
     SHARED_BEGINS(changes);
     SHARED_BEGINS(before);
     const ops_mix *mix = &p.mix;
-    size_t r = source_row(mix);
+    mix_source from = source_of(mix);
     int tiles = (mix->vocab + TILE - 1) / TILE, symbols = mix->vocab + mix->escapes;
     int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
     uint32_t *start = p.start + (size_t)blockIdx.x * (symbols + 1);
-    mix_measure<KIND>(&p, &row, r);
-    tile_sums<KIND>(&p, &row, &changes, r, tiles, before);
+    mix_measure<KIND>(&p, &row, from);
+    tile_sums<KIND>(&p, &row, &changes, from, tiles, before);
 
     mix_total m = total_of(mix, before[tiles]);
     for (int tile = warp; tile < tiles; tile += WARPS) {
@@ -198,7 +202,7 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS(KIND)) mix_cdf_kernel(m
             int i = tile * TILE + j * 32 + lane;
             unsigned long long w = 0;
             if (i < mix->vocab)
-                w = final_weight<KIND>(&p, &row, &changes, r, i);
+                w = final_weight<KIND>(&p, &row, &changes, from, i);
             unsigned long long through = sum + warp_scan(w);
             if (i < mix->vocab)
                 start[i] = start_of(m, through - w, i);
@@ -224,9 +228,9 @@ static gpuzip_status launch(ops_context *ctx, void (*const kernel[3])(mix_args),
         kind = ADAPTIVE;
         p.adaptive = a->state;
         if (!a->config.bias)
-            p.adaptive.bias = NULL;
+            p.adaptive.zero.bias = NULL;
         if (!a->config.alpha)
-            p.adaptive.alpha = NULL;
+            p.adaptive.zero.alpha = NULL;
         a->stream[p.mix.part] = ctx->stream;
     }
     TRY(cuda_enter(ctx));

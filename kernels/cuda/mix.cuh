@@ -26,13 +26,19 @@ enum mix_kind { SINGLE, PRODUCT, ADAPTIVE };
 
 typedef struct {
     ops_mix mix;
-    const int32_t *symbol;   /* encode: [rows] */
-    const uint32_t *target;  /* decode: [rows] */
-    ops_interval *interval;  /* encode: [rows] */
-    ops_symbol *found;       /* decode: [rows] */
-    uint32_t *start;         /* cdf: [rows][vocab + escapes + 1] */
-    adaptive_state adaptive; /* ADAPTIVE; bias and alpha NULL if they are not learnt */
+    const int32_t *symbol;    /* encode: [rows] */
+    const uint32_t *target;   /* decode: [rows] */
+    ops_interval *interval;   /* encode: [rows] */
+    ops_symbol *found;        /* decode: [rows] */
+    uint32_t *start;          /* cdf: [rows][vocab + escapes + 1] */
+    adaptive_states adaptive; /* ADAPTIVE; bias and alpha NULL if they are not learnt */
 } mix_args;
+
+/* The inputs of a block's row: the row of the experts' logits, and the state. */
+typedef struct {
+    size_t row;
+    int state;
+} mix_source;
 
 /* What a row's weights depend on; shared. */
 typedef struct {
@@ -42,28 +48,33 @@ typedef struct {
     long long max_t;
 } mix_row;
 
-/* l_k[i]. */
-static __device__ __forceinline__ int mix_expert_log(const ops_expert *x, float max_logit, size_t r,
-                                                     int i)
+static __device__ __forceinline__ float mix_logit(const ops_expert *x, mix_source from, int i)
 {
+    return x->logits[from.row * x->stride + i];
+}
+
+/* l_k[i]. */
+static __device__ __forceinline__ int mix_expert_log(const mix_args *p, const mix_row *row, int k,
+                                                     mix_source from, int i)
+{
+    const ops_expert *x = &p->mix.expert[k];
     if (x->logits == NULL)
-        return x->counts[i];
-    float below = (x->logits[r * x->stride + i] - max_logit) * LOG2E_Q16;
+        return x->counts[(size_t)from.state * p->mix.vocab + i];
+    float below = (mix_logit(x, from, i) - row->max_logit[k]) * LOG2E_Q16;
     return det_rint_s32(fmaxf(below, -0x1p24f));
 }
 
 /* t[i], Q32 bits. */
 template <mix_kind KIND>
-static __device__ __forceinline__ long long mix_log(const mix_args *p, const mix_row *row, size_t r,
-                                                    int i)
+static __device__ __forceinline__ long long mix_log(const mix_args *p, const mix_row *row,
+                                                    mix_source from, int i)
 {
     long long t = 0;
-    if (KIND == ADAPTIVE && p->adaptive.bias != NULL)
-        t = (long long)p->adaptive.bias[i] * 65536;
+    if (KIND == ADAPTIVE && p->adaptive.zero.bias != NULL)
+        t = (long long)in_state(p->adaptive.zero.bias, p->adaptive.stride, from.state)[i] * 65536;
     for (int k = 0; k < p->mix.experts; k++) {
-        const ops_expert *x = &p->mix.expert[k];
-        uint32_t alpha = KIND == ADAPTIVE ? row->alpha[k] : x->alpha;
-        t += (long long)alpha * mix_expert_log(x, row->max_logit[k], r, i);
+        uint32_t alpha = KIND == ADAPTIVE ? row->alpha[k] : p->mix.expert[k].alpha;
+        t += (long long)alpha * mix_expert_log(p, row, k, from, i);
     }
     return t;
 }
@@ -71,16 +82,16 @@ static __device__ __forceinline__ long long mix_log(const mix_args *p, const mix
 /* d[i]. That of one model alone is alpha l >> 16, l <= 0, the upper half of a product of 32
  * bits. */
 template <mix_kind KIND>
-static __device__ __forceinline__ int mix_depth(const mix_args *p, const mix_row *row, size_t r,
-                                                int i)
+static __device__ __forceinline__ int mix_depth(const mix_args *p, const mix_row *row,
+                                                mix_source from, int i)
 {
     if constexpr (KIND == SINGLE) {
         const ops_expert *x = &p->mix.expert[0];
-        float below = (x->logits[r * x->stride + i] - row->max_logit[0]) * LOG2E_Q16;
+        float below = (mix_logit(x, from, i) - row->max_logit[0]) * LOG2E_Q16;
         int l = det_rint_s32(fmaxf(below, -0x1p24f));
         return max(__mulhi(l * 128, (int)(x->alpha * 512)), WEIGHT_MIN_LOG);
     } else {
-        long long d = (mix_log<KIND>(p, row, r, i) - row->max_t) >> 16;
+        long long d = (mix_log<KIND>(p, row, from, i) - row->max_t) >> 16;
         return (int)(d < WEIGHT_MIN_LOG ? WEIGHT_MIN_LOG : d);
     }
 }
@@ -94,26 +105,27 @@ static __device__ __forceinline__ unsigned mix_weight_of(int d)
 /* w[i], before candidates change it. */
 template <mix_kind KIND>
 static __device__ __forceinline__ unsigned mix_weight(const mix_args *p, const mix_row *row,
-                                                      size_t r, int i)
+                                                      mix_source from, int i)
 {
-    return mix_weight_of(mix_depth<KIND>(p, row, r, i));
+    return mix_weight_of(mix_depth<KIND>(p, row, from, i));
 }
 
-/* Fills in *row (shared); the whole block calls it. r: the row of the logits. */
+/* Fills in *row (shared); the whole block calls it. */
 template <mix_kind KIND>
-static __device__ void mix_measure(const mix_args *p, mix_row *row, size_t r)
+static __device__ void mix_measure(const mix_args *p, mix_row *row, mix_source from)
 {
     const ops_mix *mix = &p->mix;
+    const uint32_t *alpha = KIND == ADAPTIVE ? state_at(&p->adaptive, from.state).alpha : NULL;
     if (KIND == ADAPTIVE && (int)threadIdx.x < mix->experts)
-        row->alpha[threadIdx.x] = p->adaptive.alpha != NULL ? p->adaptive.alpha[threadIdx.x]
-                                                            : mix->expert[threadIdx.x].alpha;
+        row->alpha[threadIdx.x] =
+            alpha != NULL ? alpha[threadIdx.x] : mix->expert[threadIdx.x].alpha;
     for (int k = 0; k < mix->experts; k++) {
         const ops_expert *x = &mix->expert[k];
         if (x->logits == NULL)
             continue;
         float max = -INFINITY;
         for (int i = threadIdx.x; i < mix->vocab; i += THREADS)
-            max = fmaxf(max, x->logits[r * x->stride + i]);
+            max = fmaxf(max, mix_logit(x, from, i));
         max = block_max(max, (float *)row->scratch);
         if (threadIdx.x == 0)
             row->max_logit[k] = max;
@@ -123,7 +135,7 @@ static __device__ void mix_measure(const mix_args *p, mix_row *row, size_t r)
         return;
     long long max = -((long long)1 << 62);
     for (int i = threadIdx.x; i < mix->vocab; i += THREADS) {
-        long long t = mix_log<KIND>(p, row, r, i);
+        long long t = mix_log<KIND>(p, row, from, i);
         max = t > max ? t : max;
     }
     max = block_max_s64(max, row->scratch);

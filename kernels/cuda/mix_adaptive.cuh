@@ -41,11 +41,11 @@ static __device__ __forceinline__ int level_of(int logit)
     return (logit >= -2048) + (logit >= -1024) + (logit >= -256) + (logit >= 512);
 }
 
-static __device__ void change_one(const mix_args *p, const mix_row *row, mix_changes *ch, size_t r,
-                                  int c, unsigned long long z)
+static __device__ void change_one(const mix_args *p, const mix_row *row, mix_changes *ch,
+                                  mix_source from, int c, unsigned long long z)
 {
     const ops_candidate *x = row_candidate(p, c);
-    int d = mix_depth<ADAPTIVE>(p, row, r, x->symbol);
+    int d = mix_depth<ADAPTIVE>(p, row, from, x->symbol);
     unsigned w = mix_weight_of(d);
     int logit = (d + 30 * 65536 - det_log2_u64_q16(z > w ? z - w : 1)) >> 8;
     logit = min(max(logit, -LOGIT_MAX), LOGIT_MAX);
@@ -56,8 +56,9 @@ static __device__ void change_one(const mix_args *p, const mix_row *row, mix_cha
     ch->other[c] = OPS_PLACES + x->kind;
     ch->old[c] = w;
 
-    const int32_t *weight = p->adaptive.weights + set * OPS_WEIGHTS;
-    const int32_t *other = p->adaptive.weights + ch->other[c] * OPS_WEIGHTS;
+    const int32_t *weights = state_at(&p->adaptive, from.state).weights;
+    const int32_t *weight = weights + set * OPS_WEIGHTS;
+    const int32_t *other = weights + ch->other[c] * OPS_WEIGHTS;
     long long delta = 0;
     int norm = 0;
     for (int j = 0; j < OPS_WEIGHTS; j++) {
@@ -73,14 +74,14 @@ static __device__ void change_one(const mix_args *p, const mix_row *row, mix_cha
 }
 
 /* Fills in *ch (shared) for a row of weights that sum to z; the whole block calls it. */
-static __device__ void mix_change(const mix_args *p, const mix_row *row, mix_changes *ch, size_t r,
-                                  unsigned long long z)
+static __device__ void mix_change(const mix_args *p, const mix_row *row, mix_changes *ch,
+                                  mix_source from, unsigned long long z)
 {
     int count = p->mix.candidates != NULL ? p->mix.candidates[blockIdx.x] : 0;
     if (threadIdx.x == 0)
         ch->count = max(count, 0);
     if ((int)threadIdx.x < count)
-        change_one(p, row, ch, r, threadIdx.x, z);
+        change_one(p, row, ch, from, threadIdx.x, z);
     __syncthreads();
 }
 
@@ -124,7 +125,7 @@ typedef struct {
 } mix_moments;
 
 /* g[k] and H[k]; m holds the sums of all candidates, and of all symbols, to which those belong. */
-static __device__ void add_moments(const mix_args *p, int k, mix_moments m, int coded_log)
+static __device__ void add_moments(const adaptive_state *s, int k, mix_moments m, int coded_log)
 {
     long long mean1 = 0, mean2 = 0, rest = (1 << 20) - m.p0;
     if (m.s0 != 0) {
@@ -134,21 +135,21 @@ static __device__ void add_moments(const mix_args *p, int k, mix_moments m, int 
     long long m1 = (rest * mean1 + m.p1 * 256) >> 20;
     long long m2 = (rest * mean2 + m.p2) >> 20;
     long long variance = m2 - (m1 * m1 >> 16);
-    add_s64(&p->adaptive.g[k], (long long)(coded_log >> 12) * 256 - m1);
-    add_s64(&p->adaptive.h[k], variance > 0 ? variance : 0);
+    add_s64(&s->g[k], (long long)(coded_log >> 12) * 256 - m1);
+    add_s64(&s->h[k], variance > 0 ? variance : 0);
 }
 
 /* Takes the candidates' symbols out of the sums for expert k, and adds the rest to what is
  * learnt; the first warp calls it. */
-static __device__ void add_alpha(const mix_args *p, const mix_row *row, const mix_changes *ch,
-                                 size_t r, int k, int coded, mix_moments m)
+static __device__ void add_alpha(const mix_args *p, const adaptive_state *s, const mix_row *row,
+                                 const mix_changes *ch, mix_source from, int k, int coded,
+                                 mix_moments m)
 {
     int c = threadIdx.x;
-    const ops_expert *x = &p->mix.expert[k];
     long long a = 0, v = 0, pc = 0;
     if (c < ch->count) {
         a = ch->old[c] >> 10;
-        v = mix_expert_log(x, row->max_logit[k], r, ch->symbol[c]) >> 12;
+        v = mix_expert_log(p, row, k, from, ch->symbol[c]) >> 12;
         pc = ch->p[c];
     }
     m.s0 -= warp_sum(a);
@@ -158,23 +159,23 @@ static __device__ void add_alpha(const mix_args *p, const mix_row *row, const mi
     m.p1 = warp_sum(pc * v);
     m.p2 = warp_sum(pc * v * v);
     if (c == 0)
-        add_moments(p, k, m, mix_expert_log(x, row->max_logit[k], r, coded));
+        add_moments(s, k, m, mix_expert_log(p, row, k, from, coded));
 }
 
 /* One pass over the vocabulary: E if `expected`, and the sums for expert k if alpha. */
-static __device__ void add_symbols(const mix_args *p, mix_row *row, const mix_changes *ch, size_t r,
-                                   int k, int coded, float inv, bool expected, bool alpha)
+static __device__ void add_symbols(const mix_args *p, const adaptive_state *s, mix_row *row,
+                                   const mix_changes *ch, mix_source from, int k, int coded,
+                                   float inv, bool expected, bool alpha)
 {
     mix_moments m = {0, 0, 0, 0, 0, 0};
-    const ops_expert *x = &p->mix.expert[k];
     for (int i = threadIdx.x; i < p->mix.vocab; i += THREADS) {
-        unsigned w = mix_weight<ADAPTIVE>(p, row, r, i);
+        unsigned w = mix_weight<ADAPTIVE>(p, row, from, i);
         int pi = expected ? probability(w, inv) : 0;
         if (pi != 0)
-            add_s64(&p->adaptive.expected[i], pi);
+            add_s64(&s->expected[i], pi);
         if (alpha) {
             long long a = w >> 10;
-            int v = mix_expert_log(x, row->max_logit[k], r, i) >> 12;
+            int v = mix_expert_log(p, row, k, from, i) >> 12;
             m.s0 += a;
             m.s1 += a * v;
             m.s2 += a * (v * v);
@@ -186,13 +187,13 @@ static __device__ void add_symbols(const mix_args *p, mix_row *row, const mix_ch
     m.s1 = block_sum(m.s1, row->scratch);
     m.s2 = block_sum(m.s2, row->scratch);
     if (threadIdx.x < 32)
-        add_alpha(p, row, ch, r, k, coded, m);
+        add_alpha(p, s, row, ch, from, k, coded, m);
 }
 
 /* G, A and R of a candidate's sets, for one j of F. */
-static __device__ void add_weight(const mix_args *p, const mix_changes *ch, int coded, int c, int j)
+static __device__ void add_weight(const mix_args *p, const adaptive_state *s, const mix_changes *ch,
+                                  int coded, int c, int j)
 {
-    const adaptive_state *s = &p->adaptive;
     long long q = (ch->p[c] + 8) >> 4, f = candidate_input(p, ch, c, j);
     long long error = (ch->symbol[c] == coded ? 65536 : 0) - q;
     long long variance = (q * (65536 - q)) >> 16, size = (llabs(error) + 8) >> 4;
@@ -206,31 +207,31 @@ static __device__ void add_weight(const mix_args *p, const mix_changes *ch, int 
 
 /* Adds the row, whose symbol is `coded`, to the sums; total is Z' of ops.h. The whole block
  * calls it. */
-static __device__ void mix_add(const mix_args *p, mix_row *row, mix_changes *ch, size_t r,
+static __device__ void mix_add(const mix_args *p, mix_row *row, mix_changes *ch, mix_source from,
                                int coded, unsigned long long total)
 {
     if (p->mix.candidates != NULL && p->mix.candidates[blockIdx.x] < 0)
         return;
-    const adaptive_state *s = &p->adaptive;
+    adaptive_state s = state_at(&p->adaptive, from.state);
     int thread = threadIdx.x;
     float inv = 0x1p20f / (float)total;
     if (thread < ch->count) {
         int pc = det_rint_s32((float)ch->now[thread] * inv);
         ch->p[thread] = pc;
-        if (s->bias != NULL)
-            add_s64(&s->expected[ch->symbol[thread]], pc - probability(ch->old[thread], inv));
+        if (s.bias != NULL)
+            add_s64(&s.expected[ch->symbol[thread]], pc - probability(ch->old[thread], inv));
     }
-    if (thread == 0 && s->bias != NULL && coded < p->mix.vocab)
-        atomicAdd(&s->seen[coded], 1u);
+    if (thread == 0 && s.bias != NULL && coded < p->mix.vocab)
+        atomicAdd(&s.seen[coded], 1u);
     __syncthreads();
     if (thread < ch->count * OPS_WEIGHTS)
-        add_weight(p, ch, coded, thread / OPS_WEIGHTS, thread % OPS_WEIGHTS);
+        add_weight(p, &s, ch, coded, thread / OPS_WEIGHTS, thread % OPS_WEIGHTS);
 
-    bool bias = s->bias != NULL, alpha = s->alpha != NULL && coded < p->mix.vocab;
+    bool bias = s.bias != NULL, alpha = s.alpha != NULL && coded < p->mix.vocab;
     if (bias || alpha)
-        add_symbols(p, row, ch, r, 0, coded, inv, bias, alpha);
+        add_symbols(p, &s, row, ch, from, 0, coded, inv, bias, alpha);
     for (int k = 1; alpha && k < p->mix.experts; k++)
-        add_symbols(p, row, ch, r, k, coded, inv, false, true);
+        add_symbols(p, &s, row, ch, from, k, coded, inv, false, true);
 }
 
 #endif

@@ -41,7 +41,7 @@ rm one two text.html
 # Of a .gpz file, the bits of its own bytes.
 run 0 "$gz" -2 --adapt all --naive-bayes --window 64 --hop 32 --streams 2 text
 run 0 "$gz" explain text.gpz
-grep -q 'these are the bits of its very bytes' text.gpz.html || fail "other bytes than the file's"
+grep -q 'the figures describe exactly its bytes' text.gpz.html || fail "other bytes than the file's"
 grep -q 'Window 64, hop 32' text.gpz.html || fail "not the file's settings"
 grep -q 'Naive Bayes' text.gpz.html || fail "not the file's experts"
 cat text.gpz text.gpz >twice.gpz

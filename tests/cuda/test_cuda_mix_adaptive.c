@@ -15,12 +15,15 @@ typedef struct {
     const char *name;
     int vocab, escapes, models, counted, rows, rounds;
     bool bias, alpha, hostile;
+    int states; /* 0: one, which rows need not name */
 } shape;
 
 /* A mix of both backends, and its memory. */
 typedef struct {
     shape s;
-    pair logits[MODELS], counts, source, symbol, candidate, candidates, interval, target, found;
+    pair logits[MODELS], counts, source, state, symbol, candidate, candidates, interval, target;
+    pair found;
+    int states;
     ops_adaptive *adaptive[2][2]; /* [ENCODING, DECODING][backend] */
     ops_mix mix[2];
     int32_t coded[ROWS];
@@ -100,8 +103,8 @@ static void draw_logits(job *j)
 
 static void draw_counts(job *j)
 {
-    int32_t *x = malloc((size_t)j->s.vocab * sizeof *x);
-    for (int i = 0; i < j->s.vocab; i++)
+    int32_t *x = malloc(j->counts.bytes);
+    for (int i = 0; i < j->states * j->s.vocab; i++)
         x[i] = j->s.hostile ? (32 << 16) - 1 : draw_below(12 << 16);
     pair_upload(&j->counts, x);
     free(x);
@@ -109,10 +112,13 @@ static void draw_counts(job *j)
 
 static void draw_round(job *j)
 {
-    int32_t source[ROWS];
-    for (int r = 0; r < j->s.rows; r++)
+    int32_t source[ROWS], state[ROWS];
+    for (int r = 0; r < j->s.rows; r++) {
         source[r] = draw_below(j->s.rows);
+        state[r] = draw_below(j->states);
+    }
     pair_upload(&j->source, source);
+    pair_upload(&j->state, state);
     draw_logits(j);
     draw_counts(j);
     draw_candidates(j);
@@ -130,22 +136,23 @@ static void create_adaptive(job *j, int parts)
                                   .alpha = j->s.alpha,
                                   .weights = weights,
                                   .parts = parts,
-                                  .states = 1};
+                                  .states = j->states};
     for (int k = 0; k < config.experts; k++)
         config.start[k] = k == 0 ? 65536 : 20000;
     for (int way = 0; way < 2; way++)
         BOTH(adaptive_create(context[b], &j->adaptive[way][b], &config));
-    assert_true(ops_cuda.adaptive_bytes(&config) >= (size_t)j->s.vocab * 8);
+    assert_true(ops_cuda.adaptive_bytes(&config) >= (size_t)(j->states * j->s.vocab) * 8);
 }
 
 static job job_new(const shape *s, int parts)
 {
-    job j = {.s = *s};
+    job j = {.s = *s, .states = s->states ? s->states : 1};
     size_t rows = (size_t)s->rows, vocab = (size_t)s->vocab;
     for (int k = 0; k < s->models; k++)
         j.logits[k] = pair_zero(rows * vocab * sizeof(float));
-    j.counts = pair_zero(vocab * sizeof(int32_t));
+    j.counts = pair_zero((size_t)j.states * vocab * sizeof(int32_t));
     j.source = pair_zero(rows * sizeof(int32_t));
+    j.state = pair_zero(rows * sizeof(int32_t));
     j.symbol = pair_zero(rows * sizeof(int32_t));
     j.candidate = pair_zero(rows * OPS_CANDIDATES * sizeof(ops_candidate));
     j.candidates = pair_zero(rows * sizeof(int32_t));
@@ -158,6 +165,7 @@ static job job_new(const shape *s, int parts)
         *mix =
             (ops_mix){.experts = s->models + s->counted, .vocab = s->vocab, .escapes = s->escapes};
         mix->row = j.source.at[b];
+        mix->state = s->states ? j.state.at[b] : NULL;
         mix->candidate = j.candidate.at[b];
         mix->candidates = j.candidates.at[b];
         for (int k = 0; k < mix->experts; k++) {
@@ -176,7 +184,7 @@ static void job_free(job *j)
     for (int way = 0; way < 2; way++)
         for (int b = 0; b < 2; b++)
             backend[b]->adaptive_destroy(context[b], j->adaptive[way][b]);
-    pair *all[] = {&j->counts,     &j->source,   &j->symbol, &j->candidate,
+    pair *all[] = {&j->counts,     &j->source,   &j->state,  &j->symbol, &j->candidate,
                    &j->candidates, &j->interval, &j->target, &j->found};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         pair_free(all[i]);
@@ -192,21 +200,21 @@ typedef struct {
     int32_t weights[OPS_SETS * OPS_WEIGHTS];
 } learnt;
 
-static learnt learnt_read(const job *j, int way, int b)
+static learnt learnt_read(const job *j, int way, int b, int state)
 {
     learnt l = {.bias = malloc((size_t)j->s.vocab * sizeof *l.bias)};
-    assert_int_equal(
-        backend[b]->adaptive_read(context[b], j->adaptive[way][b], 0, l.bias, l.alpha, l.weights),
-        GPUZIP_OK);
+    assert_int_equal(backend[b]->adaptive_read(context[b], j->adaptive[way][b], state, l.bias,
+                                               l.alpha, l.weights),
+                     GPUZIP_OK);
     return l;
 }
 
-/* All states have learnt the same. */
-static void check_learnt(const job *j)
+/* Both ways and both backends have the same parameters in a state. */
+static void check_state(const job *j, int state)
 {
-    learnt want = learnt_read(j, ENCODING, CPU);
+    learnt want = learnt_read(j, ENCODING, CPU, state);
     for (int way = 0; way < 2; way++) {
-        learnt got = learnt_read(j, way, CUDA);
+        learnt got = learnt_read(j, way, CUDA, state);
         for (int i = 0; i < j->s.vocab; i++)
             if (got.bias[i] != want.bias[i])
                 fail_msg("%s: bias %d is %d, not %d", j->s.name, i, got.bias[i], want.bias[i]);
@@ -218,6 +226,12 @@ static void check_learnt(const job *j)
         free(got.bias);
     }
     free(want.bias);
+}
+
+static void check_learnt(const job *j)
+{
+    for (int state = 0; state < j->states; state++)
+        check_state(j, state);
 }
 
 static void encode(job *j)
@@ -266,10 +280,22 @@ static void check_cdf(const job *j)
     pair_free(&start);
 }
 
-static void mix_learn(const job *j)
+static void mix_learn_states(const job *j, int states)
 {
     for (int way = 0; way < 2; way++)
-        BOTH(mix_learn(context[b], j->adaptive[way][b], 1));
+        BOTH(mix_learn(context[b], j->adaptive[way][b], states));
+    check_learnt(j);
+}
+
+static void mix_learn(const job *j)
+{
+    mix_learn_states(j, j->states);
+}
+
+static void mix_reset(const job *j, int first, int n)
+{
+    for (int way = 0; way < 2; way++)
+        BOTH(adaptive_reset(context[b], j->adaptive[way][b], first, n));
     check_learnt(j);
 }
 
@@ -287,9 +313,7 @@ static void run_shape(const shape *s)
         if (round != 1) /* learnt together with round 2 */
             mix_learn(&j);
     }
-    for (int way = 0; way < 2; way++)
-        BOTH(adaptive_reset(context[b], j.adaptive[way][b], 0, 1));
-    check_learnt(&j);
+    mix_reset(&j, 0, j.states);
     for (int b = 0; b < 2; b++) /* as when there are no contexts */
         j.mix[b].candidate = NULL, j.mix[b].candidates = NULL;
     encode(&j);
@@ -311,6 +335,8 @@ static void adaptive_shapes(void **state)
         {"hostile", 600, 256, 1, 0, ROWS, 4, true, true, true},
         {"hostile counts", 40, 0, 1, 1, ROWS, 4, true, true, true},
         {"one symbol", 1, 256, 1, 0, ROWS, 14, true, true, false},
+        {"states", 700, 256, 1, 1, ROWS, 4, true, true, false, 5},
+        {"states, counts", 300, 0, 0, 1, ROWS, 4, true, true, false, 3},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         run_shape(&shapes[i]);
@@ -325,6 +351,25 @@ static void adaptive_vocab(void **state)
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         run_shape(&shapes[i]);
+}
+
+/* A prefix of the states takes a step, the others' sums wait; some are reset. Most updates
+ * have states without rows. */
+static void adaptive_states(void **state)
+{
+    (void)state;
+    static const shape s = {"some states", 520, 256, 1, 1, ROWS, 0, true, true, false, 6};
+    job j = job_new(&s, 1);
+    for (int round = 0; round < 6; round++) {
+        draw_round(&j);
+        encode(&j);
+        decode(&j);
+        mix_learn_states(&j, round % 2 ? 6 - round : 6);
+        if (round == 3)
+            mix_reset(&j, 1, 3);
+    }
+    mix_learn(&j);
+    job_free(&j);
 }
 
 /* Decoding that is replayed reads candidates, targets and what has been learnt anew. */
@@ -383,7 +428,7 @@ static void adaptive_parts(void **state)
         }
         BOTH(mix_learn(context[b], j.adaptive[ENCODING][b], 1));
         pair_check(&j.interval, "mix_encode", s.rows, s.vocab);
-        learnt want = learnt_read(&j, ENCODING, CPU), got = learnt_read(&j, ENCODING, CUDA);
+        learnt want = learnt_read(&j, ENCODING, CPU, 0), got = learnt_read(&j, ENCODING, CUDA, 0);
         assert_memory_equal(got.bias, want.bias, (size_t)s.vocab * sizeof *got.bias);
         assert_memory_equal(got.weights, want.weights, sizeof got.weights);
         assert_memory_equal(got.alpha, want.alpha, sizeof got.alpha);
@@ -397,9 +442,8 @@ static void adaptive_parts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(adaptive_shapes),
-        cmocka_unit_test(adaptive_vocab),
-        cmocka_unit_test(adaptive_recorded),
+        cmocka_unit_test(adaptive_shapes), cmocka_unit_test(adaptive_vocab),
+        cmocka_unit_test(adaptive_states), cmocka_unit_test(adaptive_recorded),
         cmocka_unit_test(adaptive_parts),
     };
     if (!open_both())

@@ -74,7 +74,16 @@ mutations=(
     'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/(logit >= -1024)/(logit >= -1536)/'
     'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/z > w ? z - w : 1/z/'
     'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/delta < -DELTA_MAX ? -DELTA_MAX : delta/delta/'
-    'mix.cuh cuda_mix.cu|adaptive_s*|s/? p->adaptive.alpha\[threadIdx.x\]/? mix->expert[threadIdx.x].alpha/'
+    'mix.cuh cuda_mix.cu|adaptive_s*|s/? alpha\[threadIdx.x\]/? mix->expert[threadIdx.x].alpha/'
+    # several states: rows in state 0, one shared by all, resets and steps too far
+    'cuda_mix.cu|adaptive_s*|s/from.state = mix->state != NULL ? mix->state\[blockIdx.x\] : 0;/from.state = 0;/'
+    'cuda_mix.cu|count_add*|s/(state != NULL ? (size_t)state\[i\] . vocab : 0) + symbol/symbol/'
+    'mix.cuh cuda_mix.cu|adaptive_s*|s/x->counts\[(size_t)from.state . p->mix.vocab + i\]/x->counts[i]/'
+    'adaptive.cuh cuda_mix.cu|adaptive_s*|s/in_state(z->weights, stride, s)/z->weights/'
+    'adaptive.cuh cuda_mix.cu|adaptive_s*|s/in_state(z->expected, stride, s)/z->expected/'
+    'cuda_adaptive.cu|adaptive_s*|s/s < first + n; s++/s < a->config.states; s++/'
+    'cuda_adaptive.cu|adaptive_s*|s/dim3(blocks, (unsigned)states)/dim3(blocks, (unsigned)c->states)/'
+    'cuda_adaptive.cu|adaptive_s*|s/state_at(&all, blockIdx.y)/state_at(\&all, 0)/'
     # sums that are learnt: of the unchanged weights, of candidates too, in rows not learnt from
     'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/pc - probability(ch->old\[thread\], inv)/0/'
     'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|/ch->p\[thread\] = pc;/,/^}/{s/^    __syncthreads();//}'

@@ -395,17 +395,22 @@ static void mix_vocab(void **state)
 static void count_add_cuda(void **state)
 {
     (void)state;
-    enum { VOCAB = 257 };
-    pair count = pair_zero(VOCAB * 4), counts = pair_zero(VOCAB * 4);
+    enum { VOCAB = 257, STATES = 3 };
+    pair count = pair_zero(STATES * VOCAB * 4), counts = pair_zero(STATES * VOCAB * 4);
     for (int r = 0; r < ROW_COUNTS; r++) {
         int n = row_counts[r];
-        int32_t symbol[130];
-        for (int i = 0; i < n; i++)
+        int32_t symbol[130], of[130];
+        for (int i = 0; i < n; i++) {
             symbol[i] = (int32_t)(draw() % 3 ? draw() % 7 : draw() % (VOCAB + 256));
-        pair symbols = pair_of(symbol, (size_t)n * 4);
+            of[i] = (int32_t)(draw() % STATES);
+        }
+        pair symbols = pair_of(symbol, (size_t)n * 4), states = pair_of(of, (size_t)n * 4);
         BOTH(count_add(context[b], count.at[b], counts.at[b], VOCAB, NULL, symbols.at[b], n));
+        BOTH(count_add(context[b], count.at[b], counts.at[b], VOCAB, states.at[b], symbols.at[b],
+                       n));
         pair_check(&count, "count_add", n, VOCAB);
         pair_check(&counts, "count_add logarithms", n, VOCAB);
+        pair_free(&states);
         pair_free(&symbols);
     }
     pair_free(&counts);

@@ -41,7 +41,7 @@ static gpuzip_status decompress(const uint8_t *data, size_t size, memory_io *io)
 {
     *io = (memory_io){.in = data, .in_size = size};
     gpuzip_io callbacks = memory_callbacks(io);
-    return gpuzip_decompress(gz, &callbacks, NULL);
+    return gpuzip_decompress_stream(gz, &callbacks, NULL);
 }
 
 /* ---- recipes -------------------------------------------------------------------------------- */
@@ -109,8 +109,6 @@ static gpuzip_options options_of(const uint8_t head[HEAD])
                         .experts = frame.experts,
                         .no_verify = true,
                         .no_packing = head[2] & 64};
-    if (!o.adapt)
-        o.adapt = GPUZIP_ADAPT_NONE;
     for (int k = 0; k < frame.experts; k++) {
         o.expert[k].kind = frame.expert[k].kind == CONTAINER_EXPERT_MODEL
                                ? GPUZIP_EXPERT_MODEL
@@ -127,7 +125,7 @@ static void round_trip(const uint8_t head[HEAD], const uint8_t *body, size_t siz
     memory_io packed = {.in = body, .in_size = size}, back;
     gpuzip_io callbacks = memory_callbacks(&packed);
     gpuzip_options options = options_of(head);
-    if (gpuzip_compress(gz, &options, &callbacks, NULL) ||
+    if (gpuzip_compress_stream(gz, &options, &callbacks, NULL) ||
         decompress(packed.out, packed.out_size, &back) || back.out_size != size ||
         memcmp(back.out, body, size) != 0)
         abort();

@@ -105,7 +105,7 @@ static uint64_t compress(int i, const gpuzip_options *o, const uint8_t *data, si
     gpuzip_stats stats;
     *packed = (memory_io){.in = data, .in_size = size, .portion = 333};
     gpuzip_io callbacks = memory_callbacks(packed);
-    assert_int_equal(gpuzip_compress(handle[i], o, &callbacks, &stats), GPUZIP_OK);
+    assert_int_equal(gpuzip_compress_stream(handle[i], o, &callbacks, &stats), GPUZIP_OK);
     return stats.blocks - stats.stored_blocks;
 }
 
@@ -113,7 +113,7 @@ static void check_decodes(int i, const memory_io *packed, const uint8_t *data, s
 {
     memory_io back = {.in = packed->out, .in_size = packed->out_size};
     gpuzip_io callbacks = memory_callbacks(&back);
-    assert_int_equal(gpuzip_decompress(handle[i], &callbacks, NULL), GPUZIP_OK);
+    assert_int_equal(gpuzip_decompress_stream(handle[i], &callbacks, NULL), GPUZIP_OK);
     assert_int_equal(back.out_size, size);
     if (size)
         assert_memory_equal(back.out, data, size);

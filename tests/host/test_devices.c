@@ -60,14 +60,14 @@ static gpuzip_status compress(gpuzip *gz, const gpuzip_options *o, memory_io *io
 {
     *io = (memory_io){.in = text, .in_size = TEXT_BYTES, .portion = 777};
     gpuzip_io callbacks = memory_callbacks(io);
-    return gpuzip_compress(gz, o, &callbacks, stats);
+    return gpuzip_compress_stream(gz, o, &callbacks, stats);
 }
 
 static gpuzip_status decompress(gpuzip *gz, const memory_io *from, memory_io *io)
 {
     *io = (memory_io){.in = from->out, .in_size = from->out_size, .portion = 101};
     gpuzip_io callbacks = memory_callbacks(io);
-    return gpuzip_decompress(gz, &callbacks, NULL);
+    return gpuzip_decompress_stream(gz, &callbacks, NULL);
 }
 
 /* Both directions give what the CPU gave. */
@@ -351,12 +351,13 @@ static void writing_fails_and_callbacks_cancel(void **state)
     for (int i = 1; i < 12; i += 2) {
         memory_io io = {.in = text, .in_size = TEXT_BYTES, .cancel_after = i};
         gpuzip_io callbacks = memory_callbacks(&io);
-        assert_int_equal(gpuzip_compress(gz, &options, &callbacks, NULL), GPUZIP_ERR_CANCELLED);
+        assert_int_equal(gpuzip_compress_stream(gz, &options, &callbacks, NULL),
+                         GPUZIP_ERR_CANCELLED);
         assert_int_equal(io.told, i);
         free(io.out);
         io = (memory_io){.in = text, .in_size = TEXT_BYTES};
         callbacks.write = refuse_to_write;
-        assert_int_equal(gpuzip_compress(gz, &options, &callbacks, NULL), GPUZIP_ERR_IO);
+        assert_int_equal(gpuzip_compress_stream(gz, &options, &callbacks, NULL), GPUZIP_ERR_IO);
         free(io.out);
     }
     check_same(gz);

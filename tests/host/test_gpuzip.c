@@ -18,14 +18,14 @@ static gpuzip_status compress(const gpuzip_options *options, const void *data, s
 {
     *io = (memory_io){.in = data, .in_size = size, .portion = io->portion};
     gpuzip_io callbacks = memory_callbacks(io);
-    return gpuzip_compress(gz, options, &callbacks, stats);
+    return gpuzip_compress_stream(gz, options, &callbacks, stats);
 }
 
 static gpuzip_status decompress(const void *data, size_t size, memory_io *io)
 {
     *io = (memory_io){.in = data, .in_size = size, .portion = io->portion};
     gpuzip_io callbacks = memory_callbacks(io);
-    return gpuzip_decompress(gz, &callbacks, NULL);
+    return gpuzip_decompress_stream(gz, &callbacks, NULL);
 }
 
 static void check_round_trip(const gpuzip_options *options, const void *data, size_t size)
@@ -61,6 +61,7 @@ static const gpuzip_options with_bayes = {
     .window = 64,
     .hop = 32,
     .no_packing = true,
+    .adapt = GPUZIP_ADAPT_ALL,
     .experts = 2,
     .expert = {{GPUZIP_EXPERT_MODEL, 0, 0.01}, {GPUZIP_EXPERT_NAIVE_BAYES, 0, 1.0}}};
 
@@ -88,7 +89,7 @@ static void every_level_and_block_size(void **state)
     for (size_t i = 0; i < sizeof text; i++)
         text[i] = "the quick brown fox "[(i * i / 7) % 20];
     for (int level = 0; level <= GPUZIP_LEVEL_MAX; level++) {
-        gpuzip_options options = {.level = level};
+        gpuzip_options options = {.level = level, .adapt = GPUZIP_ADAPT_ALL};
         check_round_trip(&options, text, sizeof text);
     }
     for (size_t block = 1; block < sizeof text; block = block * 5 + 3) {
@@ -113,13 +114,12 @@ static void wrong_options_are_refused(void **state)
         {.block_size = GPUZIP_BLOCK_MAX + 1},
         {.streams = -1},
         {.update_interval = -1},
-        {.adapt = 2 * GPUZIP_ADAPT_NONE},
-        {.adapt = GPUZIP_ADAPT_NONE | GPUZIP_ADAPT_BIASES},
+        {.adapt = GPUZIP_ADAPT_ALL + 1},
         {.experts = 9},
         {.experts = 1, .expert = {{GPUZIP_EXPERT_MODEL, 1, 1.0}}},
         {.experts = 1, .expert = {{GPUZIP_EXPERT_MODEL, 0, -1.0}}},
         {.experts = 1, .expert = {{GPUZIP_EXPERT_MODEL, 0, 16.0}}},
-        {.experts = 1, .expert = {{GPUZIP_EXPERT_MODEL, 0, 2.1}}}, /* learnt */
+        {.adapt = GPUZIP_ADAPT_ALPHAS, .experts = 1, .expert = {{GPUZIP_EXPERT_MODEL, 0, 2.1}}},
     };
     (void)state;
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
@@ -229,7 +229,7 @@ static void a_list_needs_no_model(void **state)
     assert_int_equal(info.window, 64);
     assert_false(info.model_known);
     io.in_pos = 0;
-    assert_int_equal(gpuzip_decompress(bare, &callbacks, NULL), GPUZIP_ERR_MODEL);
+    assert_int_equal(gpuzip_decompress_stream(bare, &callbacks, NULL), GPUZIP_ERR_MODEL);
     assert_non_null(strstr(gpuzip_error(bare), "--model"));
     gpuzip_close(bare);
     free(io.out);
@@ -262,14 +262,14 @@ static void packed_blocks_need_no_model(void **state)
     assert_int_equal(info.packed_blocks, 1);
     assert_int_equal(info.stored_blocks, 0);
     io.in_pos = 0;
-    assert_int_equal(gpuzip_decompress(bare, &callbacks, &stats), GPUZIP_OK);
+    assert_int_equal(gpuzip_decompress_stream(bare, &callbacks, &stats), GPUZIP_OK);
     assert_int_equal(stats.packed_blocks, 1);
     assert_int_equal(stats.model_bytes, 0);
     assert_int_equal(io.out_size, sizeof data);
     assert_memory_equal(io.out, data, sizeof data);
     gpuzip_set_memory_limit(bare, 100000);
     io.in_pos = io.out_size = 0;
-    assert_int_equal(gpuzip_decompress(bare, &callbacks, NULL), GPUZIP_ERR_MEMORY);
+    assert_int_equal(gpuzip_decompress_stream(bare, &callbacks, NULL), GPUZIP_ERR_MEMORY);
     assert_non_null(strstr(gpuzip_error(bare), "limit"));
     gpuzip_close(bare);
     free(io.out);
@@ -403,7 +403,8 @@ static void callbacks_cancel_and_fail(void **state)
     gpuzip_io callbacks = memory_callbacks(&io);
     (void)state;
     memset(text, 'a', sizeof text);
-    assert_int_equal(gpuzip_compress(gz, &with_bayes, &callbacks, NULL), GPUZIP_ERR_CANCELLED);
+    assert_int_equal(gpuzip_compress_stream(gz, &with_bayes, &callbacks, NULL),
+                     GPUZIP_ERR_CANCELLED);
     assert_int_equal(io.told, 3);
     free(io.out);
 }
@@ -433,7 +434,8 @@ static void model_files_are_reproducible(void **state)
 
 static void the_product_of_two_models(void **state)
 {
-    static const gpuzip_options both = {.experts = 3,
+    static const gpuzip_options both = {.adapt = GPUZIP_ADAPT_ALL,
+                                        .experts = 3,
                                         .expert = {{GPUZIP_EXPERT_MODEL, 0, 0.5},
                                                    {GPUZIP_EXPERT_MODEL, 1, 0.25},
                                                    {GPUZIP_EXPERT_NAIVE_BAYES, 0, 0.7}}};

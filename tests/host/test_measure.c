@@ -105,7 +105,7 @@ static gpuzip_stats measure(gpuzip *handle, const gpuzip_options *options, obser
     o->io = (memory_io){.in = text, .in_size = sizeof text};
     gpuzip_io io = memory_callbacks(&o->io);
     io.observe = on_token;
-    assert_int_equal(gpuzip_compress(handle, options, &io, &s), GPUZIP_OK);
+    assert_int_equal(gpuzip_compress_stream(handle, options, &io, &s), GPUZIP_OK);
     assert_int_equal(o->end, sizeof text);
     assert_int_equal(o->tokens, s.tokens);
     assert_int_equal(o->stored, s.stored_blocks + s.packed_blocks);
@@ -271,7 +271,7 @@ static void threads_and_measuring_change_nothing(void **state)
         gpuzip_io io = memory_callbacks(&plain);
         gpuzip_stats unmeasured;
         options.no_verify = false;
-        assert_int_equal(gpuzip_compress(gz[2], &options, &io, &unmeasured), GPUZIP_OK);
+        assert_int_equal(gpuzip_compress_stream(gz[2], &options, &io, &unmeasured), GPUZIP_OK);
         assert_int_equal(unmeasured.experts, 0);
         assert_true(unmeasured.log2_z == 0 && unmeasured.seconds_measure == 0);
         for (int t = 1; t <= 2; t++) {
@@ -293,7 +293,7 @@ static void nobody_need_observe(void **state)
     observer o = {0};
     (void)state;
     options.measure = true;
-    assert_int_equal(gpuzip_compress(gz[1], &options, &callbacks, &s), GPUZIP_OK);
+    assert_int_equal(gpuzip_compress_stream(gz[1], &options, &callbacks, &s), GPUZIP_OK);
     gpuzip_stats observed = measure(gz[1], &options, &o);
     assert_memory_equal(s.expert, observed.expert, sizeof s.expert);
     free(io.out);

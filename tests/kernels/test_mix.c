@@ -505,6 +505,36 @@ static void count_add_counts(void **state)
     free(symbol);
 }
 
+/* Counts of several states in one call are those of a call a state. */
+static void count_add_states(void **state)
+{
+    ops_context *ctx = *state;
+    enum { VOCAB = 300, STATES = 3, N = 4000 };
+    test_random random = {101};
+    uint32_t *count = test_array(STATES * VOCAB, sizeof *count), one[VOCAB] = {0};
+    int32_t *counts = test_array(STATES * VOCAB, sizeof *counts), logs[VOCAB] = {0};
+    int32_t *symbol = test_array(N, sizeof *symbol), *of = test_array(N, sizeof *of);
+    for (int i = 0; i < N; i++) {
+        of[i] = (int32_t)random_below(&random, STATES);
+        symbol[i] = (int32_t)random_below(&random, 1 + random_below(&random, VOCAB + 50));
+    }
+    assert_int_equal(ops_cpu.count_add(ctx, count, counts, VOCAB, of, symbol, N), GPUZIP_OK);
+    for (int s = 0; s < STATES; s++) {
+        memset(one, 0, sizeof one);
+        memset(logs, 0, sizeof logs);
+        for (int i = 0; i < N; i++)
+            if (of[i] == s)
+                assert_int_equal(ops_cpu.count_add(ctx, one, logs, VOCAB, NULL, &symbol[i], 1),
+                                 GPUZIP_OK);
+        assert_memory_equal(count + s * VOCAB, one, sizeof one);
+        assert_memory_equal(counts + s * VOCAB, logs, sizeof logs);
+    }
+    free(of);
+    free(symbol);
+    free(counts);
+    free(count);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -512,7 +542,7 @@ int main(void)
         cmocka_unit_test(decode_equals_cdf), cmocka_unit_test(loss_oracle),
         cmocka_unit_test(mix_rows),          cmocka_unit_test(mix_isa),
         cmocka_unit_test(mix_extremes),      cmocka_unit_test(mix_largest),
-        cmocka_unit_test(count_add_counts),
+        cmocka_unit_test(count_add_counts),  cmocka_unit_test(count_add_states),
     };
     return cmocka_run_group_tests(tests, open_default, close_default);
 }

@@ -57,8 +57,8 @@ static const struct option options[] = {
 static void print_help(void)
 {
     fputs("Usage: gpuzip-bench [OPTION]...\n"
-          "Measure what gpuzip reaches on this machine, beside what the device reaches at best\n"
-          "in the same run: each kernel alone, then encoding and decoding.\n\n"
+          "Measure gpuzip's speed on this machine, beside the device's peak in the same run:\n"
+          "each kernel alone, then encoding and decoding.\n\n"
           "      --device D       auto, cpu, cuda or cuda:N\n"
           "  -T, --threads #      processor threads; 0, the default: one a core\n"
           "      --model M        builtin (the default), a shape of --list, all of them (all), or\n"
@@ -67,11 +67,11 @@ static void print_help(void)
           "                       else random ones\n"
           "      --random         random weights even so\n"
           "      --weight-bits 8|15  --activation-bits 8|15  --kv-bits 8|12\n"
-          "                       of shapes and of what is imported; default 8, 15 and 12\n"
+          "                       of shapes and imported models; default 8, 15 and 12\n"
           "      --kernels        the kernels alone\n"
           "      --coding         a forward pass and coding alone\n"
           "      --streams N,...  how many streams to code at once\n"
-          "      --window N       tokens of context, half of which are read again (default 1024)\n"
+          "      --window N       tokens of context, half of which are re-read (default 1024)\n"
           "      --text FILE      code this text (64 MiB of it at most), again and again; without "
           "it,\n"
           "                       tokens are noise\n"
@@ -83,7 +83,7 @@ static void print_help(void)
           "      --log FILE       write the JSON lines to FILE as well\n"
           "  -q, --quiet          no warnings\n"
           "  -h, --help   -V, --version\n\n"
-          "Exit code: 0 all was measured; 1 something failed; 3 a model is missing; 4 this\n"
+          "Exit code: 0 success; 1 something failed; 3 a model is missing; 4 this\n"
           "device's arithmetic failed its self-test, or decoding gave other tokens.\n",
           stdout);
 }

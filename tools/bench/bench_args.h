@@ -14,7 +14,7 @@ typedef struct {
     int models;
     bool random;
     bench_widths widths;
-    bool kernels, whole; /* what to measure */
+    bool kernels, whole; /* measure kernels; passes and coding */
     bool quick, list;
     double seconds; /* coding takes at most, about; 0: not given */
     int window;     /* 0: not given */
@@ -27,8 +27,8 @@ typedef struct {
 
 typedef enum {
     BENCH_ARGS_RUN,
-    BENCH_ARGS_DONE, /* help or version was asked for, and is printed */
-    BENCH_ARGS_WRONG /* the user was told */
+    BENCH_ARGS_DONE, /* help or version, printed already */
+    BENCH_ARGS_WRONG /* an error, printed already */
 } bench_args_result;
 
 bench_args_result bench_args_parse(bench_args *a, int argc, char **argv);

@@ -25,7 +25,7 @@ void bench_check_host(void)
     double load = 0;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     if (getloadavg(&load, 1) == 1 && load > 0.25 * (double)cores)
-        message_note("the machine is busy (load %.2f on %ld cores): what follows is too slow", load,
+        message_note("the machine is busy (load %.2f on %ld cores): the results are too low", load,
                      cores);
     long most = read_integer("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq");
     long allowed = read_integer("/sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq");
@@ -33,7 +33,7 @@ void bench_check_host(void)
         message_note("the processor is held at %ld of %ld MHz", allowed / 1000, most / 1000);
 }
 
-/* What is used of the driver's management library, libnvidia-ml (its functions and constants
+/* The functions in use of the driver's management library, libnvidia-ml (they and their constants
  * do not change; 0 is success). */
 #define NVML_CLOCK_SM 1
 typedef struct {

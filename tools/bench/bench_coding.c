@@ -123,9 +123,9 @@ static size_t position(const coding_run *run, size_t t)
     return t < w ? t : w - h + (t - w) % h;
 }
 
-/* The steps [first, end) whose time counts. Of encoding all: passes are queued ahead. Of
- * decoding whole hops behind the first window if there are any; else what has the same
- * positions in the first window, only that nothing has been read again; else all. */
+/* The steps [first, end) to time. Encoding: all, because passes are queued ahead. Decoding: whole
+ * hops behind the first window if there are any; else the same positions of the first window, but
+ * without the re-reading; else all. */
 static void choose_section(const coding_run *run, bool decode, size_t *first, size_t *end)
 {
     size_t w = (size_t)run->window, h = (size_t)run->hop;
@@ -137,11 +137,11 @@ static void choose_section(const coding_run *run, bool decode, size_t *first, si
     } else if (decode && h < w && run->last >= w - h + 16) {
         *first = w - h;
     }
-    while (*first > 0 && run->done[*first] <= 0) /* nobody looked after that step */
+    while (*first > 0 && run->done[*first] <= 0) /* no time was taken after that step */
         --*first;
 }
 
-/* What the device must do for the steps [first, end), at its ceilings. */
+/* The least seconds of the steps [first, end) at the device's ceilings. */
 static double coding_floor(const coding_run *run, bool decode, size_t first, size_t end,
                            double *operations, double *context, const char **bound)
 {
@@ -220,7 +220,7 @@ static gpuzip_status time_run(coding_run *run, bool decode, bench_block *block, 
     *total = clock_seconds() - run->start;
     free(stream);
     if (status == GPUZIP_OK)
-        run->done[run->last] = *total; /* what was queued is done, too */
+        run->done[run->last] = *total; /* includes all queued work */
     return status == GPUZIP_ERR_CANCELLED && run->last > 0 ? GPUZIP_OK : status;
 }
 
@@ -346,7 +346,7 @@ out:
     return status;
 }
 
-/* As many of these streams as there is memory for, and a little for what the driver takes. */
+/* Reduces *streams to fit the memory, with a reserve for the driver. */
 static gpuzip_status fit_streams(bench *b, const lanes *l, uint32_t *streams)
 {
     uint64_t total, wanted = *streams;
@@ -379,7 +379,7 @@ gpuzip_status bench_whole(bench *b, const bench_model *bm, const bench_text *tex
     TRY_OUT(bench_pass(b, m));
     config.expert[0] = (engine_expert){GPUZIP_EXPERT_MODEL, m, CONTAINER_ALPHA_ONE};
     for (int i = 0; i < b->stream_counts; i++) {
-        /* Anew each time: an engine keeps what its largest block needed. */
+        /* A new one each time: an engine keeps the memory of its largest block. */
         TRY_OUT(lanes_open(&l, b->ops, b->ctx, &config, b->threads, 0));
         uint32_t streams = b->streams[i];
         TRY_OUT(fit_streams(b, l, &streams));

@@ -1,9 +1,8 @@
 /* bench_kernels.c: every operation of ops.h alone, in the shapes of a model, on noise.
  *
  * Operations are counted as linear() does them: s8 products of planes, 2 a multiply-add. Bytes
- * are what a call must read and write if nothing is read twice. Matrices and layers of the
- * cache are taken in turns, as the layers of a pass take them, so that a cache as large as one
- * of them is of no help.
+ * are the least that a call must read and write. Calls rotate among matrices and layers of the
+ * cache, as a pass does, so that a processor cache as large as one of them doesn't help.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -318,8 +317,8 @@ static gpuzip_status fill_cache(const attention_job *job)
     return GPUZIP_OK;
 }
 
-/* Rows attend to 1 + their position; what a call must do, with every key and value of a slot
- * read once. */
+/* Row r attends to 1 + its position. Counts the operations and bytes of a call, with each key and
+ * value of a slot read once. */
 static void report_attention(bench *b, const attention_job *a, const char *name, const char *shape,
                              const bench_time *time)
 {
@@ -391,7 +390,7 @@ out:
 
 static gpuzip_status bench_attentions(bench *b, const weights_model *w)
 {
-    /* What a window of 1,024 with a hop of 512 has on average: 768 positions. */
+    /* The mean of a window of 1,024 with a hop of 512: 768 positions. */
     int context = w->config.context < 1024 ? w->config.context : 1024, mean = context * 3 / 4;
     if (b->gpu) {
         TRY(bench_attention(b, w, "attention, prefill", 8, context, context));

@@ -34,7 +34,7 @@ static void list_shapes(void)
     }
 }
 
-/* Opens the device that was asked for, or tells why not. */
+/* Opens the device of the command line. Returns false after an error message. */
 static bool open_device(device *d, const bench_args *a, int threads)
 {
     device_choice choice;
@@ -50,7 +50,7 @@ static bool open_device(device *d, const bench_args *a, int threads)
     return status == GPUZIP_OK;
 }
 
-/* The tokens of the file `path` for a model; tells why not. */
+/* Reads the tokens of the file `path` for a model. Returns false after an error message. */
 static bool read_text(bench_text *text, const bench_model *m, const char *path)
 {
     enum { BYTES_MAX = 64 << 20 };
@@ -70,7 +70,7 @@ static bool read_text(bench_text *text, const bench_model *m, const char *path)
     return status == GPUZIP_OK;
 }
 
-/* Tells of what could not be measured; the rest goes on. */
+/* Reports a failed measurement; the others go on. */
 static void measured(const char *name, gpuzip_status status)
 {
     if (status != GPUZIP_OK)
@@ -148,7 +148,7 @@ static void bench_all(const bench_args *a, const device *d, int threads, FILE *l
     bench_report_close(b.report);
 }
 
-/* Opens what is to be used and measures. */
+/* Opens the log and the device, and measures. */
 static void run(const bench_args *a)
 {
     int threads = a->threads > 0 ? a->threads : usable_cores();

@@ -59,7 +59,7 @@ void bench_noise(void *dst, size_t bytes, uint64_t seed)
 
 /* ---- random weights ----------------------------------------------------- */
 
-/* What a random model's pointers point into, cut off piece by piece. */
+/* The memory of a random model, handed out piece by piece. */
 typedef struct {
     uint8_t *base; /* NULL: only measuring */
     size_t used;

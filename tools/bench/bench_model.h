@@ -1,5 +1,5 @@
-/* bench_model.h: the models that gpuzip-bench measures: the built-in one, real ones that are
- * at hand, and random weights in the shape of known ones. */
+/* bench_model.h: the models of gpuzip-bench: the built-in one, checkpoints on this machine, and
+ * random weights in the shape of known models. */
 #ifndef GPUZIP_BENCH_MODEL_H
 #define GPUZIP_BENCH_MODEL_H
 
@@ -8,7 +8,7 @@
 #include "checkpoint.h"
 #include "tokenizer.h"
 
-/* What a known model looks like. */
+/* The shape of a known model. */
 typedef struct {
     const char *name;
     const char *hub; /* its name in the Hugging Face cache */
@@ -37,16 +37,15 @@ typedef struct {
 
 /* Opens the model of that name: "builtin"; a shape's name, which means the real weights where
  * the Hugging Face cache has them (unless `random` is set), and else random ones; or whatever
- * gpuzip --model accepts. Released with bench_model_close(). On an error, `error` says what was
- * wrong. Errors: as checkpoint_open(). */
+ * gpuzip --model accepts. Released with bench_model_close(). On an error, `error` holds
+ * a message. Errors: as checkpoint_open(). */
 gpuzip_status bench_model_open(bench_model *m, const char *name, bool random,
                                const bench_widths *widths, char error[CHECKPOINT_ERROR_BYTES]);
 void bench_model_close(bench_model *m);
 
-/* Random weights of a shape: the matrices of one layer serve all, so that they take little
- * memory; on a device every layer has its own. The numbers keep within the bounds of
- * weights/FORMAT.md. Released with bench_random_close(), which accepts NULL; *data is what it
- * owns. Errors: MEMORY. */
+/* Makes random weights of a shape within the bounds of weights/FORMAT.md. All layers share the
+ * matrices of one, to save memory; on a device each layer has a copy. Released with
+ * bench_random_close(), which accepts NULL; *data is the memory to free. Errors: MEMORY. */
 gpuzip_status bench_random_open(weights_model **w, void **data, const bench_shape *shape,
                                 const bench_widths *widths);
 void bench_random_close(weights_model *w, void *data);

@@ -9,12 +9,12 @@
 #include "message.h"
 #include "report.h"
 
-/* What the line before was part of: a new part begins with its columns' names. */
+/* The table of the last line; a new table begins with the names of its columns. */
 typedef enum { PART_NONE, PART_ROWS, PART_CODING } report_part;
 
 struct bench_report {
     bench_format format;
-    FILE *log; /* JSON lines beside what is printed; NULL: none */
+    FILE *log; /* for JSON lines besides the output; NULL: none */
     report_part part;
     const bench_model *model;
     const bench *b;
@@ -156,7 +156,7 @@ static const char *write_bits(char text[16], const bench_model *m)
     return text;
 }
 
-/* What every line of a model's begins with. */
+/* The members that each line of a model begins with. */
 static json_t *json_line(const bench_report *r, const char *type)
 {
     char bits[16];
@@ -166,14 +166,14 @@ static json_t *json_line(const bench_report *r, const char *type)
                      r->model->random ? "random" : "real", "bits", write_bits(bits, r->model));
 }
 
-/* Prints what both objects hold and releases them. */
+/* Prints the members of both objects as one object and releases them. */
 static void print_json(FILE *to, json_t *line, json_t *rest)
 {
     if (line && rest)
         json_object_update(line, rest);
     json_decref(rest);
     report_print_json(to, line);
-    fflush(to); /* of a run that is cut off, what was measured counts */
+    fflush(to); /* an interrupted run keeps its results */
 }
 
 static void json_device(FILE *to, const bench *b)

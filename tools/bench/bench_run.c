@@ -11,7 +11,7 @@
 #define SAMPLES_MAX 15
 #define CALLS_MAX   4096
 #define RECORD_MAX  256   /* calls of a recording */
-#define RECORD_TIME 50e-6 /* seconds of a call; longer ones hide what it takes to queue them */
+#define RECORD_TIME 50e-6 /* seconds of a call; longer calls hide the time to queue them */
 #define NOISE_BYTES ((size_t)4 << 20) /* of noise, repeated */
 
 static int compare_doubles(const void *one, const void *other)

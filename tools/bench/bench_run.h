@@ -1,13 +1,13 @@
-/* bench_run.h: what the parts of gpuzip-bench share: the device with its ceilings, timing, and
- * device memory full of noise. */
+/* bench_run.h: the device with its ceilings, timing, and device memory filled with noise; shared by
+ * all measurements. */
 #ifndef GPUZIP_BENCH_RUN_H
 #define GPUZIP_BENCH_RUN_H
 
 #include "bench_model.h"
 #include "ops.h"
 
-/* What the device reaches in this run on the plainest work there is; operations count 2 a
- * multiply-add of s8, bytes are read and written. */
+/* The device's peak rates, measured in this run with minimal kernels. Operations count 2 a
+ * multiply-add of s8; bytes are those read plus those written. */
 typedef struct {
     double products; /* operations a second of the instructions that linear() uses */
     double library;  /* of a library's matrix product; 0: none */
@@ -30,7 +30,7 @@ typedef struct {
     bool quick;
     double seconds;                        /* that a measurement of a kernel takes, about */
     double coding_seconds;                 /* that coding takes at most, about, each way */
-    uint64_t memory;                       /* bytes of the device's that are to be had */
+    uint64_t memory;                       /* free bytes of the device */
     int window;                            /* of coding; 0: 1,024 or the model's context */
     uint32_t streams[BENCH_STREAM_COUNTS]; /* [stream_counts] to code */
     int stream_counts;
@@ -48,22 +48,22 @@ typedef struct {
 /* Queues the work once; i counts the calls, for rotating among inputs. */
 typedef gpuzip_status bench_call(void *job, int i);
 
-/* Times a call, after one to warm up; every sample ends with sync(). range: what a profiler
- * shows, a static string. Errors: the call's. */
+/* Times a call, after one to warm up; every sample ends with sync(). range: the name in a
+ * profiler, a static string. Errors: the call's. */
 gpuzip_status bench_measure(const bench *b, const char *range, bench_call *call, void *job,
                             bench_time *time);
 
 /* Fills in b->ceilings. Errors: MEMORY, DEVICE. */
 gpuzip_status bench_find_ceilings(bench *b);
 
-/* The least seconds that so much work takes at the ceilings; *bound is which of them it is. */
+/* The least seconds of so much work at the ceilings; *bound names the one that limits. */
 double bench_floor(const bench *b, double operations, double bytes, const char **bound);
 
 /* ---- device memory ------------------------------------------------------- */
 
 #define BENCH_POOL 24
 
-/* What a measurement allocates, released together. */
+/* The device memory of a measurement, released together. */
 typedef struct {
     const bench *b;
     void *ptr[BENCH_POOL];
@@ -96,7 +96,7 @@ typedef struct {
 } bench_text;
 
 /* Each measures a model and reports: its kernels one by one; a pass and coding. Errors: MEMORY,
- * DEVICE; SELF_TEST (other tokens came out than went in; the user has been told). */
+ * DEVICE; SELF_TEST (decoding gave other tokens; reported already). */
 gpuzip_status bench_kernels(bench *b, const bench_model *m);
 gpuzip_status bench_whole(bench *b, const bench_model *m, const bench_text *text);
 

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#define ALPHA_STEP 1e-4 /* changes below it are none */
+#define ALPHA_STEP 1e-4 /* smaller changes don't count: the text shows 4 decimals */
 
 void curve_begin(curve *c)
 {

@@ -206,7 +206,7 @@ void message_info(int verbosity, const char *file, const char *format, ...)
     free(text);
 }
 
-/* What the user can do about a status; NULL: its name says enough. */
+/* Advice to the user on a status, or NULL. */
 static const char *advice(gpuzip_status status)
 {
     switch (status) {
@@ -233,7 +233,7 @@ void message_status(const char *file, gpuzip_status status, const char *detail)
 {
     const char *name = gpuzip_status_name(status);
     if (file && *file && strncmp(detail, file, strlen(file)) == 0)
-        file = NULL; /* said already */
+        file = NULL; /* detail names it */
     if (!*detail)
         detail = advice(status);
     if (detail)

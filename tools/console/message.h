@@ -1,8 +1,8 @@
-/* message.h: what the program says, and the exit code that results from it.
+/* message.h: the program's messages and its exit code.
  *
- * Diagnostics go to stderr as "gpuzip: FILE: text". Whatever is printed passes a
- * filter that turns unprintable bytes into \xHH, so that neither a file's name nor
- * its contents can reach the terminal's escape sequences.
+ * Diagnostics go to stderr as "gpuzip: FILE: text". All output passes a filter that
+ * turns unprintable bytes into \xHH, so that neither a file's name nor its contents
+ * can send escape sequences to the terminal.
  *
  * One program has one stderr and one exit code: their state is here, in variables
  * of message.c. For the main thread only.
@@ -19,10 +19,10 @@
  * the order OK, WARNING, ERROR, MODEL, SELF_TEST. */
 typedef enum {
     EXIT_CODE_OK = 0,
-    EXIT_CODE_ERROR = 1,    /* something asked for was not done */
+    EXIT_CODE_ERROR = 1,    /* an operation failed */
     EXIT_CODE_WARNING = 2,  /* a file was skipped for a harmless reason */
     EXIT_CODE_MODEL = 3,    /* a model is missing or is not the one that compressed the file */
-    EXIT_CODE_SELF_TEST = 4 /* this device's arithmetic does not give the expected bits */
+    EXIT_CODE_SELF_TEST = 4 /* the device failed its self-test */
 } exit_code;
 
 #define VERBOSITY_SILENT  (-2) /* not even errors */
@@ -34,8 +34,8 @@ typedef enum {
  * characters the user's terminal can show. Call once, first. */
 void message_begin(const char *name);
 
-/* Writes out what stdout has buffered, so that it comes before what stderr says next. A
- * failure is told by message_end(). */
+/* Flushes stdout, so that its text precedes the next message on stderr. message_end() reports a
+ * failure. */
 void message_flush(void);
 
 /* Closes stdout, so that a full disk is noticed, and returns the exit code. */
@@ -47,7 +47,8 @@ int message_verbosity(void);
 /* Raises the exit code to code unless it is worse already; prints nothing. */
 void message_raise(exit_code code);
 
-/* While muted, errors and warnings are neither printed nor counted: for what is tried again. */
+/* While muted, errors and warnings are neither printed nor counted; for an attempt that the caller
+ * repeats if it fails. */
 void message_mute(bool muted);
 
 /* Each prints one line, after "FILE: " unless file is NULL, and raises the exit code
@@ -56,12 +57,11 @@ __attribute__((format(printf, 2, 3))) void message_error(const char *file, const
 __attribute__((format(printf, 2, 3))) void message_warning(const char *file, const char *format,
                                                            ...);
 
-/* Prints one line as a warning, of what the user should know though all went well: the exit
- * code stays as it is. */
+/* Prints one line like a warning, but doesn't raise the exit code. */
 __attribute__((format(printf, 1, 2))) void message_note(const char *format, ...);
 
-/* message_error() for what a library call returned; detail is gpuzip_error() or "". Raises
- * the exit code that belongs to the status. */
+/* message_error() for the status of a library call; detail is gpuzip_error() or "". Raises the
+ * exit code that belongs to the status. */
 void message_status(const char *file, gpuzip_status status, const char *detail);
 
 /* Prints one line to stderr if the verbosity is at least `verbosity`. */
@@ -74,7 +74,7 @@ void message_put(FILE *stream, const char *text);
 /* The same as a string that the caller frees; NULL when memory is short. */
 char *message_printable(const char *text);
 
-/* Shows a line that the next one replaces; "" removes it. */
+/* Shows a status line, which the next call replaces; "" removes it. */
 void message_line(const char *text);
 
 #endif

@@ -1,4 +1,4 @@
-/* progress.h: a line on the terminal that tells how far a long call is. */
+/* progress.h: a progress line on the terminal. */
 #ifndef PROGRESS_H
 #define PROGRESS_H
 
@@ -6,10 +6,10 @@
 #include <stdint.h>
 
 typedef struct {
-    char *name;          /* printable; NULL: nothing is shown */
+    char *name;          /* printable; NULL: no output */
     uint64_t total;      /* bytes of input to come; 0: unknown */
     bool decompresses;   /* the rate is that of the output */
-    double begun, shown; /* when, as progress_seconds() */
+    double begun, shown; /* times of start and last update, of progress_seconds() */
 } progress;
 
 /* Seconds on a clock that never jumps. */
@@ -18,7 +18,7 @@ double progress_seconds(void);
 /* Shows nothing unless stderr is a terminal and the verbosity normal or higher. */
 void progress_begin(progress *p, const char *name, uint64_t total, bool decompresses);
 
-/* Shows how far it is; at most some times a second, and not when it takes no time. */
+/* Updates the line, at most 5 times a second; never in the first half second. */
 void progress_update(progress *p, uint64_t bytes_in, uint64_t bytes_out);
 
 /* Removes the line. */

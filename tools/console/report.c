@@ -79,7 +79,7 @@ const char *report_expert_name(const gpuzip *gz, gpuzip_expert_kind kind, int mo
     return gpuzip_get_model_info(gz, model, &info) == GPUZIP_OK ? info.name : "model";
 }
 
-/* ---- what was measured of the experts ------------------------------------ */
+/* ---- measurements of the experts ----------------------------------------- */
 
 #define TEXT_ALPHAS 5  /* places along the file */
 #define JSON_ALPHAS 32 /* the same, at most */
@@ -179,7 +179,7 @@ static json_t *alphas_json(const gpuzip_stats *s, const curve *c)
     return alphas;
 }
 
-/* What "measured" holds: null where nothing was. */
+/* The value of "measured": null if the experts were not measured. */
 static json_t *measured_json(const gpuzip *gz, const report_call *call, const report_figures *d)
 {
     const gpuzip_stats *s = &call->stats;

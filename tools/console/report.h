@@ -1,4 +1,4 @@
-/* report.h: what a call did, as text for people (--stats) and as JSON (--json). */
+/* report.h: statistics of a call, as text (--stats) and as JSON (--json). */
 #ifndef REPORT_H
 #define REPORT_H
 
@@ -12,10 +12,10 @@ typedef struct {
     bool decompressed;
     double seconds; /* from the first read to the last write */
     gpuzip_stats stats;
-    const curve *curve; /* of what was measured; NULL: nothing was */
+    const curve *curve; /* measurements of the experts; NULL: none */
 } report_call;
 
-/* What follows from a call's statistics. Bits are those of the blocks that a model coded. */
+/* Figures derived from a call's statistics. Bits are those of coded blocks. */
 typedef struct {
     uint64_t original, compressed;
     double ratio;         /* compressed / original */
@@ -23,10 +23,10 @@ typedef struct {
     double uniform_bits;  /* S_0: the tokens' cost if all of the vocabulary were equally likely */
     double saving;        /* r = 1 - S / S_0 */
     double model_bits_per_byte, model_bits_per_token;
-    double coder_overhead_bits;  /* what the coder wrote above the model's cost */
+    double coder_overhead_bits;  /* bits written minus S */
     uint64_t model_file_bytes;   /* of all models; not counted in the sizes above */
     double saved_bits_per_gop;   /* (8 bytes of text - S) / 10^9 operations of the forward pass */
-    double token_ops;            /* of the models that were measured, for a token; or 0 */
+    double token_ops;            /* operations a token of the measured models; or 0 */
     double information_capacity; /* (8 bytes of text - S) / tokens / log2 token_ops; or 0 */
 } report_figures;
 
@@ -42,7 +42,7 @@ double report_bits_per_byte(uint64_t original, uint64_t compressed);
 /* Prints the call to stream: as a JSON object on one line, or as text. */
 void report_print(FILE *stream, bool json, const gpuzip *gz, const report_call *call);
 
-/* Prints object as one line and frees it. NULL, for want of memory, is an error. */
+/* Prints object as one line and frees it. NULL (memory was short) prints an error. */
 void report_print_json(FILE *stream, json_t *object);
 
 /* text as a JSON string: as it is when it is UTF-8, else as message_printable(). */

@@ -34,8 +34,7 @@ static int first_series(chart_kind kind)
     return kind == CHART_BITS ? FINAL : 0;
 }
 
-/* Whether a series has something to say: an expert that is all there is would draw the same
- * line as the code. */
+/* Whether to draw a series. A single expert without adaptation would repeat the file's line. */
 static bool is_drawn(const page *p, chart_kind kind, int series)
 {
     return kind == CHART_ALPHAS || series == FINAL || p->call->stats.experts > 1 || p->adapt != 0;
@@ -52,7 +51,7 @@ static double greatest(const page *p, chart_kind kind)
     return most;
 }
 
-/* The distance of lines that a reader likes, for about five of them. */
+/* A round distance of grid lines, for about five of them. */
 static double choose_step(double range)
 {
     double unit = pow(10, floor(log10(range / 5))), times = range / 5 / unit;
@@ -103,7 +102,7 @@ static void put_line(FILE *f, const page *p, chart_kind kind, int series, double
     fputs("\"/>\n", f);
 }
 
-/* Strips that say what is under the pointer. */
+/* Transparent strips with a tooltip each. */
 static void put_strips(FILE *f, const page *p, chart_kind kind)
 {
     const curve *c = p->curve;
@@ -214,12 +213,12 @@ void page_put_charts(FILE *f, const page *p)
     put_chart(f, p, CHART_BITS, "Bits per byte along the file; the table below has the numbers");
     fputs("<h3>Alphas</h3>\n", f);
     if (curve_alphas_vary(p->curve, experts)) {
-        fputs("<p>The streams of a block are coded side by side, so that each of them runs through "
+        fputs("<p>The streams of a block are coded in lock-step, so each of them runs through "
               "the same alphas.</p>\n",
               f);
         put_chart(f, p, CHART_ALPHAS, "Alphas along the file; the table below has the numbers");
     } else {
-        fputs("<p>They were given and stay what they are.</p>\n", f);
+        fputs("<p>They were given and are constant.</p>\n", f);
     }
     put_table(f, p);
     fputs("</section>\n", f);

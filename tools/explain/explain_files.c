@@ -1,4 +1,4 @@
-/* explain_files.c: takes in explain.css and explain.js, whose paths the build gives. */
+/* explain_files.c: includes explain.css and explain.js; the build sets their paths. */
 #include "explain_files.h"
 
 #define TAKE_IN(name, path)                                                                        \

@@ -1,4 +1,4 @@
-/* explain_files.h: what is in the page besides figures and text; see explain_files.c. */
+/* explain_files.h: the style and the script of the page. */
 #ifndef EXPLAIN_FILES_H
 #define EXPLAIN_FILES_H
 

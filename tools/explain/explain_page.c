@@ -35,7 +35,7 @@ static void put_head(FILE *f, const page *p)
     fputs("</header>\n<main>\n", f);
 }
 
-/* Begins a figure, with what it is and means. */
+/* Begins a card: a figure with its name, and its meaning as a tooltip. */
 static void begin_card(FILE *f, const char *name, const char *meaning)
 {
     fprintf(f, "<div class=card title=\"%s\"><dt>%s</dt><dd>", meaning, name);
@@ -88,7 +88,8 @@ static void put_cards(FILE *f, const page *p)
 
 /* ---- where the bits come from -------------------------------------------- */
 
-/* A line of the sum. A term's bar hangs where the sum so far ends; whole: what fills all. */
+/* A line of the sum. A term's bar begins at the sum of the terms before it; whole: the bits of a
+ * full bar. */
 static void put_term(FILE *f, const page *p, const char *name, double bits, double whole,
                      double *sum)
 {
@@ -175,8 +176,8 @@ static void put_experts(FILE *f, const page *p)
 {
     const gpuzip_stats *s = &p->call->stats;
     double bytes = s->model_bytes > 0 ? (double)s->model_bytes : 1;
-    fputs("<section><h2>The experts</h2>\n<p>What each would have cost alone, and its weight in "
-          "the product.</p>\n<div class=scroll><table>\n<tr><th>expert</th><th class=left>what</th>"
+    fputs("<section><h2>The experts</h2>\n<p>The cost with each expert alone, and its weight in "
+          "the product.</p>\n<div class=scroll><table>\n<tr><th>expert</th><th class=left>kind</th>"
           "<th>parameters</th><th>bytes of the model</th><th>bits/byte alone</th>"
           "<th>bits/token</th><th>alpha at the end</th><th>mean alpha</th></tr>\n",
           f);
@@ -242,12 +243,12 @@ static void put_foot(FILE *f, const page *p)
 {
     const gpuzip_stats *s = &p->call->stats;
     fputs(
-        "</main>\n<footer><details><summary>What the figures mean</summary>\n"
+        "</main>\n<footer><details><summary>Definitions</summary>\n"
         "<p>Bits are &minus;log<sub>2</sub> of the probability that a token had. With the "
         "experts&rsquo; probabilities p<sub>k</sub> and weights &alpha;<sub>k</sub> it is "
         "&pi; = &prod; p<sub>k</sub><sup>&alpha;<sub>k</sub></sup> / Z, so that S = &sum; "
-        "&alpha;<sub>k</sub> S<sub>k</sub> + &sum; log<sub>2</sub> Z and what learns from the "
-        "file takes off. An expert&rsquo;s bits are what it alone with alpha 1 would cost.</p>\n"
+        "&alpha;<sub>k</sub> S<sub>k</sub> + &sum; log<sub>2</sub> Z minus the gains of biases and "
+        "context models. An expert&rsquo;s bits are its cost alone, with alpha 1.</p>\n"
         "<p>S<sub>0</sub> = tokens &times; log<sub>2</sub> vocabulary; r = 1 &minus; S / "
         "S<sub>0</sub>. Information capacity (arXiv:2511.08066, its bias being 0) = (8 &times; "
         "bytes "

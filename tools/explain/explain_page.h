@@ -1,6 +1,5 @@
-/* explain_page.h: the page that `gpuzip explain` writes: one HTML file that needs nothing else.
- * What it shows comes from files: all of it is escaped, and the page forbids itself to load
- * anything. */
+/* explain_page.h: the page of `gpuzip explain`: one HTML file without external resources. All bytes
+ * from files are escaped (explain_html.h), and the page's security policy forbids all loads. */
 #ifndef EXPLAIN_PAGE_H
 #define EXPLAIN_PAGE_H
 
@@ -11,12 +10,12 @@
 #define PAGE_TEXT_MAX ((size_t)512 << 10) /* bytes of text that are shown */
 #define PAGE_DEAR_MAX 24
 
-/* A token that is shown, or a block that is stored or packed. */
+/* A token on the page, or a stored or packed block. */
 typedef struct {
     uint64_t offset; /* in the text */
-    uint32_t size;   /* bytes; such a block may end behind what is shown */
-    bool stored;     /* no token but such a block */
-    bool packed;     /* that is packed */
+    uint32_t size;   /* bytes; a block may end behind the shown text */
+    bool stored;     /* a stored or packed block, not a token */
+    bool packed;     /* a packed block */
     float bits;
     float expert_bits[GPUZIP_MAX_EXPERTS];
 } page_token;
@@ -24,22 +23,22 @@ typedef struct {
 typedef struct {
     const gpuzip *gz;
     const char *name; /* of the file, any bytes */
-    const char *note; /* a sentence on how the figures came about, or NULL */
+    const char *note; /* a sentence on the origin of the figures, or NULL */
     const report_call *call;
     const report_figures *figures;
     const gpuzip_options *options; /* that it was compressed with */
-    unsigned adapt;                /* what of gpuzip_adapt did */
+    unsigned adapt;                /* bits of gpuzip_adapt in use */
     const uint8_t *text;           /* [size] all of the file */
     size_t size;
     size_t shown;            /* bytes of it that token[] covers */
     const page_token *token; /* [tokens] */
     size_t tokens;
-    const page_token *dear; /* [dears] those that cost most, dearest first */
+    const page_token *dear; /* [dears] the most expensive tokens, most expensive first */
     int dears;
     const curve *curve;
 } page;
 
-/* Writes the page; ferror(f) tells whether it could be. */
+/* Writes the page; the caller tests ferror(f). */
 void page_write(FILE *f, const page *p);
 
 /* ---- between the page's own files --------------------------------------- */

@@ -9,7 +9,7 @@
 static const double steps[] = {0.1, 0.5, 1, 2, 4, 6, 8, 11};
 #define STEPS (sizeof steps / sizeof *steps)
 
-/* Hundredths are what the script has; colours are of them here too. */
+/* Rounds like the numbers for the script, so that both choose the same colour. */
 static long hundredths_of(double bits)
 {
     return lrint(100 * bits);
@@ -23,8 +23,8 @@ static int colour_of(double bits)
     return colour;
 }
 
-/* Writes what a token shows. A character that several tokens share stands in the first of them;
- * *character is where the last one that was written ends. */
+/* Writes a token's text. A character that several tokens share is written in the first of them;
+ * *character is the end of the last character written. */
 static void put_token(FILE *f, const page *p, const page_token *t, size_t *character)
 {
     size_t at = (size_t)t->offset, end = at + t->size < p->shown ? at + t->size : p->shown;
@@ -102,7 +102,7 @@ static void put_chooser(FILE *f, const page *p)
         fputs(" alone</option>", f);
     }
     for (int k = 0; k < experts; k++) {
-        fprintf(f, "<option value=\"g%d\">what the mix gained over ", k);
+        fprintf(f, "<option value=\"g%d\">the gain of the mix over ", k);
         page_put_expert(f, p, k);
         fputs(" alone</option>", f);
     }
@@ -114,16 +114,16 @@ static void put_chooser(FILE *f, const page *p)
 void page_put_tokens(FILE *f, const page *p)
 {
     size_t character = 0, chunk = 0;
-    fputs("<section><h2>The text, coloured by what it cost</h2>\n<p>", f);
+    fputs("<section><h2>The text, coloured by its cost</h2>\n<p>", f);
     if (p->shown < p->size) {
         fputs("The first ", f);
         html_put_count(f, (double)p->shown);
         fputs(" of ", f);
         html_put_count(f, (double)p->size);
-        fputs(" bytes are shown; the figures and curves are of all. ", f);
+        fputs(" bytes are shown; figures and curves cover the whole file. ", f);
     }
-    fputs("Underlined tokens cost 8 bits and more. Small codes stand for bytes that are no text; "
-          "a dot for a token within a character that an earlier one shows.</p>\n",
+    fputs("Underlined tokens cost 8 bits and more. Small codes stand for bytes other than text, "
+          "a dot for a token inside a character that an earlier token shows.</p>\n",
           f);
     put_chooser(f, p);
     put_legend(f);

@@ -110,7 +110,7 @@ bool args_read_size(const char *text, uint64_t *size)
     return false;
 }
 
-/* Tells what is wrong with an option's argument; returns false, for the caller to pass on. */
+/* Reports an invalid argument of an option; returns false, for the caller to pass on. */
 static bool refuse(const char *option, const char *text, const char *wanted)
 {
     message_error(NULL, "%s takes %s, not '%s'", option, wanted, text);
@@ -122,7 +122,7 @@ static bool read_positive(const char *option, const char *text, int *value)
     return args_read_int(text, 1, INT32_MAX, value) || refuse(option, text, "a number from 1 on");
 }
 
-/* Numbers; or "fit"; or "learn", which numbers to begin with may follow. */
+/* --alpha: numbers; "fit"; or "learn", which start values may follow. */
 static bool read_alphas(args *a, const char *text)
 {
     const char *at = text;
@@ -155,8 +155,8 @@ static bool read_block_size(args *a, const char *text)
     return true;
 }
 
-/* What learns from the file itself. */
-static bool read_adapt(gpuzip_options *o, const char *text)
+/* --adapt: the adaptive parts. */
+static bool read_adapt(args *a, const char *text)
 {
     static const struct {
         const char *word;
@@ -168,19 +168,24 @@ static bool read_adapt(gpuzip_options *o, const char *text)
                  {"alphas", GPUZIP_ADAPT_ALPHAS}};
     const size_t words = sizeof known / sizeof *known;
 
-    o->adapt = 0;
+    bool none = false;
+    unsigned adapt = GPUZIP_ADAPT_NONE;
     for (const char *at = text;; at++) {
         size_t size = strcspn(at, ","), i = 0;
         while (i < words && (strncmp(at, known[i].word, size) != 0 || known[i].word[size]))
             i++;
         if (i < words)
-            o->adapt |= known[i].bits;
-        if (i == words || o->adapt > GPUZIP_ADAPT_NONE)
+            adapt |= known[i].bits;
+        none |= i < words && known[i].bits == GPUZIP_ADAPT_NONE;
+        if (i == words || (none && (adapt || at[size])))
             return refuse("--adapt", text, "all, none, or some of contexts, biases, alphas");
         at += size;
         if (!*at)
-            return true;
+            break;
     }
+    a->options.adapt = adapt;
+    a->adapt_given = true;
+    return true;
 }
 
 /* The options with an argument. */
@@ -211,7 +216,7 @@ static bool take_value(args *a, int option, const char *text)
     case OPT_ALPHA:
         return read_alphas(a, text);
     case OPT_ADAPT:
-        return read_adapt(&a->options, text);
+        return read_adapt(a, text);
     case OPT_WINDOW:
         return args_read_int(text, 2, INT32_MAX, &a->options.window) ||
                refuse("--window", text, "a number from 2 on");
@@ -301,7 +306,7 @@ static bool take_flag(args *a, int option)
     }
 }
 
-/* What options forbid each other. Returns false after telling the user. */
+/* Refuses options that exclude each other. Returns false after an error message. */
 static bool check(const args *a)
 {
     int experts = (a->models > 0 ? a->models : 1) + (a->naive_bayes ? 1 : 0);
@@ -314,7 +319,7 @@ static bool check(const args *a)
         wrong = "at most 8 experts work together";
     else if (a->alphas > 0 && a->alphas != experts)
         wrong = "--alpha takes one number for each --model, then one for --naive-bayes";
-    else if (a->learns_alphas && a->options.adapt && !(a->options.adapt & GPUZIP_ADAPT_ALPHAS))
+    else if (a->learns_alphas && !(a->options.adapt & GPUZIP_ADAPT_ALPHAS))
         wrong = "--alpha learn needs alphas in --adapt";
     else if (a->options.window > 0 && a->options.hop > a->options.window)
         wrong = "--hop can be no larger than --window";
@@ -323,7 +328,7 @@ static bool check(const args *a)
     return !wrong;
 }
 
-/* Tells which option getopt stumbled over. */
+/* Reports the option that getopt refused. */
 static void refuse_option(char **argv, bool lacks_argument)
 {
     char letter[] = {'-', (char)optopt, '\0'};
@@ -337,6 +342,7 @@ args_result args_parse(args *a, int argc, char **argv)
     static char *only_stdin[] = {"-", NULL};
 
     *a = (args){.bench_seconds = 3};
+    gpuzip_init_options(&a->options);
     int option;
     while ((option = getopt_long(argc, argv, short_options, long_options, NULL)) != -1) {
         if (option == 'h' || option == 'H' || option == 'V') {

@@ -27,7 +27,8 @@ typedef struct {
     bool naive_bayes;
     double alpha[GPUZIP_MAX_EXPERTS]; /* [alphas] */
     int alphas;                       /* 0: none given */
-    bool learns_alphas;               /* --alpha says so */
+    bool learns_alphas;               /* --alpha learn */
+    bool adapt_given;                 /* by --adapt */
     unsigned levels;                  /* bit L: -L was given */
     double bench_seconds;             /* least time to measure one direction */
     gpuzip_options options;           /* all but the experts */
@@ -36,9 +37,9 @@ typedef struct {
 } args;
 
 typedef enum {
-    ARGS_RUN,  /* do what *a says */
-    ARGS_DONE, /* help or version was all that was asked for, and is printed */
-    ARGS_WRONG /* the user was told */
+    ARGS_RUN,  /* run with *a */
+    ARGS_DONE, /* help or version, printed already */
+    ARGS_WRONG /* an error, printed already */
 } args_result;
 
 args_result args_parse(args *a, int argc, char **argv);

@@ -48,8 +48,8 @@ static gpuzip_status measure(measurement *best, gpuzip *gz, const args *a,
         gpuzip_stats stats;
         to->size = 0;
         double start = progress_seconds();
-        gpuzip_status status = options ? gpuzip_compress(gz, options, &io, &stats)
-                                       : gpuzip_decompress(gz, &io, &stats);
+        gpuzip_status status = options ? gpuzip_compress_stream(gz, options, &io, &stats)
+                                       : gpuzip_decompress_stream(gz, &io, &stats);
         double seconds = progress_seconds() - start;
         if (status != GPUZIP_OK)
             return status;

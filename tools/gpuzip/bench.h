@@ -5,7 +5,7 @@
 #include "args.h"
 
 /* Compresses and decompresses the file path in memory, at every level given, until
- * each direction has taken a->bench_seconds, and prints what the best runs reached.
+ * each direction has taken a->bench_seconds, and prints the size and the best speeds.
  * peak: of gpuzip_measure_peak(), operations a second. */
 void bench_file(gpuzip *gz, const args *a, const char *path, double peak);
 

@@ -16,10 +16,10 @@ bool buffer_reserve(buffer *b, size_t size);
 /* Reads all of an open source. Returns false after telling the user. */
 bool buffer_read_source(buffer *b, file_source *source);
 
-/* What the callbacks below work on: their context, or the first thing in it. */
+/* The context of the callbacks below, or its first member. */
 typedef struct {
     const buffer *from;
-    size_t at; /* from->data[0, at) was read */
+    size_t at; /* bytes of from->data that were read */
     buffer *to;
 } buffer_io;
 

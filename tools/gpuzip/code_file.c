@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* A file under way: what the library's callbacks work on. */
+/* A file in progress: the context of the library's callbacks. */
 typedef struct code_transfer {
     struct code_transfer *next;
     code_run *run;
@@ -21,7 +21,7 @@ typedef struct code_transfer {
     file_target target;
     progress progress;
     report_call call;
-    curve *curve; /* NULL: nothing is measured */
+    curve *curve; /* NULL: experts are not measured */
     double begun;
 } transfer;
 
@@ -53,8 +53,8 @@ bool code_file_has_suffix(const char *name)
            strcmp(name + size - suffix, FILE_SUFFIX) == 0;
 }
 
-/* Makes the target's name from the source's. Returns false, after telling the user,
- * when the name says that this file is not meant. The caller frees *name. */
+/* Makes the target's name from the source's. Returns false, after a warning, if the source's
+ * suffix doesn't fit the operation. The caller frees *name. */
 static bool name_target(char **name, const args *a, const char *path)
 {
     bool has_suffix = code_file_has_suffix(path);
@@ -84,7 +84,7 @@ static bool name_target(char **name, const args *a, const char *path)
     return true;
 }
 
-/* Compressed data is no sight for a terminal, and nobody types it. */
+/* Refuses to write compressed data to a terminal or to read it from one. */
 static bool refuse_terminal(const args *a, bool from_stdin, bool to_stdout)
 {
     if (a->mode == MODE_COMPRESS && to_stdout && isatty(STDOUT_FILENO)) {
@@ -126,7 +126,7 @@ static void free_transfer(transfer *t)
     free(t);
 }
 
-/* Completes what has been coded, and removes the source if asked to. */
+/* Completes a coded file, and removes the source if --rm is given. */
 static void complete(transfer *t)
 {
     const args *a = t->run->a;
@@ -141,7 +141,7 @@ static void complete(transfer *t)
         file_remove_source(&t->source);
 }
 
-/* The library's word on a file: the earliest, for they end in order. */
+/* The library has finished a file; always the earliest, because files end in order. */
 static void on_ended(void *context, gpuzip_status status, const gpuzip_stats *stats)
 {
     transfer *t = context;
@@ -153,7 +153,7 @@ static void on_ended(void *context, gpuzip_status status, const gpuzip_stats *st
         t->call.stats = *stats;
         complete(t);
     } else {
-        /* What failed in a callback was told there. */
+        /* A callback that failed has reported its error. */
         if (!t->source.failed && !t->target.failed)
             message_status(t->source.name, status, gpuzip_error(run->gz));
         if (run->a->mode != MODE_TEST)
@@ -162,7 +162,7 @@ static void on_ended(void *context, gpuzip_status status, const gpuzip_stats *st
     free_transfer(t);
 }
 
-/* Opens the source and the target of path. NULL: it is not to be, and the user was told. */
+/* Opens the source and the target of path. Returns NULL after a message on an error or skip. */
 static transfer *open_transfer(code_run *run, const char *path)
 {
     const args *a = run->a;
@@ -199,7 +199,7 @@ out:
     return NULL;
 }
 
-/* Has what --stats and --json tell of the experts measured; not for want of memory. */
+/* Measures each expert for --stats and --json, unless memory is short. */
 static void begin_measuring(transfer *t, gpuzip_io *io)
 {
     t->curve = malloc(sizeof *t->curve);
@@ -210,7 +210,7 @@ static void begin_measuring(transfer *t, gpuzip_io *io)
     io->observe = on_token;
 }
 
-/* Puts an open transfer under way, last of all. */
+/* Starts an open transfer behind all others. */
 static void begin(transfer *t)
 {
     code_run *run = t->run;
@@ -241,8 +241,8 @@ static void begin(transfer *t)
     }
 }
 
-/* Whether path may be opened before the files under way have ended: reading it does not
- * wait, and they do not change it. */
+/* Whether path may be opened before the files in progress have ended: it is a regular file, and
+ * no file in progress reads or writes it. */
 static bool may_begin(const code_run *run, const char *path)
 {
     struct stat st;
@@ -262,13 +262,13 @@ void code_file(code_run *run, const char *path)
     message_mute(run->under_way);
     transfer *t = open_transfer(run, path);
     message_mute(false);
-    if (!t && run->under_way) { /* what is wrong is told after what concerns earlier files */
+    if (!t && run->under_way) { /* messages come in the order of the files */
         code_end(run);
         t = open_transfer(run, path);
     }
     if (t)
         begin(t);
-    for (t = run->under_way; t; t = t->next) /* they are read, and descriptors are few */
+    for (t = run->under_way; t; t = t->next) /* read already; saves descriptors */
         if (!run->a->remove_source)
             file_close_source(&t->source);
 }

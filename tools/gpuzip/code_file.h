@@ -9,20 +9,20 @@
 /* Whether name ends in the suffix and has something before it. */
 bool code_file_has_suffix(const char *name);
 
-/* What files are worked on with. */
+/* The state of a run over several files. */
 typedef struct {
     const args *a;
     gpuzip *gz;
-    struct code_transfer *under_way; /* the earliest first; NULL at first */
+    struct code_transfer *under_way; /* files in progress, earliest first; NULL at first */
 } code_run;
 
-/* Does what a->mode says with the file path, "-" being standard input, and prints what
- * is asked for. What goes wrong is printed too and shows in the exit code. Some files may
- * be under way still when it returns: beside a GPU, several at once. What is printed and
- * written is as if they had come one after the other. */
+/* Compresses, decompresses or tests (a->mode) the file path, "-" being standard input, and prints
+ * the summary and statistics that *a asks for. Errors are printed and raise the exit code. Files
+ * may still be in progress on return, several at once beside a GPU; output and messages are the
+ * same as with one file after the other. */
 void code_file(code_run *run, const char *path);
 
-/* Ends those under way. */
+/* Finishes the files in progress. */
 void code_end(code_run *run);
 
 #endif

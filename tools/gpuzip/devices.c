@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-/* Opens the device with the models; what fails is told and shows in the exit code. */
+/* Opens the device with the models; an error is printed and raises the exit code. */
 static const char *test(const args *a, const gpuzip_device_info *info)
 {
     args alone = *a;

@@ -1,5 +1,4 @@
-/* explain.c: see explain.h. The file is compressed once more, in memory, and every token is
- * measured on the way. */
+/* explain.c: see explain.h. Compresses the file in memory and measures each token. */
 #include "explain.h"
 
 #include "buffer.h"
@@ -13,12 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What is gathered. */
+/* The measurements, and the state of the callbacks. */
 typedef struct {
-    buffer_io io; /* first: the callbacks' context */
+    buffer_io io; /* first: buffer_on_read() and buffer_on_write() expect it */
     progress progress;
     curve curve;
-    page_token *token; /* [tokens] of those that are shown */
+    page_token *token; /* [tokens] shown on the page */
     size_t tokens, capacity, shown;
     page_token dear[PAGE_DEAR_MAX]; /* [dears] dearest first */
     int dears;
@@ -48,7 +47,7 @@ static void add_shown(gathering *g, const page_token *t)
     g->shown = end < PAGE_TEXT_MAX || !t->stored ? end : PAGE_TEXT_MAX;
 }
 
-/* Of equally dear ones the earlier stay. */
+/* Keeps the most expensive tokens; of equal ones the earlier. */
 static void add_dear(gathering *g, const page_token *t)
 {
     int at = g->dears;
@@ -80,8 +79,8 @@ static void on_token(void *context, const gpuzip_token *token)
 
 /* ---- a file that is compressed already ----------------------------------- */
 
-/* Makes the options those of the frame that info describes. False, after telling the user, if
- * a model is not here. */
+/* Sets the options of the frame in *info. Returns false, after an error message, if a model is
+ * missing. */
 static bool take_settings(gpuzip_options *o, gpuzip *gz, const char *name, const gpuzip_info *info)
 {
     *o = (gpuzip_options){.window = info->window,
@@ -98,8 +97,6 @@ static bool take_settings(gpuzip_options *o, gpuzip *gz, const char *name, const
         o->adapt |= GPUZIP_ADAPT_BIASES;
     if (info->learn_alphas)
         o->adapt |= GPUZIP_ADAPT_ALPHAS;
-    if (!o->adapt)
-        o->adapt = GPUZIP_ADAPT_NONE;
     for (int k = 0; k < info->experts; k++) {
         gpuzip_model_info model;
         gpuzip_expert *expert = &o->expert[k];
@@ -117,8 +114,8 @@ static bool take_settings(gpuzip_options *o, gpuzip *gz, const char *name, const
     return true;
 }
 
-/* If content is a .gpz file: decompresses it into *packed's place, which keeps the compressed
- * bytes, and takes its settings. */
+/* If content is a .gpz file: decompresses it in place, takes its settings, and keeps its compressed
+ * bytes in *packed. */
 static bool unpack(gpuzip *gz, const char *name, buffer *content, buffer *packed, gpuzip_options *o)
 {
     gpuzip_info info;
@@ -130,7 +127,7 @@ static bool unpack(gpuzip *gz, const char *name, buffer *content, buffer *packed
         return true;
     if (status == GPUZIP_OK) {
         io = (gpuzip_io){.context = &unpacked, .read = buffer_on_read, .write = buffer_on_write};
-        status = gpuzip_decompress(gz, &io, NULL);
+        status = gpuzip_decompress_stream(gz, &io, NULL);
     }
     if (status != GPUZIP_OK) {
         message_status(name, status, gpuzip_error(gz));
@@ -142,15 +139,15 @@ static bool unpack(gpuzip *gz, const char *name, buffer *content, buffer *packed
     return take_settings(o, gz, name, &info);
 }
 
-/* How what was made compares with what was given. */
+/* A note on whether recompression gave the bytes of the .gpz file; NULL for other files. */
 static const char *describe_match(const buffer *given, const buffer *made)
 {
     if (!given->data)
         return NULL;
     if (given->size == made->size && memcmp(given->data, made->data, made->size) == 0)
-        return "The file was compressed already: these are the bits of its very bytes.";
-    return "The file was compressed already, but with other streams or from several parts; these "
-           "are the figures of compressing it again with the settings of its beginning.";
+        return "The file was compressed already; the figures describe exactly its bytes.";
+    return "The file was compressed already, but with other streams or from several parts; the "
+           "figures describe a new compression with the settings of its first frame.";
 }
 
 /* ---- the page ------------------------------------------------------------ */
@@ -189,7 +186,7 @@ static bool explain(gpuzip *gz, const args *a, const file_source *source, file_t
     }
     if (!unpack(gz, source->name, content, &packed, &options))
         goto out;
-    options.no_verify = true; /* what is made is not kept */
+    options.no_verify = true; /* the result is discarded */
     curve_begin(&g->curve);
     g->io = (buffer_io){.from = content, .to = &made};
     gpuzip_io io = {.context = g,
@@ -199,7 +196,7 @@ static bool explain(gpuzip *gz, const args *a, const file_source *source, file_t
                     .observe = on_token};
     double begun = progress_seconds();
     progress_begin(&g->progress, source->name, content->size, false);
-    gpuzip_status status = gpuzip_compress(gz, &options, &io, &call.stats);
+    gpuzip_status status = gpuzip_compress_stream(gz, &options, &io, &call.stats);
     progress_end(&g->progress);
     if (status == GPUZIP_OK && g->short_of_memory)
         status = GPUZIP_ERR_MEMORY;
@@ -217,7 +214,7 @@ static bool explain(gpuzip *gz, const args *a, const file_source *source, file_t
               .call = &call,
               .figures = &figures,
               .options = &options,
-              .adapt = (options.adapt ? options.adapt : GPUZIP_ADAPT_ALL) & GPUZIP_ADAPT_ALL,
+              .adapt = options.adapt,
               .text = content->data,
               .size = content->size,
               .shown = g->shown,
@@ -266,16 +263,16 @@ out:
     free(name);
 }
 
-/* What `explain` does not take. Returns false after telling the user. */
+/* Refuses options that `explain` doesn't take. Returns false after an error message. */
 static bool check(const args *a)
 {
     const char *wrong = NULL;
     if (a->mode != MODE_COMPRESS)
-        wrong = "explain takes options of compression, no other work";
+        wrong = "explain takes the options of compression only";
     else if (a->files > 1 || a->recursive)
         wrong = "explain takes one file";
     else if (a->remove_source)
-        wrong = "explain keeps the file";
+        wrong = "explain does not remove the file";
     if (wrong)
         message_error(NULL, "%s", wrong);
     return !wrong;

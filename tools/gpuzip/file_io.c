@@ -146,7 +146,7 @@ bool file_is_same(const char *path, bool follow, const struct stat *st)
 
 bool file_remove_source(const file_source *source)
 {
-    /* Through a link: the link is what the user named, so the link goes. */
+    /* Through a link: the user named the link, so the link is removed. */
     if (!file_is_same(source->path, true, &source->st)) {
         message_warning(source->name, "was replaced meanwhile, not removed");
         return false;
@@ -253,8 +253,8 @@ int file_write(file_target *target, const void *data, size_t size)
     return 0;
 }
 
-/* Gives the target what can be had of the source's owner, mode and times. Only the
- * mode is worth a word when it fails. */
+/* Copies the source's owner, mode and times to the target where permitted. Warns only if the mode
+ * cannot be copied. */
 static void copy_attributes(const file_target *target, const file_source *source)
 {
     const struct stat *st = &source->st;

@@ -2,11 +2,11 @@
  *
  * A target is written under a temporary name in its own folder and takes its name only
  * when it is complete, on the disk and has the source's mode and times; until then an
- * older file of that name is untouched, and whatever ends the program removes the
+ * older file of that name is untouched, and a signal that ends the program removes the
  * temporary one. stdout, devices and FIFOs are written directly.
  *
- * These functions print what went wrong (message.h) and return false, or, where they
- * are gpuzip_io's callbacks, nonzero. For the main thread only.
+ * On failure these functions print an error (message.h) and return false, or nonzero where
+ * they are callbacks of gpuzip_io. For the main thread only.
  */
 #ifndef FILE_IO_H
 #define FILE_IO_H
@@ -40,22 +40,21 @@ typedef struct {
     bool failed;  /* a write failed, and the user was told */
 } file_target;
 
-/* Gives descriptors 0, 1 and 2 something to be where the caller closed them, on which
- * every use fails: else the next file opened would become stdout. Also notes the umask.
- * Call first, once. Returns false if it cannot. */
+/* Opens descriptors 0, 1 and 2 where the caller closed them, so that no file becomes stdout; each
+ * use of them fails. Also reads the umask. Call first, once. Returns false on failure. */
 bool file_begin(void);
 
-/* How file_open_source() treats what is not a regular file. Folders are always
- * skipped. Skipping is a warning. */
+/* How file_open_source() treats links, FIFOs, sockets and devices. Folders are always
+ * skipped. A skip prints a warning. */
 typedef enum {
     FILE_REGULAR_ONLY,  /* skips links, FIFOs, sockets and devices without waiting */
     FILE_THROUGH_LINKS, /* follows links, skips the rest */
-    FILE_ANYTHING       /* opens whatever it is and may wait for it */
+    FILE_ANYTHING       /* opens any of them and may block */
 } file_kinds;
 
 /* Opens path, or standard input for "-". path must outlive the source. */
 bool file_open_source(file_source *source, const char *path, file_kinds kinds);
-void file_close_source(file_source *source); /* again: nothing */
+void file_close_source(file_source *source); /* a second call does nothing */
 
 /* Reads up to size bytes: *got > 0 bytes, or 0 at the end. Nonzero: failed. */
 int file_read(file_source *source, void *data, size_t size, size_t *got);
@@ -66,7 +65,7 @@ bool file_is_same(const char *path, bool follow, const struct stat *st);
 /* The size of the source in bytes, or 0 when it is not a regular file. */
 uint64_t file_source_size(const file_source *source);
 
-/* Removes the source's file, provided that its name still means what was opened. */
+/* Removes the source's file, unless its name now belongs to another file. */
 bool file_remove_source(const file_source *source);
 
 /* Begins the target path, or standard output for NULL. An existing regular file is
@@ -83,10 +82,10 @@ int file_write(file_target *target, const void *data, size_t size);
  * the bytes are now in a regular file. */
 bool file_commit_target(file_target *target, const file_source *source, bool *named);
 
-/* Ends the target without a trace. */
+/* Closes the target and removes its temporary file. */
 void file_discard_target(file_target *target);
 
-/* Writes folder entries to the disk: that path's name is there after a crash. */
+/* Syncs the folder of path, so that its name survives a crash. */
 bool file_sync_folder(const char *path);
 
 #endif

@@ -128,7 +128,7 @@ void list_file(gpuzip *gz, const args *a, const char *path, list_totals *totals)
             print_paragraph(source->name, &info);
         else
             print_row(source->name, &info, totals);
-        message_flush(); /* in order with what stderr says of the next file */
+        message_flush(); /* before messages on the next file reach stderr */
     } else if (!source->failed) {
         message_status(source->name, status, gpuzip_error(gz));
     }

@@ -1,4 +1,4 @@
-/* main.c: the program gpuzip: what to do with which file. */
+/* main.c: the program gpuzip: runs the operation of the command line on each file. */
 #include "args.h"
 #include "bench.h"
 #include "code_file.h"
@@ -15,7 +15,7 @@
 #include <fts.h>
 #include <string.h>
 
-/* What all files are worked on with. */
+/* The state of a run over all files. */
 typedef struct {
     const args *a;
     gpuzip *gz;
@@ -44,9 +44,9 @@ static int by_name(const FTSENT **one, const FTSENT **other)
     return strcmp((*one)->fts_name, (*other)->fts_name);
 }
 
-/* Whether a file met in a folder is meant. The user did not name it, so what is left
- * out (links, files that are compressed already or not yet) deserves no warning. */
-static bool is_meant(const args *a, const FTSENT *entry)
+/* Whether to process a file found in a folder. The user did not name it, so links and files whose
+ * suffix doesn't fit the operation are skipped without a warning. */
+static bool is_selected(const args *a, const FTSENT *entry)
 {
     bool compressed = code_file_has_suffix(entry->fts_name);
     if (entry->fts_info != FTS_F)
@@ -60,8 +60,8 @@ static bool is_meant(const args *a, const FTSENT *entry)
 static void work_on_tree(work *w, const char *path)
 {
     char *roots[] = {(char *)path, NULL};
-    /* A comparison makes fts read a folder whole before its files are worked on, so
-     * files that we add to it are not met. */
+    /* With a comparison function fts reads a whole folder before it returns a file, so
+     * files that we create there are not visited. */
     FTS *tree = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, by_name);
     if (!tree) {
         message_error(path, "%s", strerror(errno));
@@ -74,8 +74,8 @@ static void work_on_tree(work *w, const char *path)
             message_error(entry->fts_path, "%s", strerror(entry->fts_errno));
         } else if (entry->fts_level == FTS_ROOTLEVEL && entry->fts_info != FTS_D &&
                    entry->fts_info != FTS_DP)
-            work_on_file(w, path); /* no folder: named by the user, and judged as such */
-        else if (is_meant(w->a, entry))
+            work_on_file(w, path); /* not a folder; named by the user */
+        else if (is_selected(w->a, entry))
             work_on_file(w, entry->fts_path);
     }
     if (errno != 0)
@@ -87,7 +87,7 @@ static bool open_library(work *w)
 {
     if (w->a->mode == MODE_LIST && w->a->models == 0 && message_verbosity() < VERBOSITY_SUMMARY &&
         !w->a->json) {
-        /* The table does not say whether the model is here: save the time to load it. */
+        /* The table doesn't tell whether the model is present: don't load it. */
         return setup_open_bare(&w->gz, "cpu", w->a->threads);
     }
     if (!setup_open(&w->gz, w->a))

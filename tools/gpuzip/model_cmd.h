@@ -2,7 +2,7 @@
 #ifndef MODEL_CMD_H
 #define MODEL_CMD_H
 
-/* argv[0] is "model". What goes wrong is printed and shows in the exit code. */
+/* argv[0] is "model". Errors are printed and raise the exit code. */
 void model_cmd(int argc, char **argv);
 
 #endif

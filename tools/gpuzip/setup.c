@@ -64,9 +64,10 @@ void setup_options(gpuzip_options *options, const args *a)
     int experts = models + (a->naive_bayes ? 1 : 0);
     *options = a->options;
     options->experts = experts;
-    if (!options->adapt && a->alphas > 0 && !a->learns_alphas) /* they are meant as they are */
+    if (!a->adapt_given && a->alphas > 0 && !a->learns_alphas) /* given alphas stay fixed */
         options->adapt = GPUZIP_ADAPT_ALL & ~GPUZIP_ADAPT_ALPHAS;
-    /* Learnt from equal parts, models of unlike worth are up to 1 % larger than the better one. */
+    /* With equal start values, two models of different quality give files up to 1 % larger than
+     * the better model alone. */
     if (models > 1 && a->alphas == 0 && !a->learns_alphas)
         options->fit_alphas = true;
     for (int i = 0; i < experts; i++) {

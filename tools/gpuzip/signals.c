@@ -18,7 +18,7 @@ static void on_signal(int number)
 {
     int saved_errno = errno;
     if (!pthread_equal(pthread_self(), main_thread)) {
-        /* Only the main thread's mask guards the moments when `doomed` is not true. */
+        /* Only the main thread blocks signals while it changes `doomed`. */
         pthread_kill(main_thread, number);
         errno = saved_errno;
         return;

@@ -1,8 +1,8 @@
-/* signals.h: no file half written stays behind when a signal ends the program.
+/* signals.h: removes half-written files when a signal ends the program.
  *
  * The handler itself removes the temporary files and lets the signal kill the program.
- * A flag that the coding loop looks at would be tidier, but a pass over a large batch
- * or a read from a silent pipe may last for seconds, and Ctrl-C should not.
+ * A flag tested by the coding loop would be simpler, but a pass over a large batch or a
+ * read from an idle pipe may take seconds, and Ctrl-C must not.
  *
  * INT, TERM, HUP, PIPE, XCPU and XFSZ are handled unless they were ignored when the
  * program began (nohup). For the main thread only; handlers that land in another
@@ -19,7 +19,7 @@ void signals_begin(void);
 void signals_hold(void);
 void signals_release(void);
 
-/* A file to remove; of a list, so that there may be any number. */
+/* A file to remove, in a list of any length. */
 typedef struct signals_doomed {
     const char *path;
     struct signals_doomed *next;

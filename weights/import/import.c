@@ -1,4 +1,5 @@
-/* import.c: finds out what a path holds, maps its files, has them read and built. */
+/* import.c: finds the kind of a checkpoint, maps its files, and calls the parsers and the builder.
+ */
 #include "import.h"
 
 #include <errno.h>
@@ -20,7 +21,7 @@ typedef struct {
     size_t size;
 } mapped_file;
 
-/* A checkpoint's files and what was parsed of them; closed by checkpoint_close(). */
+/* A checkpoint's files and their parsed headers; closed by checkpoint_close(). */
 typedef struct {
     weights_source source;
     mapped_file file;   /* of a .bin */
@@ -201,23 +202,23 @@ static void checkpoint_close(checkpoint_files *f)
     unmap_file(&f->file);
 }
 
-/* Files that are something well known, but no checkpoint that gpuzip reads. */
+/* Refuses well-known files of other kinds with a hint. */
 static gpuzip_status refuse_known(const mapped_file *file, weights_error *error)
 {
     const uint8_t *d = file->data;
-    const char *what = NULL;
+    const char *kind = NULL;
     if (file->size < 9)
         return GPUZIP_OK;
     if (memcmp(d, "GGUF", 4) == 0)
-        what = "a GGUF file; convert the Hugging Face checkpoint instead";
+        kind = "a GGUF file; convert the Hugging Face checkpoint instead";
     else if (memcmp(d, "PK\3\4", 4) == 0)
-        what = "a PyTorch (or zip) file; save it as a folder with safetensors";
+        kind = "a PyTorch (or zip) file; save it as a folder with safetensors";
     else if (d[8] == '{' && d[4] + d[5] + d[6] + d[7] == 0)
-        what = "a safetensors file; name the folder that holds it and config.json";
-    return what ? import_fail(error, GPUZIP_ERR_UNSUPPORTED, "%s", what) : GPUZIP_OK;
+        kind = "a safetensors file; name the folder that holds it and config.json";
+    return kind ? import_fail(error, GPUZIP_ERR_UNSUPPORTED, "%s", kind) : GPUZIP_OK;
 }
 
-/* Opens what lies at path as far as weights_probe() needs it. */
+/* Opens the checkpoint at path as far as weights_probe() needs it. */
 static gpuzip_status checkpoint_probe(checkpoint_files *f, const char *path, weights_error *error)
 {
     static const uint8_t gpzm[5] = {0x89, 'G', 'P', 'Z', 'M'};

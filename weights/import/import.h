@@ -1,5 +1,5 @@
-/* import.h: what the importers share: a checkpoint as views into mapped files, and the
- * one function that turns it into a model file. */
+/* import.h: shared by the importers: a checkpoint as views into mapped files, and the function
+ * that turns it into a model file. */
 #ifndef GPUZIP_IMPORT_H
 #define GPUZIP_IMPORT_H
 
@@ -9,7 +9,7 @@
 #include "safetensors.h"
 #include "weights_format.h"
 
-#define IMPORT_CONTEXT    8192 /* positions kept unless asked for otherwise */
+#define IMPORT_CONTEXT    8192 /* positions kept by default */
 #define IMPORT_MAX_SHARDS 1024
 
 typedef enum { IMPORT_F32, IMPORT_F16, IMPORT_BF16 } import_type;
@@ -35,12 +35,12 @@ typedef struct {
     import_tensor qkv_bias, out_bias, up_bias, down_bias;
 } import_layer;
 
-/* Which parts must be there is said by config and flags (weights_format.h). */
+/* config and flags (weights_format.h) tell which parts are present. */
 typedef struct {
     weights_config config; /* context as the source says; widths, bos, attention_factor unset */
     uint32_t flags;
     float embedding_factor;
-    char name[64]; /* what the source calls itself, printable; or "" */
+    char name[64]; /* the source's own, printable; or "" */
     rope_config rope;
     import_tensor embedding, position; /* position: at least context rows */
     import_tensor final_gain, final_bias, head, head_bias;
@@ -71,7 +71,7 @@ gpuzip_status import_read_llama2c(import_checkpoint *c, const uint8_t *data, siz
 gpuzip_status import_read_llmc(import_checkpoint *c, const uint8_t *data, size_t size,
                                weights_error *error);
 
-/* What weights_probe() says, from the same bytes. */
+/* The result of weights_probe(), from the same bytes. */
 gpuzip_status import_probe_hf(weights_source *source, const json_t *config, weights_error *error);
 /* llama2.c and llm.c files begin with 32-bit integers. Errors: FORMAT, UNSUPPORTED. */
 gpuzip_status import_probe_bin(weights_source *source, const uint8_t *data, size_t size,

@@ -47,7 +47,7 @@ void import_set_name(char name[64], const char *text)
     }
 }
 
-/* "llama-260K": what it is and how large. */
+/* "llama-260K": architecture and parameters. */
 static void make_name(char name[64], const weights_model *m)
 {
     static const char *const arch[] = {"llama", "gpt2", "wpoe"};
@@ -64,23 +64,23 @@ static void make_name(char name[64], const weights_model *m)
 }
 
 static gpuzip_status check_shape(const builder *b, const import_tensor *t, int rows, int cols,
-                                 int layer, const char *what)
+                                 int layer, const char *tensor)
 {
     if (t->views > 0 && t->view[0].cols == cols && import_rows(t) >= rows)
         return GPUZIP_OK;
     return import_fail(b->error, GPUZIP_ERR_CORRUPT, "layer %d, %s: not there, or of another shape",
-                       layer, what);
+                       layer, tensor);
 }
 
-/* layer is -1 for what belongs to no layer. */
+/* layer is -1 for tensors outside the layers. */
 static gpuzip_status fill_matrix(const builder *b, const weights_matrix *m, const import_tensor *t,
-                                 int layer, const char *what)
+                                 int layer, const char *tensor)
 {
     int bits = b->model->config.weight_bits;
     size_t k = (size_t)m->k, width = bits == 8 ? sizeof(int8_t) : sizeof(int16_t);
     uint8_t *w = (uint8_t *)m->w;
     float *scale = (float *)m->scale;
-    TRY(check_shape(b, t, m->n, m->k, layer, what));
+    TRY(check_shape(b, t, m->n, m->k, layer, tensor));
     for (int n = 0; n < m->n; n += IMPORT_BLOCK_ROWS) {
         int rows = m->n - n < IMPORT_BLOCK_ROWS ? m->n - n : IMPORT_BLOCK_ROWS;
         import_read_rows(t, n, rows, b->block);
@@ -90,11 +90,11 @@ static gpuzip_status fill_matrix(const builder *b, const weights_matrix *m, cons
                                      m->k, bits))
                 return import_fail(b->error, GPUZIP_ERR_CORRUPT,
                                    "layer %d, %s, row %zu: a weight is NaN or infinite", layer,
-                                   what, row);
+                                   tensor, row);
             if (!(scale[row] <= 8))
                 return import_fail(b->error, GPUZIP_ERR_UNSUPPORTED,
                                    "layer %d, %s, row %zu: weights up to %g; gpuzip takes %d",
-                                   layer, what, row, (double)scale[row] * weights_quant_max(bits),
+                                   layer, tensor, row, (double)scale[row] * weights_quant_max(bits),
                                    8 * weights_quant_max(bits));
         }
     }
@@ -103,12 +103,12 @@ static gpuzip_status fill_matrix(const builder *b, const weights_matrix *m, cons
 
 /* Copies rows of floats; dst [rows][cols], NULL where the model has none. */
 static gpuzip_status fill_floats(const builder *b, const float *dst, int rows, int cols,
-                                 const import_tensor *t, int layer, const char *what)
+                                 const import_tensor *t, int layer, const char *tensor)
 {
     float *out = (float *)dst;
     if (!out)
         return GPUZIP_OK;
-    TRY(check_shape(b, t, rows, cols, layer, what));
+    TRY(check_shape(b, t, rows, cols, layer, tensor));
     for (int n = 0; n < rows; n += IMPORT_BLOCK_ROWS) {
         int count = rows - n < IMPORT_BLOCK_ROWS ? rows - n : IMPORT_BLOCK_ROWS;
         size_t values = (size_t)count * (size_t)cols;
@@ -117,7 +117,7 @@ static gpuzip_status fill_floats(const builder *b, const float *dst, int rows, i
             if (!(fabsf(out[i]) <= 1024))
                 return import_fail(b->error, GPUZIP_ERR_UNSUPPORTED,
                                    "layer %d, %s: holds %g; gpuzip takes magnitudes up to 1024",
-                                   layer, what, (double)out[i]);
+                                   layer, tensor, (double)out[i]);
         }
         out += values;
     }

@@ -137,8 +137,8 @@ static bool read_type(const char *dtype, import_type *type)
     return false;
 }
 
-/* Adds the tensor of this name, [rows][cols], below what *out has. Tensors may overlap in
- * a file, but altogether must not be larger than it: so the model file is not, either. */
+/* Appends the tensor of this name, [rows][cols], to the views of *out. Tensors may overlap in a
+ * file, but their sizes must not sum to more than the file, which bounds the model file. */
 static void take(hf_reader *r, import_tensor *out, view_kind kind, int rows, int cols,
                  const char *format, ...) __attribute__((format(printf, 6, 7)));
 

@@ -5,7 +5,7 @@
 
 A window is BOS and W tokens; the next one starts W/2 later, and only its second half counts. With
 --sliding W, a file is one stream that attends to the last W positions and to BOS (model.py).
-Log-probabilities are in double precision: what an ideal coder would need, without its overhead.
+Log-probabilities are in double precision: the size with an ideal coder, without overhead.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def load(folder, sliding=0):
 
 @torch.no_grad()
 def round_to_s8(model):
-    """Rounds matrices to s8 with one scale per output channel, to see what that costs."""
+    """Rounds matrices to s8 with one scale per output channel, to measure its cost."""
     for p in model.parameters():
         if p.ndim == 2:
             scale = p.abs().amax(1, keepdim=True) / 127

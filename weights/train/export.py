@@ -4,7 +4,7 @@
 
 writes a compact file that a later run starts from (`train.py --start FILE.safetensors`): the mean of the weights in
 bfloat16 and, as metadata, the steps, the tokens and the place in the text. It may be written while training
-goes on. What it lacks, the optimisers' state, is made again in the 60 steps of warm-up.
+goes on. The optimisers' state is not saved; the 60 steps of warm-up restore it.
 
     python export.py FILE.safetensors FOLDER
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # gpu.sh: trains the 24M model in half an hour of one data-centre GPU, rented by the call: ten minutes a
-# call, 64 MiB in and out, files of at most 16 MiB, nothing but this folder's programs and what is sent.
+# call, 64 MiB in and out, files of at most 16 MiB, nothing but this folder's programs and the files sent.
 #
 #   ./gpu.sh pack  OUT DEST               here: OUT/tokens.bin as DEST/tokens.N.xz of at most 54 MiB
 #   ./gpu.sh train DIR PAUSE RESULT       there, once a call: trains PAUSE seconds, or to the end
@@ -17,7 +17,7 @@
 # tokenizer.json and the checkpoint of the call before lie; python3 has torch 2.5 or later, numpy and
 # safetensors. Schedules count training seconds: SECONDS_IN_ALL is without pauses, unpacking and compiling.
 #
-#   | call | sent                             | PAUSE | what                                             |
+#   | call | sent                             | PAUSE | result                                           |
 #   |-----:|----------------------------------|------:|--------------------------------------------------|
 #   |    1 | programs, tokenizer, tokens.0.xz |   480 | 20 s unpacking, 60 s compiling, rows of 512      |
 #   |    2 | programs, tokens.1.xz            |   530 | rows of 512, then 1,024                          |

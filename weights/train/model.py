@@ -26,7 +26,7 @@ class Config:
 
     @staticmethod
     def of(size):
-        """4M is what the program has built in; 24M is as large as 24 MiB allow; toy is for tests."""
+        """4M is the built-in model; 24M is as large as 24 MiB allow; toy is for tests."""
         return {
             "4M": Config(),
             "24M": Config(8192, 512, 1408, 7, 8, 2, 64, 2048),

@@ -61,7 +61,7 @@ def wrap_book(text, rng):
 
 
 def stage_book(text, rng):
-    """Lays a novel out as a play: what is spoken goes to names of the text in turn, the rest to brackets."""
+    """Lays a novel out as a play: speech goes to names of the text in turn, the rest to brackets."""
     names = re.findall(r"(?<=[a-z,] )[A-Z][a-z]{2,11}\b", text)
     if len(names) < 4:
         return wrap_book(text, rng)
@@ -260,7 +260,7 @@ def held_out(document):
 def write_text(data, out, size, seed, seen, book, leave):
     """`seen`: hashes of documents an earlier run has had; of those only a span of a long one is taken.
     size 0: all documents, whole, but those held out: the text for n-grams.
-    book: longest span of a book. leave: leave out what is held out of the n-grams."""
+    book: longest span of a book. leave: leave out the documents held out of the n-grams."""
     rng = random.Random(seed)
     chosen, hashes, report = [], [], {}
     for name, (share, longest) in SETS.items():
@@ -315,7 +315,7 @@ if __name__ == "__main__":
     parser.add_argument("step", choices=["text", "tokens"])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--megabytes", type=int, default=227, help="of text to take; 0: all but what is held out")
+    parser.add_argument("--megabytes", type=int, default=227, help="of text to take; 0: all but the held-out documents")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--book", type=int, default=SETS["books_en"][1], help="bytes of the longest span of a book")
     parser.add_argument("--leave", action="store_true", help="leave out the documents held out of the n-grams")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """prior_files.py --data DATA --out OUT: the files that train_prior learns from.
 
-Texts are drawn from what prepare.py holds out of the training sets (DATA/train, README.md) and written as
+Texts are drawn from the documents that prepare.py holds out of the training sets (DATA/train, README.md) and written as
 it writes them; nothing of DATA/dev is used. Tables, logs and the like, which the sets lack, are made up.
 Prints the names and sizes."""
 import argparse
@@ -36,7 +36,7 @@ def join(documents, size):
 
 
 def texts(data, r):
-    """Names and bytes of what comes from the training sets."""
+    """Names and bytes of the texts from the training sets."""
     books, _ = read(data, "books_en")
     long = [b for b in books if len(b) > 200000]
     first, second = r.sample(long, 2)

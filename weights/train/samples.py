@@ -1,4 +1,4 @@
-"""Writes sample_ids.json: what the Hugging Face tokenizer makes of awkward strings.
+"""Writes sample_ids.json: the Hugging Face tokenizer's ids of awkward strings.
 
     python samples.py FOLDER
 

@@ -1,4 +1,4 @@
-/* tokenizer_import.c: what the importers share, and the two simplest of them:
+/* tokenizer_import.c: the importers' common functions, and the two simplest importers:
  * llama2.c's tokenizer.bin and plain bytes. */
 #include "tokenizer_import.h"
 
@@ -188,7 +188,7 @@ gpuzip_status tokenizer_import_bytes(uint32_t bos, void **blob, size_t *blob_siz
     return status;
 }
 
-/* The names that llama2.c's export gives to what is no text. */
+/* The names of special tokens in llama2.c's export. */
 static bool is_llama2c_control(const uint8_t *text, size_t size)
 {
     static const char *const names[] = {"<unk>", "\n<s>\n", "\n</s>\n", "<s>", "</s>"};

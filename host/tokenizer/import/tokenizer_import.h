@@ -7,9 +7,9 @@
  *
  * All functions: *blob becomes *blob_size bytes that the caller frees. `bos`
  * is the id that stands before a text (the model's configuration knows:
- * bos_token_id, else eos_token_id), or TOKENIZER_BOS_AUTO: what the file
- * itself says, else 0. On an error, `error` gets a sentence that says what was
- * wrong and what to do, printable and ended by NUL; else it is left alone.
+ * bos_token_id, else eos_token_id), or TOKENIZER_BOS_AUTO: the file's
+ * own value, else 0. On an error, `error` gets a printable sentence with the reason
+ * and a remedy, ended by NUL; else it is unchanged.
  *
  * Errors of all: FORMAT (not such a file), UNSUPPORTED (a feature that gpuzip
  * lacks), MEMORY.

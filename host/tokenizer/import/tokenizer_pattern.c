@@ -6,7 +6,7 @@
 
 #define SEQUENCE_DEPTH_MAX 8
 
-/* What a normalizer or pre-tokenizer has said so far. */
+/* The settings of the normalizers and pre-tokenizers read so far. */
 typedef struct {
     importer *im;
     pattern_arena *patterns;
@@ -67,7 +67,7 @@ static const struct {
 
 #define TRANSLATION_BYTES_MAX 32 /* of an escape of two bytes */
 
-/* Returns what replaces the escape, or NULL. */
+/* Returns the replacement of the escape, or NULL. */
 static const char *translate_escape(char escape, bool inside)
 {
     for (size_t i = 0; i < sizeof(translations) / sizeof(*translations); i++)
@@ -123,8 +123,8 @@ static char *pattern_quote(const char *text)
     return quoted;
 }
 
-/* Reads "behavior" and "invert". What would be removed must be coded, too, and
- * so is isolated. */
+/* Reads "behavior" and "invert". Text that "Removed" would drop must be coded, too,
+ * and so becomes a piece. */
 static gpuzip_status read_behaviour(settings *s, const json_t *step, uint8_t *behaviour)
 {
     static const struct {
@@ -223,8 +223,8 @@ static gpuzip_status read_step(settings *s, const json_t *step, int depth)
                                  "the pre-tokenizer \"%.64s\" is not known here", type_of(step));
 }
 
-/* Reads only what makes SentencePiece of a normalizer: a prefix, and spaces that
- * become U+2581. Others would lose what the text was. */
+/* Reads a normalizer's SentencePiece settings alone: a prefix, and spaces that become U+2581. Other
+ * normalizers would lose text and are ignored. */
 static void read_normalizer(settings *s, const json_t *step, int depth)
 {
     size_t i;

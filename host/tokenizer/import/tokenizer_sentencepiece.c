@@ -75,7 +75,7 @@ static message submessage(const field *f)
     return (message){f->bytes, f->bytes + f->value};
 }
 
-/* What the specs say, with protocol defaults before. */
+/* Values of the specs; the defaults of the protocol at first. */
 typedef struct {
     size_t pieces;
     uint64_t model_type;

@@ -1,4 +1,4 @@
-/* tokenizer_source.h: what the importers share: a blob_source in the making. */
+/* tokenizer_source.h: a blob_source that the importers fill. */
 #ifndef GPUZIP_TOKENIZER_SOURCE_H
 #define GPUZIP_TOKENIZER_SOURCE_H
 
