@@ -39,11 +39,16 @@ mutations=(
     'engine_decode.c|code_is*|s/pos = NULL;/;/'
     # streams and their blocks
     'engine_job.c|code_is*|s/return x->length > y->length ? -1 : 1;/return x->length > y->length ? 1 : -1;/'
-    'engine.c|damage*|s/job.stream.s..block->status = FAIL/job.stream[0].block->status = FAIL/'
+    'engine.c|damage*|s/engine_stream .own = job.stream.s..own;/engine_stream *own = job.stream[0].own;/'
     # what is learnt: from rows that pad a replayed step, from candidates of other rows
     'engine_decode.c|what_adapts*|s/ && !team_learner(job->e->team)//'
     'engine_decode.c|what_adapts*|s/TRY(queue_candidates(d, g));//'
     'engine_learn.c|what_adapts*|s/e->pass.candidates + first, g->rows/e->pass.candidates, g->rows/'
+    # the states of blocks that share a batch
+    'engine_team.c|what_adapts*|s/return x->longest > y->longest ? -1 : 1;/return x->longest > y->longest ? 1 : -1;/'
+    'engine_encode.c|what_adapts*|s/g->state\[rows\] = job->stream\[s\].state;/g->state[rows] = 0;/'
+    'engine_decode.c|what_adapts*|s/e->step.state + g->first + done/e->step.state + g->first/'
+    'engine.c|what_adapts*|s/TRY(upload_states(job));/(void)upload_states;/'
     # what is made is not released
     'engine_decode.c|steps_are*|s/ops->recording_destroy(job->e->ctx, d.mix.recording);//'
 )
