@@ -18,7 +18,6 @@
 #include <unistd.h>
 
 #include "builtin.h"
-#include "engine_internal.h"
 #include "lanes.h"
 #include "tokenizer.h"
 
@@ -37,6 +36,14 @@ typedef struct {
     model *m;
     uint32_t *tail;
 } setting;
+
+/* A text as one block. */
+typedef struct {
+    uint32_t *token; /* [tokens] */
+    size_t tokens;
+    container_stream *stream; /* [streams] */
+    uint32_t streams;
+} training_text;
 
 static void must(gpuzip_status status, const char *step)
 {
@@ -91,17 +98,17 @@ static uint32_t *read_tokens(const setting *s, const char *path, size_t *tokens)
 }
 
 /* Gives a block streams of about so many tokens, whose codes lie in *buffer. */
-static void cut(engine_block *block, uint8_t **buffer, uint32_t stream_tokens)
+static void cut(training_text *block, uint8_t **buffer, uint32_t stream_tokens)
 {
     uint32_t tokens = (uint32_t)block->tokens;
     free(block->stream);
     free(*buffer);
     block->streams = container_fit_streams(tokens, (tokens + stream_tokens - 1) / stream_tokens);
-    must(lanes_make_room(block, buffer), "train_prior");
+    must(engine_make_room(&block->stream, buffer, block->tokens, block->streams), "train_prior");
 }
 
 /* Codes a block and reads its mixing weights into weights (unless NULL). Returns bytes. */
-static double code(const setting *s, engine_block *block, const contexts_prior *prior, bool adapt,
+static double code(const setting *s, training_text *block, const contexts_prior *prior, bool adapt,
                    int32_t weights[OPS_SETS][OPS_WEIGHTS])
 {
     engine_config config = {.window = WINDOW,
@@ -119,16 +126,18 @@ static double code(const setting *s, engine_block *block, const contexts_prior *
     engine_costs costs = {0};
     engine *e;
     must(engine_open(&e, &ops_cpu, s->ctx, &config), "engine");
-    must(engine_encode(e, block, 1, 0, block->streams, &costs, NULL), "encode");
+    engine_stream *stream = must_have(calloc(block->streams, sizeof *stream));
+    engine_cut(stream, block->streams, 0, block->token, block->tokens, block->stream, NULL, 1);
+    must(engine_encode(e, stream, (int)block->streams, &costs, NULL), "encode");
+    free(stream);
     if (adapt && weights)
-        must(e->ops->adaptive_read(e->ctx, team_learner(e->team), 0, NULL, NULL, weights[0]),
-             "read");
+        must(engine_read_weights(e, 0, weights[0]), "read");
     engine_close(e);
     return costs.model_bits / 8;
 }
 
 /* Reads the probabilities of all states at the end of a block. */
-static void learn_states(const setting *s, const engine_block *block, const contexts_prior *prior,
+static void learn_states(const setting *s, const training_text *block, const contexts_prior *prior,
                          uint16_t q[OPS_FEATURES][CONTEXTS_STATES],
                          uint8_t seen[OPS_FEATURES][CONTEXTS_STATES])
 {
@@ -197,7 +206,7 @@ typedef struct {
 } sums;
 
 /* Codes a block and adds its weights and probabilities to *sum. Returns bytes. */
-static double add_file(const setting *s, sums *sum, engine_block *block,
+static double add_file(const setting *s, sums *sum, training_text *block,
                        const contexts_prior *prior)
 {
     int32_t weights[OPS_SETS][OPS_WEIGHTS];
@@ -273,7 +282,7 @@ int main(int argc, char **argv)
     setting s;
     open_setting(&s);
     int files = argc - optind;
-    engine_block *block = must_have(calloc((size_t)files + 1, sizeof *block));
+    training_text *block = must_have(calloc((size_t)files + 1, sizeof *block));
     uint8_t **buffer = must_have(calloc((size_t)files + 1, sizeof *buffer));
     for (int i = 0; i < files; i++)
         block[i].token = read_tokens(&s, argv[optind + i], &block[i].tokens);

@@ -65,6 +65,8 @@ static void fail(coding_file *f, gpuzip_status status)
 static void add_costs(gpuzip_stats *stats, const pipeline_job *job)
 {
     const engine_costs *costs = &job->costs.engine;
+    if (job->costs.blocks > stats->batch_blocks)
+        stats->batch_blocks = job->costs.blocks;
     stats->model_bits += costs->model_bits + job->b.model_bits;
     stats->seconds_forward += costs->seconds_forward;
     stats->seconds_contexts += costs->seconds_contexts;

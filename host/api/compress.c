@@ -182,25 +182,38 @@ static gpuzip_status read_ahead(gpuzip *gz, input *in, size_t size)
 }
 
 static gpuzip_status sample_on(const gpuzip *gz, const device *d, const coding_plan *plan,
-                               const engine_block *work, fit_sample *sample)
+                               const engine_stream *stream, int streams, fit_sample *sample)
 {
     engine_config config = plan_config_on(plan, d);
     size_t memory = FIT_MEMORY;
     if (gz->memory_limit && gz->memory_limit / 8 < memory)
         memory = (size_t)gz->memory_limit / 8;
-    return fit_sample_take(sample, d->ops, d->ctx, &config, work, memory);
+    return fit_sample_take(sample, d->ops, d->ctx, &config, stream, streams, memory);
 }
 
 /* Takes a sample on the first GPU that is of use, or else on the CPU. None may be in use. */
-static gpuzip_status take_sample(gpuzip *gz, const coding_plan *plan, const engine_block *work,
-                                 fit_sample *sample)
+static gpuzip_status take_sample(gpuzip *gz, const coding_plan *plan, const engine_stream *stream,
+                                 int streams, fit_sample *sample)
 {
     device *cpu;
     for (int i = 0; i < gz->gpus; i++)
-        if (!gz->gpu[i].lost && sample_on(gz, &gz->gpu[i], plan, work, sample) == GPUZIP_OK)
+        if (!gz->gpu[i].lost &&
+            sample_on(gz, &gz->gpu[i], plan, stream, streams, sample) == GPUZIP_OK)
             return GPUZIP_OK;
     TRY(session_cpu(gz, &cpu));
-    return sample_on(gz, cpu, plan, work, sample);
+    return sample_on(gz, cpu, plan, stream, streams, sample);
+}
+
+static gpuzip_status sample_block(gpuzip *gz, const coding_plan *plan, const block_rules *rules,
+                                  const block *b, fit_sample *sample)
+{
+    engine_stream *stream = calloc(b->work.streams, sizeof *stream);
+    if (!stream)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    block_streams(rules, b, stream);
+    gpuzip_status status = take_sample(gz, plan, stream, (int)b->work.streams, sample);
+    free(stream);
+    return status;
 }
 
 static void note_fit(const gpuzip *gz, const fit_sample *sample, const double *alpha, double bits)
@@ -231,7 +244,7 @@ static gpuzip_status fit_frame(gpuzip *gz, input *in, const block_rules *rules, 
     b.raw_size = in->ahead_size;
     TRY_OUT(block_prepare(rules, &b));
     if (b.kind == CONTAINER_CODED)
-        TRY_OUT(take_sample(gz, plan, &b.work, &sample));
+        TRY_OUT(sample_block(gz, plan, rules, &b, &sample));
     if (sample.rows.rows > 0) {
         TRY_OUT(fit_alphas(&sample.rows, (double)most / CONTAINER_ALPHA_ONE, gz->threads, alpha,
                            &bits));

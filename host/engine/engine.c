@@ -1,19 +1,11 @@
-/* engine.c: engines and their memory, and the streams of blocks as one job. */
+/* engine.c: engines and their memory; begins and ends jobs. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "engine_internal.h"
 
 #define PASS_ROWS_MIN 64 /* however small the device */
-
-double engine_seconds(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
-}
 
 /* ---- memory ------------------------------------------------------------- */
 
@@ -58,6 +50,7 @@ static size_t lay_out_step(const engine *e, step_rows *p, int streams, void *mem
     p->slot = cut(memory, &used, rows, sizeof *p->slot);
     p->pos = cut(memory, &used, rows, sizeof *p->pos);
     p->target = cut(memory, &used, rows, sizeof *p->target);
+    p->state = cut(memory, &used, rows, sizeof *p->state);
     return used;
 }
 
@@ -76,16 +69,28 @@ static size_t states_bytes(const engine *e, int slots, int rows, int logits_rows
     return bytes + scratch;
 }
 
-size_t engine_bytes(const engine *e, int streams)
+/* Device memory of pending symbols and their states. */
+static size_t pending_bytes(const engine *e, int streams, int states)
+{
+    return (e->adaptive ? 2 : 1) * pending_rows(e, streams, states) * sizeof(int32_t);
+}
+
+/* Device memory of a Naive Bayes expert: its counts, and their logarithms. */
+static size_t counts_bytes(const engine *e, int states)
+{
+    return (size_t)states * (size_t)e->config.vocab * sizeof(uint32_t);
+}
+
+size_t engine_bytes(const engine *e, int streams, int states)
 {
     pass_rows pass;
     step_rows step;
     size_t bytes = states_bytes(e, streams, e->pass_rows, e->logits_rows);
     for (int k = 0; k < e->config.experts; k++)
         if (!is_model(e, k))
-            bytes += 2 * (size_t)e->config.vocab * sizeof(uint32_t);
-    bytes += team_bytes(e->team);
-    bytes += pending_rows(e, streams) * sizeof(int32_t);
+            bytes += 2 * counts_bytes(e, states);
+    bytes += team_bytes(e->team, states);
+    bytes += pending_bytes(e, streams, states);
     return bytes + lay_out_pass(e, &pass, NULL) + lay_out_step(e, &step, streams, NULL);
 }
 
@@ -129,22 +134,35 @@ static gpuzip_status open_stage(engine *e, engine_stage *g)
     g->asked = calloc(rows, sizeof *g->asked);
     if (!g->stream || !g->asked)
         return FAIL(GPUZIP_ERR_MEMORY);
-    TRY(e->ops->host_alloc(e->ctx, &g->memory, used + rows * sizeof *g->symbol));
+    TRY(e->ops->host_alloc(e->ctx, &g->memory,
+                           used + rows * (sizeof *g->symbol + sizeof *g->state)));
     (void)lay_out_pass(e, &g->rows, g->memory);
     g->symbol = cut(g->memory, &used, rows, sizeof *g->symbol);
+    g->state = cut(g->memory, &used, rows, sizeof *g->state);
     return GPUZIP_OK;
 }
 
-static gpuzip_status open_counts(engine *e)
+static void close_counts(engine *e)
 {
-    size_t bytes = (size_t)e->config.vocab * sizeof(uint32_t);
+    for (int k = 0; k < e->config.experts; k++) {
+        e->ops->release(e->ctx, e->count[k]);
+        e->ops->release(e->ctx, e->count_log[k]);
+        e->count[k] = NULL;
+        e->count_log[k] = NULL;
+    }
+}
+
+/* Counts of so many states. */
+static gpuzip_status open_counts(engine *e, int states)
+{
+    close_counts(e);
     for (int k = 0; k < e->config.experts; k++) {
         if (is_model(e, k))
             continue;
-        TRY(e->ops->alloc(e->ctx, (void **)&e->count[k], bytes));
-        TRY(e->ops->alloc(e->ctx, (void **)&e->count_log[k], bytes));
+        TRY(e->ops->alloc(e->ctx, (void **)&e->count[k], counts_bytes(e, states)));
+        TRY(e->ops->alloc(e->ctx, (void **)&e->count_log[k], counts_bytes(e, states)));
     }
-    return e->adaptive ? e->ops->host_alloc(e->ctx, &e->zeros, bytes) : GPUZIP_OK;
+    return GPUZIP_OK;
 }
 
 gpuzip_status engine_open(engine **out, const ops *ops, ops_context *ctx,
@@ -162,7 +180,8 @@ gpuzip_status engine_open(engine **out, const ops *ops, ops_context *ctx,
     for (int k = 0; k < config->experts; k++)
         e->adaptive |= !is_model(e, k);
     TRY_OUT(choose_rows(e));
-    TRY_OUT(open_counts(e));
+    if (e->adaptive)
+        TRY_OUT(ops->host_alloc(ctx, &e->zeros, (size_t)config->vocab * sizeof(uint32_t)));
     TRY_OUT(engine_team_open(&e->own_team, ops, ctx, config, 1));
     e->team = e->own_team;
     for (int i = 0; i < STAGES; i++)
@@ -178,7 +197,7 @@ out:
 
 void engine_join(engine *e, engine_team *team, int member)
 {
-    e->team = team;
+    e->team = team ? team : e->own_team;
     e->member = member;
 }
 
@@ -193,7 +212,8 @@ static void close_states(engine *e)
     e->ops->host_release(e->ctx, e->step_host_memory);
     e->pending = NULL;
     e->step_memory = e->step_host_memory = NULL;
-    e->slots = 0;
+    close_counts(e);
+    e->slots = e->states = 0;
 }
 
 void engine_close(engine *e)
@@ -202,10 +222,6 @@ void engine_close(engine *e)
         return;
     (void)e->ops->sync(e->ctx); /* what a failure left in the queue uses the memory below */
     close_states(e);
-    for (int k = 0; k < e->config.experts; k++) {
-        e->ops->release(e->ctx, e->count[k]);
-        e->ops->release(e->ctx, e->count_log[k]);
-    }
     e->ops->host_release(e->ctx, e->zeros);
     measure_close(e->measures);
     engine_team_close(e->own_team);
@@ -225,10 +241,12 @@ static gpuzip_status open_step(engine *e, int streams)
     size_t n = (size_t)streams, used = 0;
     TRY(e->ops->alloc(e->ctx, &e->step_memory, lay_out_step(e, &measured, streams, NULL)));
     (void)lay_out_step(e, &e->step, streams, e->step_memory);
-    TRY(e->ops->host_alloc(e->ctx, &e->step_host_memory,
-                           n * (sizeof *e->host_found + sizeof *e->host_target)));
+    TRY(e->ops->host_alloc(
+        e->ctx, &e->step_host_memory,
+        n * (sizeof *e->host_found + sizeof *e->host_target + sizeof *e->host_state)));
     e->host_found = cut(e->step_host_memory, &used, n, sizeof *e->host_found);
     e->host_target = cut(e->step_host_memory, &used, n, sizeof *e->host_target);
+    e->host_state = cut(e->step_host_memory, &used, n, sizeof *e->host_state);
     int32_t *slot = malloc(n * sizeof *slot);
     if (!slot)
         return FAIL(GPUZIP_ERR_MEMORY);
@@ -239,106 +257,60 @@ static gpuzip_status open_step(engine *e, int streams)
     return status;
 }
 
-/* Makes room for `streams` streams; what an earlier job needed is kept. */
-static gpuzip_status reserve_states(engine *e, int streams)
+/* Makes room for so many streams and adaptive states; what an earlier job needed is kept. */
+static gpuzip_status reserve_states(engine *e, int streams, int states)
 {
-    if (streams <= e->slots)
+    if (streams <= e->slots && states <= e->states)
         return GPUZIP_OK;
+    streams = streams > e->slots ? streams : e->slots;
+    states = states > e->states ? states : e->states;
     close_states(e);
     for (int k = 0; k < e->config.experts; k++)
         if (is_model(e, k))
             TRY(model_state_open(&e->state[k], e->config.expert[k].m, e->ctx, streams,
                                  e->config.window, e->pass_rows, e->logits_rows));
-    TRY(e->ops->alloc(e->ctx, (void **)&e->pending, pending_rows(e, streams) * sizeof(int32_t)));
+    TRY(e->ops->alloc(e->ctx, (void **)&e->pending, pending_bytes(e, streams, states)));
+    e->pending_state = e->adaptive ? e->pending + pending_rows(e, streams, states) : NULL;
+    TRY(open_counts(e, states));
     TRY(open_step(e, streams));
     e->slots = streams;
+    e->states = states;
     return GPUZIP_OK;
 }
 
 /* ---- jobs --------------------------------------------------------------- */
 
-int job_active(const engine_job *job, size_t t)
+/* Tells the device which states the streams have. */
+static gpuzip_status upload_states(const engine_job *job)
 {
-    int low = 0, high = job->streams; /* those before low have one, those from high on not */
-    while (low < high) {
-        int middle = low + (high - low) / 2;
-        if (job->stream[middle].length > t)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-int job_stream_steps(const engine_job *job, int s, size_t t, int steps)
-{
-    size_t length = job->stream[s].length;
-    if (length <= t)
-        return 0;
-    return length - t < (size_t)steps ? (int)(length - t) : steps;
-}
-
-/* Longer streams first; else as they stand. */
-static int compare_streams(const void *a, const void *b)
-{
-    const job_stream *x = a, *y = b;
-    if (x->length != y->length)
-        return x->length > y->length ? -1 : 1;
-    return x->order < y->order ? -1 : x->order > y->order;
-}
-
-/* Gathers the streams [first, end) of the blocks. */
-static gpuzip_status gather_streams(engine_job *job, engine_block *block, int blocks,
-                                    uint32_t first, uint32_t end)
-{
-    uint32_t order = 0;
-    job->stream = calloc(end - first, sizeof *job->stream);
-    if (!job->stream)
-        return FAIL(GPUZIP_ERR_MEMORY);
-    for (int b = 0; b < blocks; b++) {
-        size_t length = container_stream_length((uint32_t)block[b].tokens, block[b].streams);
-        for (uint32_t s = 0; s < block[b].streams; s++, order++) {
-            size_t at = s * length, left = block[b].tokens - at;
-            if (order < first || order >= end)
-                continue;
-            job->stream[job->streams++] = (job_stream){.token = block[b].token + at,
-                                                       .length = left < length ? left : length,
-                                                       .code = &block[b].stream[s],
-                                                       .block = &block[b],
-                                                       .order = order};
-            if (!block[b].measure)
-                continue;
-            job_stream *stream = &job->stream[job->streams - 1];
-            stream->measured = stream->coded =
-                block[b].measure + at * ENGINE_MEASURES(job->e->config.experts);
-            job->measures = true;
-        }
-    }
-    assert(job->streams == (int)(end - first));
-    qsort(job->stream, (size_t)job->streams, sizeof *job->stream, compare_streams);
-    job->steps = job->stream[0].length;
-    return GPUZIP_OK;
+    engine *e = job->e;
+    if (team_states(e->team) == 1)
+        return GPUZIP_OK;
+    for (int s = 0; s < job->streams; s++)
+        e->host_state[s] = job->stream[s].state;
+    return e->ops->upload(e->ctx, e->step.state, e->host_state,
+                          (size_t)job->streams * sizeof *e->host_state);
 }
 
 /* Makes an engine ready for a job. */
-static gpuzip_status begin_job(engine_job *job, engine_block *block, int blocks, uint32_t first,
-                               uint32_t end)
+static gpuzip_status begin_job(engine_job *job, engine_stream *stream, int streams)
 {
     engine *e = job->e;
-    assert(first < end && blocks >= 1);
-    assert(!e->adaptive || blocks == 1);
-    TRY(gather_streams(job, block, blocks, first, end));
+    assert(streams >= 1);
+    if (e->team == e->own_team)
+        TRY(engine_team_begin(e->team, stream, streams, 1, streams));
+    TRY(job_gather(job, stream, streams));
     if (job->measures && !e->measures)
         TRY(measure_open(&e->measures, e));
-    TRY(reserve_states(e, job->streams));
-    if (e->team == e->own_team)
-        TRY(engine_team_begin(e->team, block, 1, job->streams));
+    TRY(reserve_states(e, job->streams, e->adaptive ? team_states(e->team) : 1));
     for (int i = 0; i < STAGES; i++)
         e->stage[i].mixed = 0;
+    if (e->adaptive)
+        TRY(upload_states(job));
     return forget(job, 0);
 }
 
-/* Ends it, well or not: nothing of it is queued any more. */
+/* Ends a job, after success or failure: no queued work refers to it on return. */
 static void end_job(engine_job *job, gpuzip_status status)
 {
     engine *e = job->e;
@@ -349,30 +321,30 @@ static void end_job(engine_job *job, gpuzip_status status)
         (void)e->ops->sync(e->ctx); /* stages may be in use without their marks */
     for (int s = 0; s < job->streams; s++) {
         job->costs->model_bits += job->stream[s].bits;
-        job->stream[s].block->bits += job->stream[s].bits;
+        job->stream[s].own->bits = job->stream[s].bits;
     }
     free(job->encoder);
     free(job->decoder);
     free(job->stream);
 }
 
-gpuzip_status engine_encode(engine *e, engine_block *block, int blocks, uint32_t first,
-                            uint32_t end, engine_costs *costs, const engine_progress *progress)
+gpuzip_status engine_encode(engine *e, engine_stream *stream, int streams, engine_costs *costs,
+                            const engine_progress *progress)
 {
     gpuzip_status status = GPUZIP_OK;
     engine_job job = {.e = e, .costs = costs, .progress = progress};
-    TRY_OUT(begin_job(&job, block, blocks, first, end));
+    TRY_OUT(begin_job(&job, stream, streams));
     job.encoder = calloc((size_t)job.streams, sizeof *job.encoder);
     if (!job.encoder) {
         status = FAIL(GPUZIP_ERR_MEMORY);
         goto out;
     }
     for (int s = 0; s < job.streams; s++)
-        rc_encode_begin(&job.encoder[s], (uint8_t *)job.stream[s].code->data,
+        rc_encode_begin(&job.encoder[s], (uint8_t *)job.stream[s].own->code->data,
                         ENGINE_STREAM_BOUND(job.stream[s].length));
     TRY_OUT(encode_job(&job));
     for (int s = 0; s < job.streams; s++) {
-        bool fits = rc_encode_end(&job.encoder[s], &job.stream[s].code->size);
+        bool fits = rc_encode_end(&job.encoder[s], &job.stream[s].own->code->size);
         assert(fits);
         (void)fits;
     }
@@ -381,26 +353,33 @@ out:
     return status;
 }
 
-gpuzip_status engine_decode(engine *e, engine_block *block, int blocks, uint32_t first,
-                            uint32_t end, engine_costs *costs, const engine_progress *progress)
+gpuzip_status engine_decode(engine *e, engine_stream *stream, int streams, engine_costs *costs,
+                            const engine_progress *progress)
 {
     gpuzip_status status = GPUZIP_OK;
     engine_job job = {.e = e, .costs = costs, .progress = progress};
-    TRY_OUT(begin_job(&job, block, blocks, first, end));
+    TRY_OUT(begin_job(&job, stream, streams));
     job.decoder = calloc((size_t)job.streams, sizeof *job.decoder);
     if (!job.decoder) {
         status = FAIL(GPUZIP_ERR_MEMORY);
         goto out;
     }
     for (int s = 0; s < job.streams; s++)
-        rc_decode_begin(&job.decoder[s], job.stream[s].code->data, job.stream[s].code->size);
+        rc_decode_begin(&job.decoder[s], job.stream[s].own->code->data,
+                        job.stream[s].own->code->size);
     TRY_OUT(decode_job(&job));
-    for (int s = 0; s < job.streams; s++)
-        job.stream[s].block->status = GPUZIP_OK;
-    for (int s = 0; s < job.streams; s++)
-        if (!rc_decode_end(&job.decoder[s]))
-            status = job.stream[s].block->status = FAIL(GPUZIP_ERR_CORRUPT);
+    for (int s = 0; s < job.streams; s++) {
+        engine_stream *own = job.stream[s].own;
+        own->status = rc_decode_end(&job.decoder[s]) ? GPUZIP_OK : FAIL(GPUZIP_ERR_CORRUPT);
+        if (own->status != GPUZIP_OK)
+            status = own->status;
+    }
 out:
     end_job(&job, status);
     return status;
+}
+
+gpuzip_status engine_read_weights(const engine *e, int state, int32_t *weights)
+{
+    return e->ops->adaptive_read(e->ctx, team_learner(e->team), state, NULL, NULL, weights);
 }

@@ -1,22 +1,21 @@
-/* engine.h: blocks of tokens to range-coded streams and back.
+/* engine.h: arrays of token streams to range-coded bytes and back.
  *
- * A block of n tokens is cut into S streams: stream s holds the tokens
- * [s L, min(n, (s + 1) L)), L = ceil(n / S). All streams advance in lock-step:
- * step t codes token t of every stream that still has one.
+ * A stream is a sequence of tokens with one byte string. A block of n tokens is cut into S
+ * streams: stream s holds the tokens [s L, min(n, (s + 1) L)), L = ceil(n / S). One call codes
+ * the streams of any number of blocks as one batch, in lock-step: step t codes token t of every
+ * stream that is longer than t.
  *
  * The context of a token depends on its step alone. Window k covers the steps
  * [k H, k H + W); it begins with the model's BOS at position 0, and position p
  * holds token k H + p - 1 and predicts token k H + p. Window 0 codes all its
  * steps; each later one codes its last H, and reads the W - H before them again.
  *
- * What adapts, Naive Bayes, contexts and the mixing's biases and alphas, is shared
- * by the streams of a block. It learns the tokens of all streams at updates:
- * after each of the first CONTEXTS_EARLY steps, then every U steps (see
- * contexts_next_update()). With window_scope it forgets at the start of each window.
- *
- * Several blocks are coded at once as if their streams were one block's, for the
- * context of a token knows nothing of its block; that keeps a large device full.
- * What adapts learns from one block alone, so with it a call takes one.
+ * Adaptive state (Naive Bayes counts, context models, the mixer's biases, alphas and weights)
+ * belongs to a block and is shared by its streams. It is updated with the tokens of all of them
+ * after each of the first CONTEXTS_EARLY steps, then every U steps (contexts_next_update()). With
+ * window_scope it is reset at the start of each window. Windows and updates depend on the step
+ * alone, so the blocks of a batch have them at the same time. A stream's bytes depend on its
+ * block only, never on the rest of the batch.
  *
  * The encoder runs many steps a pass, the decoder one; both through the same
  * code, and by the law of ops.h with the same numbers.
@@ -71,25 +70,33 @@ typedef struct {
 #define ENGINE_MEASURE_ALPHA(k, experts) (3 + (experts) + (k)) /* of expert k */
 #define ENGINE_MEASURES(experts)         (3 + 2 * (experts))
 
-/* A block: its tokens, and a byte string a stream. */
+/* A stream. */
 typedef struct {
-    uint32_t *token;          /* [tokens]: read when encoding, written when decoding */
-    size_t tokens;            /* >= 1 */
-    container_stream *stream; /* [streams] */
-    uint32_t streams;         /* a value of container_fit_streams() for the tokens */
-    gpuzip_status status;     /* of decoding, see engine_decode() */
-    double bits;              /* -log2(freq / 2^30) of its tokens is added to it */
-    float *measure; /* [tokens][ENGINE_MEASURES(experts)] written when encoding, or NULL */
-} engine_block;
+    uint32_t *token;        /* [length] read when encoding, written when decoding */
+    size_t length;          /* >= 1 */
+    container_stream *code; /* encoding: data has room for ENGINE_STREAM_BOUND(length) bytes, which
+                               are written; size is set */
+    int state;              /* the adaptive state that it shares: that of its block */
+    float *measure;         /* [length][ENGINE_MEASURES(experts)] written when encoding, or NULL */
+    double bits;            /* set: the sum of -log2(freq / 2^30) */
+    gpuzip_status status;   /* set by the decoder: OK or CORRUPT */
+} engine_stream;
+
+/* Cuts a block of n tokens into streams [streams] of the adaptive state `state`; stream s has
+ * code[s]. streams: a value of container_fit_streams() for n. measure: of all tokens, or NULL. */
+void engine_cut(engine_stream *stream, uint32_t streams, int state, uint32_t *token, size_t n,
+                container_stream *code, float *measure, int experts);
+
+/* Allocates code[streams] and *bytes, where the encoder puts what it writes of a block of n
+ * tokens; the caller frees both. Errors: MEMORY. */
+gpuzip_status engine_make_room(container_stream **code, uint8_t **bytes, size_t n,
+                               uint32_t streams);
 
 /* Told how many of the longest stream's steps are done; nonzero cancels. */
 typedef struct {
     int (*step)(void *context, size_t done, size_t steps);
     void *context;
 } engine_progress;
-
-/* Seconds on a clock that only goes forward. */
-double engine_seconds(void);
 
 typedef struct engine engine;
 
@@ -100,9 +107,9 @@ gpuzip_status engine_open(engine **e, const ops *ops, ops_context *ctx,
                           const engine_config *config);
 void engine_close(engine *e);
 
-/* Engines of one backend that code the streams of a block at the same time, in a thread
- * each, and learn together what adapts. Each engine is a team alone until it joins another.
- * Naive Bayes is not shared. */
+/* Engines of one backend that code the streams of a batch at the same time, in a thread
+ * each, and update the adaptive states together. Each engine is a team alone until it joins
+ * another. Naive Bayes is not shared. */
 typedef struct engine_team engine_team;
 
 /* For up to so many members. ctx must outlive it. engine_team_close() accepts NULL.
@@ -111,20 +118,20 @@ gpuzip_status engine_team_open(engine_team **team, const ops *ops, ops_context *
                                const engine_config *config, int members);
 void engine_team_close(engine_team *team);
 
-/* Before a block is coded: by how many members, and how many streams one has at most. Each
- * of them must then call engine_encode() or engine_decode() once, or engine_team_skip().
- * Errors: MEMORY. */
-gpuzip_status engine_team_begin(engine_team *team, const engine_block *block, int members,
-                                int most);
+/* Before a batch is coded: by how many members, and how many streams one has at most. Each
+ * of them must then call engine_encode() or engine_decode() once, for a part of this array, or
+ * engine_team_skip(). Errors: MEMORY. */
+gpuzip_status engine_team_begin(engine_team *team, const engine_stream *stream, int streams,
+                                int members, int most);
 void engine_team_skip(engine_team *team);
-void engine_team_end(engine_team *team); /* releases what was the block's */
+void engine_team_end(engine_team *team); /* releases the context models of the batch */
 
-/* The engine becomes member 0 .. members - 1 of a team of the same config. */
+/* The engine becomes member 0 .. members - 1 of a team of the same config; NULL: alone again. */
 void engine_join(engine *e, engine_team *team, int member);
 
-/* Bytes of the device's memory that coding `streams` streams at once takes, what is
- * taken already included; the models' own not. */
-size_t engine_bytes(const engine *e, int streams);
+/* Bytes of the device's memory that coding `streams` streams of so many adaptive states at once
+ * takes, what is taken already included; the models' own not. */
+size_t engine_bytes(const engine *e, int streams, int states);
 
 /* Those of them that hold logits, for any number of streams. */
 size_t engine_logits_bytes(const engine *e);
@@ -132,18 +139,19 @@ size_t engine_logits_bytes(const engine *e);
 /* Bytes that always suffice for a stream of so many tokens. */
 #define ENGINE_STREAM_BOUND(tokens) ((size_t)(tokens)*4 + 1)
 
-/* Encodes the streams [first, end) of block[blocks], counted over all of them, block
- * after block. stream[s].data must point to ENGINE_STREAM_BOUND(tokens of a stream) bytes,
- * which are written; .size is set. Where something adapts there must be one block, and
- * the ranges of a team be the whole. Errors: MEMORY, DEVICE, CANCELLED. */
-gpuzip_status engine_encode(engine *e, engine_block *block, int blocks, uint32_t first,
-                            uint32_t end, engine_costs *costs, const engine_progress *progress);
+/* Encodes stream[streams], >= 1. The states are numbered from any number on; the streams of one
+ * stand in the order of their block. Errors: MEMORY, DEVICE, CANCELLED. */
+gpuzip_status engine_encode(engine *e, engine_stream *stream, int streams, engine_costs *costs,
+                            const engine_progress *progress);
 
-/* The inverse: writes the tokens of these streams. CORRUPT: some stream was not written by
- * an encoder; the status of each block with streams in the range says, OK or CORRUPT,
- * whether it is one of its own, and those that are OK are whole.
+/* The inverse: writes the tokens. CORRUPT: the code of some stream was not written by an
+ * encoder; the streams of the other states are whole.
  * Errors: CORRUPT, MEMORY, DEVICE, CANCELLED. */
-gpuzip_status engine_decode(engine *e, engine_block *block, int blocks, uint32_t first,
-                            uint32_t end, engine_costs *costs, const engine_progress *progress);
+gpuzip_status engine_decode(engine *e, engine_stream *stream, int streams, engine_costs *costs,
+                            const engine_progress *progress);
+
+/* Reads the mixer's weights of a state [OPS_SETS][OPS_WEIGHTS], as the last call left them; with
+ * config.prior. For training. Errors: DEVICE. */
+gpuzip_status engine_read_weights(const engine *e, int state, int32_t *weights);
 
 #endif

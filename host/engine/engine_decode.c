@@ -54,15 +54,15 @@ static gpuzip_status run_mix(engine_job *job, const step_group *g)
     for (int done = 0; done < g->padded; done += e->logits_rows) {
         ops_mix mix;
         int left = g->padded - done, n = left < e->logits_rows ? left : e->logits_rows;
-        TRY(begin_mix(job, &mix, done, n));
-        if (team_contexts(e->team)) {
+        TRY(begin_mix(job, &mix, done, n, e->step.state + g->first + done));
+        if (e->config.prior) {
             mix.candidate = e->pass.candidate[done];
             mix.candidates = e->pass.candidates + done;
         }
-        double start = engine_seconds();
+        double start = clock_seconds();
         TRY(e->ops->mix_decode(e->ctx, &mix, n, e->step.target + g->first + done,
                                e->step.found + g->first + done));
-        job->costs->seconds_mix += engine_seconds() - start;
+        job->costs->seconds_mix += clock_seconds() - start;
     }
     for (int k = 0; k < e->config.experts; k++) {
         if (!is_model(e, k))
@@ -145,7 +145,7 @@ static gpuzip_status queue_layers(decoder *d, const step_group *g)
     }
     if (g->restart)
         TRY(place_group(job, g));
-    double start = engine_seconds();
+    double start = clock_seconds();
     e->ops->range_push("step");
     gpuzip_status status = run_part(d, &d->layers, g);
     e->ops->range_pop();
@@ -156,7 +156,7 @@ static gpuzip_status queue_layers(decoder *d, const step_group *g)
         model_row_ops(e->config.expert[k].m, &forward_ops, &extend_ops);
         job->costs->forward_ops += g->rows * forward_ops;
     }
-    job->costs->seconds_forward += engine_seconds() - start;
+    job->costs->seconds_forward += clock_seconds() - start;
     return status;
 }
 
@@ -165,12 +165,12 @@ static gpuzip_status queue_candidates(decoder *d, const step_group *g)
 {
     engine_job *job = d->job;
     int index;
-    if (!team_contexts(job->e->team))
+    if (!job->e->config.prior)
         return GPUZIP_OK;
     TRY(take_stage(job, &index));
     engine_stage *stage = &job->e->stage[index];
     for (int r = 0; r < g->rows; r++)
-        stage->asked[r] = (contexts_row){(int32_t)job->stream[g->first + r].order, (uint32_t)g->t};
+        stage->asked[r] = query_of(job, g->first + r, g->t);
     TRY(find_candidates(job, stage, 0, g->rows));
     return job->e->ops->mark(job->e->ctx, index);
 }
@@ -182,10 +182,10 @@ static gpuzip_status queue_mix(decoder *d, const step_group *g)
     engine *e = job->e;
     const ops *ops = e->ops;
     size_t rows = (size_t)g->rows;
-    double start = engine_seconds();
+    double start = clock_seconds();
     for (int s = g->first; s < g->first + g->rows; s++)
         e->host_target[s] = rc_decode_target(&job->decoder[s]);
-    job->costs->seconds_coder += engine_seconds() - start;
+    job->costs->seconds_coder += clock_seconds() - start;
     TRY(ops->upload(e->ctx, e->step.target + g->first, e->host_target + g->first,
                     rows * sizeof *e->host_target));
     if (g->first == 0 && job->update_due == g->t)
@@ -202,6 +202,9 @@ static gpuzip_status queue_mix(decoder *d, const step_group *g)
         return GPUZIP_OK;
     TRY(ops->next_tokens(e->ctx, e->step.found + g->first, g->rows, e->config.vocab,
                          e->config.vocab, e->pending + e->pending_end, NULL));
+    if (team_states(e->team) > 1)
+        TRY(ops->upload(e->ctx, e->pending_state + e->pending_end, e->host_state + g->first,
+                        rows * sizeof *e->host_state));
     e->pending_end += rows;
     if (steps_to_update(e, g->t) > 1 || g->first + g->rows < job_active(job, g->t))
         return GPUZIP_OK;
@@ -213,9 +216,9 @@ static gpuzip_status queue_mix(decoder *d, const step_group *g)
 static gpuzip_status code_group(engine_job *job, const step_group *g)
 {
     engine *e = job->e;
-    double start = engine_seconds();
+    double start = clock_seconds();
     TRY(e->ops->wait(e->ctx, MARK_STEP));
-    double fetched = engine_seconds();
+    double fetched = clock_seconds();
     e->ops->range_push("code");
     for (int s = g->first; s < g->first + g->rows; s++) {
         ops_symbol found = e->host_found[s];
@@ -225,7 +228,7 @@ static gpuzip_status code_group(engine_job *job, const step_group *g)
     }
     e->ops->range_pop();
     job->costs->seconds_forward += fetched - start;
-    job->costs->seconds_coder += engine_seconds() - fetched;
+    job->costs->seconds_coder += clock_seconds() - fetched;
     return GPUZIP_OK;
 }
 
@@ -233,8 +236,9 @@ static gpuzip_status code_group(engine_job *job, const step_group *g)
 
 /* Fills in the rows of the group at g->first, g->t. Streams that have ended stay for a while
  * as rows that nobody looks at, until a quarter of the rows is idle: else there would be a
- * recording for each number of rows. But where mixing learns, it would learn from them; then
- * there is one block, of which one stream alone may end before the others. */
+ * recording for each number of rows. Never
+ * while the mixer learns, for it would learn from them; there the streams of a block end together,
+ * but for one of them. */
 static void fit_group(decoder *d, step_group *g)
 {
     const engine_job *job = d->job;

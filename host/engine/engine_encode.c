@@ -4,170 +4,15 @@
 
 #include "engine_internal.h"
 
-/* ---- stages -------------------------------------------------------------- */
-
-/* Waits for the intervals of a stage and codes them. */
-static gpuzip_status code_stage(engine_job *job, int index)
-{
-    engine *e = job->e;
-    engine_stage *g = &e->stage[index];
-    if (g->mixed == 0)
-        return GPUZIP_OK;
-    double start = engine_seconds();
-    TRY(e->ops->wait(e->ctx, index));
-    double fetched = engine_seconds();
-    e->ops->range_push("code");
-    for (int r = 0; r < g->mixed; r++) {
-        ops_interval interval = g->rows.interval[r];
-        int s = g->stream[r];
-        rc_encode(&job->encoder[s], interval.start, interval.freq);
-        double bits = symbol_bits(interval.freq);
-        job->stream[s].bits += bits;
-        if (job->stream[s].coded) {
-            job->stream[s].coded[ENGINE_MEASURE_BITS] = (float)bits;
-            job->stream[s].coded += ENGINE_MEASURES(e->config.experts);
-        }
-    }
-    e->ops->range_pop();
-    g->mixed = 0;
-    job->costs->seconds_forward += fetched - start;
-    job->costs->seconds_coder += engine_seconds() - fetched;
-    return GPUZIP_OK;
-}
-
-gpuzip_status take_stage(engine_job *job, int *index)
-{
-    engine *e = job->e;
-    int oldest = e->next_stage;
-    TRY(code_stage(job, oldest));
-    double start = engine_seconds();
-    TRY(e->ops->wait(e->ctx, oldest));
-    job->costs->seconds_forward += engine_seconds() - start;
-    e->next_stage = (oldest + 1) % STAGES;
-    *index = oldest;
-    return GPUZIP_OK;
-}
-
-/* ---- the models ---------------------------------------------------------- */
-
-/* Fills in what the rows of the steps [t, t + steps) of streams [s0, s1) read, stream by
- * stream, in a window from `base` on. Returns how many there are. */
-static int fill_rows(const engine_job *job, pass_rows *p, int s0, int s1, size_t base, size_t t,
-                     int steps)
-{
-    const engine *e = job->e;
-    int rows = 0;
-    for (int s = s0; s < s1; s++) {
-        int n = job_stream_steps(job, s, t, steps);
-        for (int i = 0; i < n; i++, rows++) {
-            size_t step = t + (size_t)i;
-            for (int k = 0; k < e->config.experts; k++)
-                if (is_model(e, k))
-                    p->token[k][rows] = input_token(e, k, &job->stream[s], base, step);
-            p->slot[rows] = s;
-            p->pos[rows] = (int32_t)(step - base);
-        }
-    }
-    assert(rows > 0 && rows <= e->pass_rows);
-    return rows;
-}
-
-/* Queues a pass of all models over the rows of a stage. Without logits they are only read
- * into the caches. */
-static gpuzip_status run_models(engine_job *job, const pass_rows *host, int rows, bool logits)
-{
-    engine *e = job->e;
-    const ops *ops = e->ops;
-    size_t bytes = (size_t)rows * sizeof(int32_t);
-    double start = engine_seconds();
-    TRY(ops->upload(e->ctx, e->pass.slot, host->slot, bytes));
-    TRY(ops->upload(e->ctx, e->pass.pos, host->pos, bytes));
-    for (int k = 0; k < e->config.experts; k++) {
-        double forward_ops, extend_ops;
-        ops_batch batch = {e->pass.token[k], e->pass.slot, e->pass.pos, rows};
-        if (!is_model(e, k))
-            continue;
-        TRY(ops->upload(e->ctx, e->pass.token[k], host->token[k], bytes));
-        TRY(logits ? model_forward(e->state[k], &batch) : model_extend(e->state[k], &batch));
-        model_row_ops(e->config.expert[k].m, &forward_ops, &extend_ops);
-        job->costs->forward_ops += rows * (logits ? forward_ops : extend_ops);
-    }
-    job->costs->seconds_forward += engine_seconds() - start;
-    return GPUZIP_OK;
-}
-
-gpuzip_status begin_mix(engine_job *job, ops_mix *mix, int first, int rows)
-{
-    engine *e = job->e;
-    double start = engine_seconds();
-    *mix = (ops_mix){
-        .experts = e->config.experts, .vocab = e->config.vocab, .escapes = e->config.escapes};
-    for (int k = 0; k < e->config.experts; k++) {
-        ops_expert *expert = &mix->expert[k];
-        expert->alpha = e->config.expert[k].alpha;
-        expert->counts = e->count_log[k];
-        if (!is_model(e, k))
-            continue;
-        TRY(model_logits(e->state[k], first, rows, &expert->logits));
-        expert->stride = model_logits_stride(e->config.expert[k].m);
-    }
-    mix->adaptive = team_learner(e->team);
-    mix->part = e->member;
-    job->costs->seconds_forward += engine_seconds() - start;
-    return GPUZIP_OK;
-}
-
-/* Steps that a pass takes of so many streams, of those that are left. Streams beyond
- * pass_rows / steps take another pass. */
-static int pass_steps(const engine *e, int streams, size_t left)
-{
-    if (e->adaptive) /* all members of a team take the same */
-        streams = team_most_streams(e->team);
-    int steps = streams < e->pass_rows ? e->pass_rows / streams : 1;
-    return (size_t)steps < left ? steps : (int)left;
-}
-
-static int smaller(int a, int b)
-{
-    return a < b ? a : b;
-}
-
-/* Queues a pass that only reads. */
-static gpuzip_status read_pass(engine_job *job, int s0, int s1, size_t base, size_t t, int steps)
-{
-    engine *e = job->e;
-    int index;
-    TRY(take_stage(job, &index));
-    pass_rows *host = &e->stage[index].rows;
-    TRY(run_models(job, host, fill_rows(job, host, s0, s1, base, t, steps), false));
-    return e->ops->mark(e->ctx, index);
-}
-
-gpuzip_status read_again(engine_job *job, size_t base, size_t t)
-{
-    engine *e = job->e;
-    gpuzip_status status = GPUZIP_OK;
-    int active = job_active(job, t), steps;
-    e->ops->range_push("read again");
-    for (size_t at = base; status == GPUZIP_OK && at < t; at += (size_t)steps) {
-        steps = pass_steps(e, active, t - at);
-        int group = e->pass_rows / steps;
-        for (int s = 0; status == GPUZIP_OK && s < active; s += group)
-            status = read_pass(job, s, smaller(s + group, active), base, at, steps);
-    }
-    e->ops->range_pop();
-    return status;
-}
-
 /* ---- mixing -------------------------------------------------------------- */
 
 /* Queues mixing `rows` rows from mixed row `first` on, whose symbols are pending[at ..]. */
 static gpuzip_status mix_rows(engine_job *job, const ops_mix *mix, int first, int rows, size_t at)
 {
     engine *e = job->e;
-    double start = engine_seconds();
+    double start = clock_seconds();
     TRY(e->ops->mix_encode(e->ctx, mix, rows, e->pending + at, e->pass.interval + first));
-    job->costs->seconds_mix += engine_seconds() - start;
+    job->costs->seconds_mix += clock_seconds() - start;
     return GPUZIP_OK;
 }
 
@@ -188,7 +33,7 @@ static gpuzip_status mix_pass(engine_job *job, engine_stage *g, int s0, int s1, 
     for (int first = 0; first < rows; first += e->logits_rows) {
         ops_mix mix;
         int n = smaller(e->logits_rows, rows - first);
-        TRY(begin_mix(job, &mix, first, n));
+        TRY(begin_mix(job, &mix, first, n, NULL));
         TRY(mix_rows(job, &mix, first, n, (size_t)first));
         TRY(measure_logits(job, &mix, n));
         TRY(measure_rows(job, g, &mix, first, n));
@@ -211,8 +56,8 @@ static gpuzip_status mix_learning(engine_job *job, engine_stage *g, int s0, int 
             if (i < n) {
                 g->rows.row[rows] = row;
                 g->stream[rows] = s;
-                g->asked[rows] =
-                    (contexts_row){(int32_t)job->stream[s].order, (uint32_t)(t + (size_t)i)};
+                g->state[rows] = job->stream[s].state;
+                g->asked[rows] = query_of(job, s, t + (size_t)i);
                 g->symbol[rows++] = (int32_t)job->stream[s].token[t + (size_t)i];
             }
             row += n;
@@ -222,8 +67,10 @@ static gpuzip_status mix_learning(engine_job *job, engine_stage *g, int s0, int 
     size_t bytes = (size_t)rows * sizeof(int32_t);
     TRY(e->ops->upload(e->ctx, e->pass.row, g->rows.row, bytes));
     TRY(e->ops->upload(e->ctx, e->pending + at, g->symbol, bytes));
+    if (team_states(e->team) > 1)
+        TRY(e->ops->upload(e->ctx, e->pending_state + at, g->state, bytes));
     e->pending_end += (size_t)rows;
-    TRY(begin_mix(job, &mix, 0, rows));
+    TRY(begin_mix(job, &mix, 0, rows, NULL));
     TRY(measure_logits(job, &mix, rows));
     for (int i = 0; i < steps;) {
         int to_update = steps_to_update(e, t + (size_t)i), group = smaller(to_update, steps - i);
@@ -231,8 +78,9 @@ static gpuzip_status mix_learning(engine_job *job, engine_stage *g, int s0, int 
         for (int j = i; j < i + group; j++)
             n += smaller(s1, job_active(job, t + (size_t)j)) - s0;
         mix.row = e->pass.row + mixed;
+        mix.state = team_states(e->team) > 1 ? e->pending_state + at : NULL;
         TRY(find_candidates(job, g, mixed, n));
-        if (team_contexts(e->team)) {
+        if (e->config.prior) {
             mix.candidate = e->pass.candidate[mixed];
             mix.candidates = e->pass.candidates + mixed;
         }

@@ -1,8 +1,8 @@
 /* engine_internal.h: what the files of the engine share.
  *
- * engine.c opens engines and gathers streams into a job; engine_encode.c takes a job through
- * its windows in passes of many steps, engine_decode.c step by step; engine_learn.c has the
- * adaptive experts, engine_measure.c statistics.
+ * engine.c opens engines; engine_job.c gathers streams into a job; engine_encode.c takes a job
+ * through its windows in passes of many steps (engine_pass.c), engine_decode.c step by step;
+ * engine_learn.c has the adaptive experts, engine_measure.c statistics.
  *
  * The host queues work on the device and goes on; what it must know it fetches, and waits
  * for that alone. Memory that queued work still reads or writes is left alone: two stages
@@ -13,6 +13,7 @@
 
 #include <math.h>
 
+#include "clock.h"
 #include "engine.h"
 #include "rangecoder.h"
 
@@ -32,12 +33,13 @@ typedef struct {
 
 /* A pass under way. */
 typedef struct {
-    void *memory;        /* page-locked, of all that follows but `stream` */
-    pass_rows rows;      /* uploaded; but the intervals are fetched */
-    int32_t *symbol;     /* [pass_rows] of the mixed rows, uploaded */
-    int32_t *stream;     /* [pass_rows] whose the mixed rows are */
-    contexts_row *asked; /* [pass_rows] the mixed rows, with contexts */
-    int mixed;           /* rows whose intervals are to be coded; 0: none */
+    void *memory;          /* page-locked, of all that follows but `stream` */
+    pass_rows rows;        /* uploaded; but the intervals are fetched */
+    int32_t *symbol;       /* [pass_rows] of the mixed rows, uploaded */
+    int32_t *state;        /* [pass_rows] of the mixed rows' streams, uploaded */
+    int32_t *stream;       /* [pass_rows] whose the mixed rows are */
+    contexts_query *asked; /* [pass_rows] the mixed rows, with contexts */
+    int mixed;             /* rows whose intervals are to be coded; 0: none */
 } engine_stage;
 
 /* See engine_measure.c. */
@@ -49,6 +51,7 @@ typedef struct {
     int32_t *token[GPUZIP_MAX_EXPERTS]; /* [slots] for each model, NULL for others */
     int32_t *slot, *pos;                /* [slots]; slot[s] = s */
     uint32_t *target;                   /* [slots] */
+    int32_t *state;                     /* [slots] of the streams */
 } step_rows;
 
 struct engine {
@@ -58,6 +61,7 @@ struct engine {
     int pass_rows, logits_rows;             /* the most rows of a pass, and of its mixing */
     model_state *state[GPUZIP_MAX_EXPERTS]; /* of the models; NULL for others */
     int slots;                              /* streams that there is room for; 0: none yet */
+    int states;                             /* adaptive states that there is room for */
 
     engine_stage stage[STAGES];
     int next_stage; /* the one that was used longest ago */
@@ -67,10 +71,11 @@ struct engine {
     step_rows step;         /* on the device */
     ops_symbol *host_found; /* [slots], page-locked */
     uint32_t *host_target;  /* [slots], page-locked */
+    int32_t *host_state;    /* [slots], page-locked */
 
     /* Symbols that are to be mixed, and learned, on the device: pending[pending_first,
-     * pending_end) of pending_rows(). */
-    int32_t *pending;
+     * pending_end) of pending_rows(), and their states. */
+    int32_t *pending, *pending_state;
     size_t pending_first, pending_end;
 
     bool adaptive;                          /* something learns */
@@ -78,21 +83,20 @@ struct engine {
     engine_team *team;                      /* that, or the one it has joined */
     int member;                             /* which one of it */
     size_t origin;                          /* the step at which all was forgotten */
-    uint32_t *count[GPUZIP_MAX_EXPERTS];    /* device, Naive Bayes: [vocab] */
-    int32_t *count_log[GPUZIP_MAX_EXPERTS]; /* device, [vocab] log2(count + 1), Q16 */
+    uint32_t *count[GPUZIP_MAX_EXPERTS];    /* device, Naive Bayes: [states][vocab] */
+    int32_t *count_log[GPUZIP_MAX_EXPERTS]; /* device, [states][vocab] log2(count + 1), Q16 */
     void *zeros;                            /* page-locked, [vocab] */
 
     engine_measures *measures; /* NULL: none yet */
 };
 
-/* A stream of some block. */
+/* A stream of a job. */
 typedef struct {
-    uint32_t *token; /* [length]; the decoder fills it in */
+    engine_stream *own; /* the caller's */
+    uint32_t *token;    /* [length] own->token */
     size_t length;
-    container_stream *code;
-    engine_block *block;
+    int state, index;        /* of the team's states; its number among that state's streams */
     double bits;             /* sum of -log2(freq / 2^30) */
-    uint32_t order;          /* among the streams of all blocks */
     float *measured, *coded; /* where the next token's measures, and its bits, go; or NULL */
 } job_stream;
 
@@ -108,8 +112,13 @@ typedef struct {
     size_t update_due;   /* decoding: before this step */
     engine_costs *costs;
     const engine_progress *progress; /* or NULL */
-    bool measures;                   /* some block's tokens are measured */
+    bool measures;                   /* some stream's tokens are measured */
 } engine_job;
+
+/* engine_job.c: streams and their steps. */
+
+/* Gathers a part of the array that the engine's team codes. Errors: MEMORY. */
+gpuzip_status job_gather(engine_job *job, engine_stream *stream, int streams);
 
 /* The streams that still have a token at step t: the first so many. */
 int job_active(const engine_job *job, size_t t);
@@ -150,18 +159,40 @@ static inline double symbol_bits(uint32_t freq)
     return OPS_CDF_BITS - log2((double)freq);
 }
 
-/* engine_encode.c: what the decoder needs of passes, too. */
+/* engine_pass.c: stages and passes. */
+
+static inline int smaller(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+/* Waits for the intervals of a stage and codes them. Errors: DEVICE. */
+gpuzip_status code_stage(engine_job *job, int index);
 
 /* Takes the stage that was used longest ago, when its memory is free again; intervals in it that
  * were not coded are now. After its use, mark *index belongs behind it. */
 gpuzip_status take_stage(engine_job *job, int *index);
 
+/* Fills in what the rows of the steps [t, t + steps) of streams [s0, s1) read, stream by
+ * stream, in a window from `base` on. Returns how many there are. */
+int fill_rows(const engine_job *job, pass_rows *p, int s0, int s1, size_t base, size_t t,
+              int steps);
+
+/* Queues a pass of all models over the rows of a stage. Without logits they are only read
+ * into the caches. */
+gpuzip_status run_models(engine_job *job, const pass_rows *host, int rows, bool logits);
+
+/* Steps that a pass takes of so many streams, of those that are left. Streams beyond
+ * pass_rows / steps take another pass. */
+int pass_steps(const engine *e, int streams, size_t left);
+
 /* Queues reading the steps [base, t) of a window again, to have them in the caches of the
  * streams that have a token at step t. */
 gpuzip_status read_again(engine_job *job, size_t base, size_t t);
 
-/* Queues the logits of rows [first, first + rows) of the last pass; *mix mixes them. */
-gpuzip_status begin_mix(engine_job *job, ops_mix *mix, int first, int rows);
+/* Queues the logits of rows [first, first + rows) of the last pass; *mix mixes them. state, in the
+ * device's memory: of the rows' streams. */
+gpuzip_status begin_mix(engine_job *job, ops_mix *mix, int first, int rows, const int32_t *state);
 
 /* engine_measure.c: what experts alone would pay. */
 
@@ -178,10 +209,16 @@ gpuzip_status measure_rows(engine_job *job, const engine_stage *g, const ops_mix
 
 /* engine_team.c: what the members of a team learn together. */
 
-ops_adaptive *team_learner(const engine_team *team); /* on the device, or NULL */
-contexts *team_contexts(const engine_team *team);    /* or NULL */
-int team_most_streams(const engine_team *team);      /* of a member */
-size_t team_bytes(const engine_team *team);          /* of the device's memory, a member's */
+ops_adaptive *team_learner(const engine_team *team);         /* on the device, or NULL */
+contexts *team_contexts(const engine_team *team, int state); /* or NULL */
+int team_states(const engine_team *team);                    /* of the batch */
+int team_most_streams(const engine_team *team);              /* of a member */
+/* Of the device's memory, for so many states of one member. */
+size_t team_bytes(const engine_team *team, int states);
+
+/* The number of a stream of the batch among the team's states, of which those with longer streams
+ * come first, and its number among the streams of that state. */
+void team_place(const engine_team *team, const engine_stream *stream, int *state, int *index);
 
 /* Waits for all members. Then the team learns what they did before `step`, the tokens of
  * which they all know, or it forgets all and begins anew there. Errors: DEVICE. */
@@ -193,8 +230,8 @@ void team_leave(engine_team *team);
 /* engine_learn.c: what adapts. All of it is queued, but for the contexts, which are the
  * host's. */
 
-/* Symbols that `pending` has room for, with so many streams. */
-size_t pending_rows(const engine *e, int streams);
+/* Symbols that `pending` has room for, with so many streams and states. */
+size_t pending_rows(const engine *e, int streams, int states);
 
 /* Forgets all that was learned before `step`, and what is pending. */
 gpuzip_status forget(engine_job *job, size_t step);
@@ -202,6 +239,9 @@ gpuzip_status forget(engine_job *job, size_t step);
 /* Learns the steps before t, all of whose tokens are there: the first n of the pending symbols,
  * and with the team what was mixed. */
 gpuzip_status learn(engine_job *job, size_t t, size_t n);
+
+/* Where the context models look for step t of a stream of a job. */
+contexts_query query_of(const engine_job *job, int stream, size_t t);
 
 /* Queues the candidates of mixed rows [first, first + rows) of a stage. */
 gpuzip_status find_candidates(engine_job *job, engine_stage *g, int first, int rows);

@@ -2,25 +2,26 @@
  * were uploaded or found, until the update that takes them. */
 #include "engine_internal.h"
 
-size_t pending_rows(const engine *e, int streams)
+size_t pending_rows(const engine *e, int streams, int states)
 {
     size_t rows = (size_t)e->pass_rows;
     if (!e->adaptive)
         return rows;
-    /* A pass, and those before it since the last update: no more than a block has. */
+    /* A pass, and those before it since the last update: no more than the blocks have. */
     uint64_t since = (uint64_t)e->config.update_interval * (uint64_t)streams;
-    return rows + (size_t)(since < CONTAINER_RAW_MAX + 1 ? since : CONTAINER_RAW_MAX + 1);
+    uint64_t most = ((uint64_t)CONTAINER_RAW_MAX + 1) * (uint64_t)states;
+    return rows + (size_t)(since < most ? since : most);
 }
 
 gpuzip_status forget(engine_job *job, size_t step)
 {
     engine *e = job->e;
-    size_t bytes = (size_t)e->config.vocab * sizeof(uint32_t);
+    size_t vocab = (size_t)e->config.vocab, bytes = vocab * sizeof(uint32_t);
     for (int k = 0; k < e->config.experts; k++) {
-        if (is_model(e, k))
-            continue;
-        TRY(e->ops->upload(e->ctx, e->count[k], e->zeros, bytes));
-        TRY(e->ops->upload(e->ctx, e->count_log[k], e->zeros, bytes)); /* log2(1) = 0 */
+        for (size_t i = 0; !is_model(e, k) && i < (size_t)team_states(e->team); i++) {
+            TRY(e->ops->upload(e->ctx, e->count[k] + i * vocab, e->zeros, bytes));
+            TRY(e->ops->upload(e->ctx, e->count_log[k] + i * vocab, e->zeros, bytes));
+        }
     }
     e->pending_first = e->pending_end = 0;
     e->origin = step;
@@ -31,16 +32,18 @@ gpuzip_status forget(engine_job *job, size_t step)
 gpuzip_status learn(engine_job *job, size_t t, size_t n)
 {
     engine *e = job->e;
-    double start = engine_seconds();
+    double start = clock_seconds();
     for (int k = 0; k < e->config.experts; k++)
         if (!is_model(e, k))
-            TRY(e->ops->count_add(e->ctx, e->count[k], e->count_log[k], e->config.vocab, NULL,
+            TRY(e->ops->count_add(e->ctx, e->count[k], e->count_log[k], e->config.vocab,
+                                  team_states(e->team) > 1 ? e->pending_state + e->pending_first
+                                                           : NULL,
                                   e->pending + e->pending_first, (int)n));
     e->pending_first += n;
     if (e->pending_first == e->pending_end)
         e->pending_first = e->pending_end = 0;
     TRY(team_meet(e->team, t, false));
-    job->costs->seconds_contexts += engine_seconds() - start;
+    job->costs->seconds_contexts += clock_seconds() - start;
     return GPUZIP_OK;
 }
 
@@ -61,21 +64,30 @@ int steps_to_last_update(const engine *e, size_t t, int steps)
 
 /* ---- contexts ------------------------------------------------------------ */
 
+contexts_query query_of(const engine_job *job, int stream, size_t t)
+{
+    const job_stream *s = &job->stream[stream];
+    if (!job->e->config.prior)
+        return (contexts_query){0};
+    return (contexts_query){
+        team_contexts(job->e->team, s->state), {(int32_t)s->index, (uint32_t)t}, stream};
+}
+
 gpuzip_status find_candidates(engine_job *job, engine_stage *g, int first, int rows)
 {
     engine *e = job->e;
     size_t n = (size_t)rows;
-    double start = engine_seconds();
-    if (!team_contexts(e->team))
+    double start = clock_seconds();
+    if (!e->config.prior)
         return GPUZIP_OK;
     int threads = host_threads(&e->config, n);
     e->ops->range_push("predict by contexts");
 #pragma omp parallel for num_threads(threads) schedule(static, 1) if (threads > 1)
     for (int part = 0; part < threads; part++)
-        contexts_predict_part(team_contexts(e->team), part, threads, g->asked + first, rows,
-                              g->rows.candidate + first, g->rows.candidates + first);
+        contexts_predict_part(part, threads, g->asked + first, rows, g->rows.candidate + first,
+                              g->rows.candidates + first);
     e->ops->range_pop();
-    job->costs->seconds_contexts += engine_seconds() - start;
+    job->costs->seconds_contexts += clock_seconds() - start;
     TRY(e->ops->upload(e->ctx, e->pass.candidate + first, g->rows.candidate + first,
                        n * sizeof *g->rows.candidate));
     return e->ops->upload(e->ctx, e->pass.candidates + first, g->rows.candidates + first,

@@ -128,58 +128,71 @@ static void measure_row(const engine *e, const float *const x[GPUZIP_MAX_EXPERTS
 gpuzip_status measure_logits(engine_job *job, const ops_mix *mix, int rows)
 {
     engine *e = job->e;
-    double start = engine_seconds();
+    double start = clock_seconds();
     if (!job->measures)
         return GPUZIP_OK;
     for (int k = 0; k < e->config.experts; k++)
         if (is_model(e, k))
             TRY(e->ops->download(e->ctx, e->measures->logits[k], mix->expert[k].logits,
                                  (size_t)rows * mix->expert[k].stride * sizeof(float)));
-    job->costs->seconds_measure += engine_seconds() - start;
+    job->costs->seconds_measure += clock_seconds() - start;
     return GPUZIP_OK;
 }
 
-/* Fetches what learns, as it is now. */
-static gpuzip_status fetch_learnt(engine *e)
+/* Fetches what a state has learnt, as it is now. */
+static gpuzip_status fetch_learnt(engine *e, int state)
 {
     engine_measures *m = e->measures;
     for (int k = 0; k < e->config.experts; k++) {
         m->alpha[k] = e->config.expert[k].alpha;
         if (is_model(e, k))
             continue;
-        TRY(e->ops->download(e->ctx, m->counts[k], e->count_log[k],
+        TRY(e->ops->download(e->ctx, m->counts[k],
+                             e->count_log[k] + (size_t)state * (size_t)e->config.vocab,
                              (size_t)e->config.vocab * sizeof *m->counts[k]));
         for (int i = 0; i < e->config.vocab; i++)
             m->t[i] = m->counts[k][i] * 0x1p-16;
         m->norm[k] = log2_sum(m->t, e->config.vocab);
     }
     if (e->config.bias || e->config.learn_alpha)
-        TRY(e->ops->adaptive_read(e->ctx, team_learner(e->team), 0, m->bias,
+        TRY(e->ops->adaptive_read(e->ctx, team_learner(e->team), state, m->bias,
                                   e->config.learn_alpha ? m->alpha : NULL, NULL));
     return GPUZIP_OK;
 }
 
-gpuzip_status measure_rows(engine_job *job, const engine_stage *g, const ops_mix *mix, int first,
-                           int rows)
+/* Measures the rows of streams of one state. */
+static gpuzip_status measure_state(engine_job *job, const engine_stage *g, const ops_mix *mix,
+                                   int first, int rows, int state)
 {
     engine *e = job->e;
     int experts = e->config.experts;
-    double start = engine_seconds();
-    if (!job->measures)
-        return GPUZIP_OK;
-    TRY(fetch_learnt(e));
+    bool fetched = false;
     for (int r = first; r < first + rows; r++) {
         const float *x[GPUZIP_MAX_EXPERTS] = {NULL};
         job_stream *stream = &job->stream[g->stream[r]];
         size_t source = (size_t)(mix->row ? g->rows.row[r] : r - first);
-        if (!stream->measured)
+        if (!stream->measured || stream->state != state)
             continue;
+        if (!fetched)
+            TRY(fetch_learnt(e, state));
+        fetched = true;
         for (int k = 0; k < experts; k++)
             if (is_model(e, k))
                 x[k] = e->measures->logits[k] + source * mix->expert[k].stride;
         measure_row(e, x, g->symbol[r], stream->measured);
         stream->measured += ENGINE_MEASURES(experts);
     }
-    job->costs->seconds_measure += engine_seconds() - start;
+    return GPUZIP_OK;
+}
+
+gpuzip_status measure_rows(engine_job *job, const engine_stage *g, const ops_mix *mix, int first,
+                           int rows)
+{
+    double start = clock_seconds();
+    if (!job->measures)
+        return GPUZIP_OK;
+    for (int state = 0; state < team_states(job->e->team); state++)
+        TRY(measure_state(job, g, mix, first, rows, state));
+    job->costs->seconds_measure += clock_seconds() - start;
     return GPUZIP_OK;
 }

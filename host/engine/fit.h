@@ -39,11 +39,11 @@ typedef struct {
     int32_t *symbol;
 } fit_sample;
 
-/* ops, ctx and config's models as in engine_open(); the block is one to be encoded. Without
- * errors rows.rows may still be 0, if the block has only escapes. fit_sample_close() accepts a
- * zeroed one. Errors: MEMORY, DEVICE. */
+/* ops, ctx and config's models as in engine_open(); stream[streams] are one block, to be encoded.
+ * Without errors rows.rows may still be 0, if the block has only escapes. fit_sample_close()
+ * accepts a zeroed one. Errors: MEMORY, DEVICE. */
 gpuzip_status fit_sample_take(fit_sample *sample, const ops *ops, ops_context *ctx,
-                              const engine_config *config, const engine_block *block,
+                              const engine_config *config, const engine_stream *stream, int streams,
                               size_t memory);
 void fit_sample_close(fit_sample *sample);
 

@@ -31,8 +31,8 @@ typedef struct {
     const ops *ops;
     ops_context *ctx;
     const engine_config *config;
-    const engine_block *block;
-    size_t length; /* of all streams but the last */
+    const engine_stream *stream; /* [streams], of equal length but for the last */
+    int streams;
     int pass_rows;
     sample_window *window; /* [windows] */
     int windows;
@@ -43,15 +43,9 @@ typedef struct {
 
 /* ---- which --------------------------------------------------------------- */
 
-static size_t stream_length(const sampler *s, uint32_t stream)
+static size_t count_windows(const sampler *s, size_t stream)
 {
-    size_t left = s->block->tokens - stream * s->length;
-    return left < s->length ? left : s->length;
-}
-
-static size_t count_windows(const sampler *s, uint32_t stream)
-{
-    size_t length = stream_length(s, stream), window = (size_t)s->config->window;
+    size_t length = s->stream[stream].length, window = (size_t)s->config->window;
     size_t hop = (size_t)s->config->hop;
     return length <= window ? 1 : 1 + (length - window + hop - 1) / hop;
 }
@@ -61,9 +55,9 @@ static sample_window find_window(const sampler *s, size_t index)
 {
     size_t each = count_windows(s, 0), stream = index / each, k = index % each;
     size_t window = (size_t)s->config->window, hop = (size_t)s->config->hop;
-    size_t length = stream_length(s, (uint32_t)stream), base = k * hop;
+    size_t length = s->stream[stream].length, base = k * hop;
     size_t end = base + window;
-    return (sample_window){.token = s->block->token + stream * s->length,
+    return (sample_window){.token = s->stream[stream].token,
                            .base = base,
                            .begin = k ? base + window - hop : base,
                            .end = end < length ? end : length};
@@ -72,9 +66,9 @@ static sample_window find_window(const sampler *s, size_t index)
 /* Windows that lie evenly in the block. */
 static gpuzip_status choose_windows(sampler *s)
 {
-    size_t last = s->block->streams - 1, window = (size_t)s->config->window;
-    size_t all = last * count_windows(s, 0) + count_windows(s, (uint32_t)last);
-    size_t budget = s->block->tokens / TOKENS_SHARE;
+    size_t last = (size_t)s->streams - 1, window = (size_t)s->config->window;
+    size_t all = last * count_windows(s, 0) + count_windows(s, last);
+    size_t budget = (last * s->stream[0].length + s->stream[last].length) / TOKENS_SHARE;
     size_t wanted = (budget < TOKENS_MOST ? budget : TOKENS_MOST) / window;
     wanted = wanted < 1 ? 1 : wanted > all ? all : wanted;
     s->window = calloc(wanted, sizeof *s->window);
@@ -218,9 +212,9 @@ static int compare_steps(const void *a, const void *b)
 /* Counts the tokens of the steps [t, end) of all streams. */
 static void count_steps(const sampler *s, size_t t, size_t end, uint32_t *count, int16_t *log)
 {
-    for (uint32_t i = 0; i < s->block->streams; i++) {
-        const uint32_t *token = s->block->token + i * s->length;
-        size_t length = stream_length(s, i);
+    for (int i = 0; i < s->streams; i++) {
+        const uint32_t *token = s->stream[i].token;
+        size_t length = s->stream[i].length;
         for (size_t step = t; step < end && step < length; step++) {
             if (token[step] >= (uint32_t)s->config->vocab)
                 continue;
@@ -264,13 +258,18 @@ static gpuzip_status count_tokens(sampler *s, int k)
 /* ---- all ----------------------------------------------------------------- */
 
 gpuzip_status fit_sample_take(fit_sample *out, const ops *ops, ops_context *ctx,
-                              const engine_config *config, const engine_block *block, size_t memory)
+                              const engine_config *config, const engine_stream *stream, int streams,
+                              size_t memory)
 {
     gpuzip_status status = GPUZIP_OK;
     fit_sample sample = {0};
-    sampler s = {.ops = ops, .ctx = ctx, .config = config, .block = block, .sample = &sample};
+    sampler s = {.ops = ops,
+                 .ctx = ctx,
+                 .config = config,
+                 .stream = stream,
+                 .streams = streams,
+                 .sample = &sample};
     s.pass_rows = config->pass_rows ? config->pass_rows : PASS_ROWS;
-    s.length = container_stream_length((uint32_t)block->tokens, block->streams);
     TRY_OUT(choose_windows(&s));
     TRY_OUT(choose_rows(&s, memory));
     for (int k = 0; k < config->experts; k++) /* in the order of the rows */

@@ -9,6 +9,10 @@
  * cores have alone or share. Larger ones are read from memory once for all streams. */
 #define LANE_MODEL_BYTES ((size_t)16 << 20)
 
+/* How much more than its share of the tokens a lane may get with whole blocks: a barrier at each
+ * update costs about as much (measured with 2 threads, default level). */
+#define SHARE_MOST 1.1
+
 /* One thread's engine, opened when first used. */
 typedef struct {
     ops_context *ctx;
@@ -36,13 +40,19 @@ typedef struct {
 
 static bool may_share(const engine_config *config)
 {
-    for (int k = 0; k < config->experts; k++) {
-        if (config->expert[k].kind != GPUZIP_EXPERT_MODEL)
+    for (int k = 0; k < config->experts; k++)
+        if (config->expert[k].kind == GPUZIP_EXPERT_MODEL &&
+            model_weights(config->expert[k].m)->file_size > LANE_MODEL_BYTES)
             return false;
-        if (model_weights(config->expert[k].m)->file_size > LANE_MODEL_BYTES)
-            return false;
-    }
     return true;
+}
+
+static bool has_counts(const engine_config *config)
+{
+    for (int k = 0; k < config->experts; k++)
+        if (config->expert[k].kind != GPUZIP_EXPERT_MODEL)
+            return true;
+    return false;
 }
 
 gpuzip_status lanes_open(lanes **out, const ops *ops, ops_context *ctx, const engine_config *config,
@@ -89,37 +99,96 @@ void lanes_close(lanes *l)
     free(l);
 }
 
-/* The first stream of lane i; that of lane `count` is the end. */
-static uint32_t first_stream(const lanes *l, uint32_t streams, int i)
+/* ---- who takes what ------------------------------------------------------ */
+
+/* How the streams of a batch are dealt out: lane i takes [first[i], first[i + 1]). */
+typedef struct {
+    int *first;  /* [count + 1] */
+    bool united; /* the lanes are a team: they share states */
+    int most;    /* streams of a lane */
+} deal;
+
+static size_t shared_bytes(const lanes *l, uint32_t streams, int blocks)
 {
-    return (uint32_t)((uint64_t)streams * (uint64_t)i / (uint64_t)l->count);
+    uint32_t each = (streams - 1) / (uint32_t)l->count + 1;
+    int own = blocks >= l->count ? (blocks - 1) / l->count + 1 : blocks;
+    return (size_t)l->count * engine_bytes(l->whole, (int)each, own);
 }
 
-static size_t shared_bytes(const lanes *l, uint32_t streams)
-{
-    size_t bytes = 0;
-    for (int i = 0; i < l->count; i++)
-        bytes += engine_bytes(l->whole,
-                              (int)(first_stream(l, streams, i + 1) - first_stream(l, streams, i)));
-    return bytes;
-}
-
-static bool is_shared(const lanes *l, uint32_t streams)
+static bool is_shared(const lanes *l, uint32_t streams, int blocks)
 {
     return l->count > 0 && streams >= (uint32_t)l->count &&
-           (!l->limit || shared_bytes(l, streams) <= l->limit);
+           (!has_counts(&l->config) || blocks >= l->count) &&
+           (!l->limit || shared_bytes(l, streams, blocks) <= l->limit);
 }
 
-size_t lanes_bytes(const lanes *l, uint32_t streams)
+/* Gives each lane the same number of streams. */
+static void deal_streams(const lanes *l, int streams, deal *d)
 {
-    return is_shared(l, streams) ? shared_bytes(l, streams) : engine_bytes(l->whole, (int)streams);
+    for (int i = 0; i <= l->count; i++)
+        d->first[i] = (int)((int64_t)streams * i / l->count);
+}
+
+/* Gives each lane whole blocks, in their order; a lane's end is the block's that is nearest to its
+ * share of the tokens. false: some lane would have much more than its share, or nothing. */
+static bool deal_blocks(const lanes *l, const engine_stream *stream, int streams, deal *d)
+{
+    double all = 0, done = 0, begin = 0;
+    int lane = 0, end;
+    for (int s = 0; s < streams; s++)
+        all += (double)stream[s].length;
+    d->first[0] = 0;
+    for (int s = 0; s < streams; s = end) {
+        double block = 0, share = all / l->count;
+        for (end = s; end < streams && stream[end].state == stream[s].state; end++)
+            block += (double)stream[end].length;
+        if (lane + 1 < l->count && s > d->first[lane] && done + block / 2 > share * (lane + 1)) {
+            d->first[++lane] = s;
+            begin = done;
+        }
+        done += block;
+        if (done - begin > share * SHARE_MOST)
+            return false;
+    }
+    d->first[l->count] = streams;
+    return lane + 1 == l->count;
+}
+
+/* Deals out a batch; false: one engine is to take it all. The caller frees d->first. */
+static bool deal_out(const lanes *l, const engine_stream *stream, int streams, deal *d)
+{
+    int blocks = stream[streams - 1].state - stream[0].state + 1;
+    bool adaptive = l->config.bias || l->config.learn_alpha || l->config.prior;
+    *d = (deal){0};
+    if (!is_shared(l, (uint32_t)streams, blocks) ||
+        !(d->first = calloc((size_t)l->count + 1, sizeof *d->first)))
+        return false;
+    if (!(adaptive || has_counts(&l->config)) || !deal_blocks(l, stream, streams, d)) {
+        if (has_counts(&l->config))
+            return false;
+        deal_streams(l, streams, d);
+        d->united = adaptive;
+    }
+    for (int i = 0; i < l->count; i++) {
+        int own = d->first[i + 1] - d->first[i];
+        d->most = own > d->most ? own : d->most;
+    }
+    return true;
+}
+
+size_t lanes_bytes(const lanes *l, uint32_t streams, int blocks)
+{
+    return is_shared(l, streams, blocks) ? shared_bytes(l, streams, blocks)
+                                         : engine_bytes(l->whole, (int)streams, blocks);
 }
 
 size_t lanes_logits_bytes(const lanes *l, uint32_t streams)
 {
-    size_t engines = is_shared(l, streams) ? (size_t)l->count : 1;
+    size_t engines = is_shared(l, streams, 1) ? (size_t)l->count : 1;
     return engines * engine_logits_bytes(l->whole);
 }
+
+/* ---- lanes --------------------------------------------------------------- */
 
 static int lane_step(void *context, size_t done, size_t steps)
 {
@@ -137,84 +206,102 @@ static int lane_stop(void *context, size_t done, size_t steps)
     return atomic_load(&p->stop);
 }
 
-typedef gpuzip_status engine_code_function(engine *, engine_block *, int, uint32_t, uint32_t,
-                                           engine_costs *, const engine_progress *);
+typedef gpuzip_status engine_code_function(engine *, engine_stream *, int, engine_costs *,
+                                           const engine_progress *);
 
 /* A lane's work. */
 typedef struct {
     lanes *l;
     int i;
     engine_code_function *code;
-    engine_block *block;
+    engine_stream *stream; /* of the batch */
+    const deal *d;
     lanes_progress *p;
     pthread_t thread;
 } lane_job;
 
-static gpuzip_status open_lane(lanes *l, int i)
+static gpuzip_status open_lane(lanes *l, int i, bool united)
 {
     lane *own = &l->lane[i];
     if (!own->ctx)
         TRY(l->ops->open(&own->ctx, 0, 1, NULL));
     if (!own->e)
         TRY(engine_open(&own->e, l->ops, own->ctx, &l->config));
-    engine_join(own->e, l->team, i);
+    engine_join(own->e, united ? l->team : NULL, united ? i : 0);
     return GPUZIP_OK;
 }
 
-/* Takes a lane's streams through the block. */
+/* Takes a lane's streams through the batch. A corrupt stream does not stop the other lanes. */
 static void *run_lane(void *context)
 {
     const lane_job *job = context;
     lanes *l = job->l;
     lane *own = &l->lane[job->i];
-    uint32_t first = first_stream(l, job->block->streams, job->i);
-    uint32_t end = first_stream(l, job->block->streams, job->i + 1);
+    int first = job->d->first[job->i], streams = job->d->first[job->i + 1] - first;
     engine_progress progress = {job->i ? lane_stop : lane_step, job->p};
-    engine_block copy = *job->block; /* its status is the lane's own */
     own->costs = (engine_costs){0};
-    own->status = open_lane(l, job->i);
+    own->status = open_lane(l, job->i, job->d->united);
     if (own->status == GPUZIP_OK)
-        own->status = job->code(own->e, &copy, 1, first, end, &own->costs, &progress);
-    else
+        own->status = job->code(own->e, job->stream + first, streams, &own->costs, &progress);
+    else if (job->d->united)
         engine_team_skip(l->team);
-    if (own->status != GPUZIP_OK)
+    if (own->status != GPUZIP_OK && own->status != GPUZIP_ERR_CORRUPT)
         atomic_store(&job->p->stop, true);
     return NULL;
 }
 
+/* Makes the team ready for a batch. */
+static gpuzip_status begin_team(lanes *l, const engine_stream *stream, const deal *d)
+{
+    if (!d->united)
+        return GPUZIP_OK;
+    if (!l->team_ctx)
+        TRY(l->ops->open(&l->team_ctx, 0, 1, NULL));
+    if (!l->team)
+        TRY(engine_team_open(&l->team, l->ops, l->team_ctx, &l->config, l->count));
+    return engine_team_begin(l->team, stream, d->first[l->count], l->count, d->most);
+}
+
+/* The worse of two lanes' outcomes: a cause before the lanes that it stopped, these before
+ * corrupt streams. */
+static gpuzip_status worse(gpuzip_status a, gpuzip_status b)
+{
+    static const gpuzip_status mild[] = {GPUZIP_OK, GPUZIP_ERR_CORRUPT, GPUZIP_ERR_CANCELLED};
+    for (int i = 0; i < 3; i++)
+        if (a == mild[i] || b == mild[i])
+            return a == mild[i] ? b : a;
+    return a;
+}
+
 /* Runs all lanes, the first in this thread. */
-static gpuzip_status run_lanes(lanes *l, engine_code_function *code, engine_block *block,
-                               lanes_progress *p)
+static gpuzip_status run_lanes(lanes *l, engine_code_function *code, engine_stream *stream,
+                               const deal *d, lanes_progress *p)
 {
     gpuzip_status status = GPUZIP_OK;
-    int started = 1, most = (int)((block->streams - 1) / (uint32_t)l->count) + 1;
+    int started = 1;
     lane_job *job = calloc((size_t)l->count, sizeof *job);
     if (!job)
         return FAIL(GPUZIP_ERR_MEMORY);
-    if (!l->team_ctx)
-        TRY_OUT(l->ops->open(&l->team_ctx, 0, 1, NULL));
-    if (!l->team)
-        TRY_OUT(engine_team_open(&l->team, l->ops, l->team_ctx, &l->config, l->count));
-    TRY_OUT(engine_team_begin(l->team, block, l->count, most));
+    TRY_OUT(begin_team(l, stream, d));
     for (int i = 0; i < l->count; i++)
-        job[i] = (lane_job){.l = l, .i = i, .code = code, .block = block, .p = p};
+        job[i] = (lane_job){.l = l, .i = i, .code = code, .stream = stream, .d = d, .p = p};
     while (started < l->count &&
            pthread_create(&job[started].thread, NULL, run_lane, &job[started]) == 0)
         started++;
     for (int i = started; i < l->count; i++) {
         l->lane[i].status = FAIL(GPUZIP_ERR_MEMORY);
         l->lane[i].costs = (engine_costs){0};
-        engine_team_skip(l->team);
+        if (d->united)
+            engine_team_skip(l->team);
         atomic_store(&p->stop, true);
     }
     run_lane(&job[0]);
     for (int i = 1; i < started; i++)
         pthread_join(job[i].thread, NULL);
-    /* the first cause counts, not the lanes that it stopped */
     for (int i = 0; i < l->count; i++)
-        if (status == GPUZIP_OK || status == GPUZIP_ERR_CANCELLED)
-            status = l->lane[i].status == GPUZIP_OK ? status : l->lane[i].status;
-    engine_team_end(l->team);
+        status = worse(status, l->lane[i].status);
+    if (d->united)
+        engine_team_end(l->team);
 out:
     free(job);
     return status;
@@ -238,50 +325,30 @@ static void add_costs(engine_costs *costs, const lanes *l)
     costs->seconds_measure += slowest->seconds_measure;
 }
 
-static gpuzip_status run_blocks(lanes *l, engine_code_function *code, engine_block *block,
-                                int blocks, engine_costs *costs, const engine_progress *progress)
+static gpuzip_status run(lanes *l, engine_code_function *code, engine_stream *stream, int streams,
+                         engine_costs *costs, const engine_progress *progress)
 {
     gpuzip_status status;
+    deal d;
     lanes_progress p = {.progress = progress};
-    uint32_t streams = 0;
-    for (int i = 0; i < blocks; i++)
-        streams += block[i].streams;
-    if (blocks > 1 || !is_shared(l, streams))
-        return code(l->whole, block, blocks, 0, streams, costs, progress);
-    double before = costs->model_bits;
-    status = run_lanes(l, code, block, &p);
-    block->status = status;
-    add_costs(costs, l);
-    block->bits += costs->model_bits - before;
+    if (deal_out(l, stream, streams, &d)) {
+        status = run_lanes(l, code, stream, &d, &p);
+        add_costs(costs, l);
+    } else {
+        status = code(l->whole, stream, streams, costs, progress);
+    }
+    free(d.first);
     return status;
 }
 
-gpuzip_status lanes_make_room(engine_block *block, uint8_t **buffer)
-{
-    size_t room =
-        ENGINE_STREAM_BOUND(container_stream_length((uint32_t)block->tokens, block->streams));
-    container_stream *stream = calloc(block->streams, sizeof *stream);
-    uint8_t *bytes = malloc(block->streams * room);
-    if (!stream || !bytes) {
-        free(stream);
-        free(bytes);
-        return FAIL(GPUZIP_ERR_MEMORY);
-    }
-    for (size_t s = 0; s < block->streams; s++)
-        stream[s].data = bytes + s * room;
-    block->stream = stream;
-    *buffer = bytes;
-    return GPUZIP_OK;
-}
-
-gpuzip_status lanes_encode(lanes *l, engine_block *block, int blocks, engine_costs *costs,
+gpuzip_status lanes_encode(lanes *l, engine_stream *stream, int streams, engine_costs *costs,
                            const engine_progress *progress)
 {
-    return run_blocks(l, engine_encode, block, blocks, costs, progress);
+    return run(l, engine_encode, stream, streams, costs, progress);
 }
 
-gpuzip_status lanes_decode(lanes *l, engine_block *block, int blocks, engine_costs *costs,
+gpuzip_status lanes_decode(lanes *l, engine_stream *stream, int streams, engine_costs *costs,
                            const engine_progress *progress)
 {
-    return run_blocks(l, engine_decode, block, blocks, costs, progress);
+    return run(l, engine_decode, stream, streams, costs, progress);
 }

@@ -436,40 +436,51 @@ static int32_t predict_row(contexts *c, contexts_row row, const row_hashes *hash
     return g.p->candidates;
 }
 
-void contexts_predict_part(contexts *c, int part, int parts, const contexts_row *row, int rows,
+/* Hashes what a row's contexts are looked for with, and asks for their memory. */
+static void begin_row(const contexts *c, contexts_row r, row_hashes *hash)
+{
+    assert(r.step >= c->learnt && r.step - c->learnt < (size_t)c->config.update_interval);
+    for (int k = 0; k < TABLES; k++) {
+        hash->table[k] = hash_context(c, k, r.stream, r.step);
+        __builtin_prefetch(slot_of(c, k, hash->table[k]));
+    }
+    if (c->config.ngrams.buckets)
+        ngrams_look(&c->config.ngrams, c->config.token[r.stream] + r.step, r.step - c->origin,
+                    hash->ngrams);
+    if (!c->match[r.stream].at.step)
+        __builtin_prefetch(place_of(c, r.stream, r.step));
+}
+
+void contexts_predict_part(int part, int parts, const contexts_query *query, int rows,
                            ops_candidate (*candidate)[OPS_CANDIDATES], int32_t *candidates)
 {
-    int64_t streams = c->config.streams;
-    int64_t begin = streams * part / parts, end = streams * (part + 1) / parts;
     row_hashes hash[BATCH];
     int at[BATCH];
     for (int next = 0; next < rows;) {
         int n = 0;
         for (; next < rows && n < BATCH; next++) {
-            contexts_row r = row[next];
-            if (r.stream < begin || r.stream >= end)
+            if (query[next].key % parts != part)
                 continue;
-            assert(r.step >= c->learnt && r.step - c->learnt < (size_t)c->config.update_interval);
-            for (int k = 0; k < TABLES; k++) {
-                hash[n].table[k] = hash_context(c, k, r.stream, r.step);
-                __builtin_prefetch(slot_of(c, k, hash[n].table[k]));
-            }
-            if (c->config.ngrams.buckets)
-                ngrams_look(&c->config.ngrams, c->config.token[r.stream] + r.step,
-                            r.step - c->origin, hash[n].ngrams);
-            if (!c->match[r.stream].at.step)
-                __builtin_prefetch(place_of(c, r.stream, r.step));
+            begin_row(query[next].of, query[next].row, &hash[n]);
             at[n++] = next;
         }
-        for (int i = 0; i < n; i++)
-            candidates[at[i]] = predict_row(c, row[at[i]], &hash[i], candidate[at[i]]);
+        for (int i = 0; i < n; i++) {
+            const contexts_query *q = &query[at[i]];
+            candidates[at[i]] = predict_row(q->of, q->row, &hash[i], candidate[at[i]]);
+        }
     }
 }
 
 void contexts_predict(contexts *c, const contexts_row *row, int rows,
                       ops_candidate (*candidate)[OPS_CANDIDATES], int32_t *candidates)
 {
-    contexts_predict_part(c, 0, 1, row, rows, candidate, candidates);
+    for (int first = 0; first < rows; first += BATCH) {
+        contexts_query query[BATCH];
+        int n = rows - first < BATCH ? rows - first : BATCH;
+        for (int i = 0; i < n; i++)
+            query[i] = (contexts_query){c, row[first + i], 0};
+        contexts_predict_part(0, 1, query, n, candidate + first, candidates + first);
+    }
 }
 
 /* ---- learning ----------------------------------------------------------- */

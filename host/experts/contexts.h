@@ -94,8 +94,16 @@ typedef struct {
 void contexts_predict(contexts *c, const contexts_row *row, int rows,
                       ops_candidate (*candidate)[OPS_CANDIDATES], int32_t *candidates);
 
-/* The same for the rows of part 0 .. parts - 1 of the streams alone; parts at the same time. */
-void contexts_predict_part(contexts *c, int part, int parts, const contexts_row *row, int rows,
+/* A row of one of several contexts. */
+typedef struct {
+    contexts *of;
+    contexts_row row;
+    int32_t key; /* >= 0, the same for all rows of a stream */
+} contexts_query;
+
+/* contexts_predict() for the rows of any contexts, but only those whose key modulo parts is
+ * part; parts may run at the same time. */
+void contexts_predict_part(int part, int parts, const contexts_query *query, int rows,
                            ops_candidate (*candidate)[OPS_CANDIDATES], int32_t *candidates);
 
 /* Learns the tokens of the steps [last update, end) of all streams, and how the candidates

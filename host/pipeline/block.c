@@ -1,6 +1,7 @@
 /* block.c: see block.h. */
 #include "block.h"
 
+#include "clock.h"
 #include "packed.h"
 #include "suits.h"
 
@@ -61,7 +62,7 @@ static void release_work(block *b)
     free(b->stream_bytes);
     free(b->again);
     free(b->work.measure);
-    b->work = (engine_block){0};
+    b->work = (block_work){0};
     b->stream_bytes = NULL;
     b->again = NULL;
 }
@@ -171,11 +172,11 @@ static bool may_suit_model(const block_rules *rules, block *b)
 
 static gpuzip_status prepare_encoding(const block_rules *rules, block *b)
 {
-    engine_block *work = &b->work;
-    double start = engine_seconds();
+    block_work *work = &b->work;
+    double start = clock_seconds();
     b->kind = CONTAINER_CODED;
     TRY(tokenizer_encode(rules->t, b->raw, b->raw_size, &work->token, &work->tokens));
-    b->seconds_tokenizer = engine_seconds() - start;
+    b->seconds_tokenizer = clock_seconds() - start;
     if (work->tokens > b->raw_size + 1 || /* the container takes no more */
         !may_suit_model(rules, b)) {
         b->kind = CONTAINER_PACKED;
@@ -188,12 +189,12 @@ static gpuzip_status prepare_encoding(const block_rules *rules, block *b)
         if (!work->measure)
             return FAIL(GPUZIP_ERR_MEMORY);
     }
-    return lanes_make_room(work, &b->stream_bytes);
+    return engine_make_room(&work->stream, &b->stream_bytes, work->tokens, work->streams);
 }
 
 static gpuzip_status prepare_decoding(block *b)
 {
-    engine_block *work = &b->work;
+    block_work *work = &b->work;
     if (b->kind != CONTAINER_CODED)
         return GPUZIP_OK;
     work->tokens = b->coded.tokens;
@@ -234,37 +235,54 @@ static int partial_step(void *context, size_t done, size_t steps)
     return p->whole->step(p->whole->context, (size_t)(at * PARTIAL_STEPS), PARTIAL_STEPS);
 }
 
-/* The blocks that have something to be decoded as engine blocks; returns how many. */
-static int gather(const block_rules *rules, block *const *b, int n, engine_block *work)
+void block_streams(const block_rules *rules, const block *b, engine_stream *stream)
 {
-    int count = 0;
+    const block_work *work = &b->work;
+    engine_cut(stream, work->streams, 0, work->token, work->tokens, work->stream, work->measure,
+               rules->config.experts);
+}
+
+/* The streams of all blocks that are coded, to stream[]; block i has the adaptive state i. Those
+ * of a verification hold the tokens that are decoded again. Returns how many. */
+static int gather(const block_rules *rules, block *const *b, int n, bool again,
+                  engine_stream *stream)
+{
+    int streams = 0;
+    for (int i = 0, state = 0; i < n; i++) {
+        const block_work *work = &b[i]->work;
+        if (b[i]->kind != CONTAINER_CODED)
+            continue;
+        engine_cut(stream + streams, work->streams, state++, again ? b[i]->again : work->token,
+                   work->tokens, work->stream, again ? NULL : work->measure, rules->config.experts);
+        streams += (int)work->streams;
+    }
+    return streams;
+}
+
+/* What gather() gave the engine, back to its blocks. */
+static void spread(block *const *b, int n, const engine_stream *stream)
+{
     for (int i = 0; i < n; i++) {
         if (b[i]->kind != CONTAINER_CODED)
             continue;
-        work[count] = b[i]->work;
-        work[count].measure = NULL;
-        if (!rules->decode)
-            work[count].token = b[i]->again;
-        count++;
+        b[i]->model_bits = 0;
+        for (uint32_t s = 0; s < b[i]->work.streams; s++, stream++) {
+            b[i]->model_bits += stream->bits;
+            if (stream->status != GPUZIP_OK)
+                b[i]->status = stream->status;
+        }
     }
-    return count;
 }
 
 static gpuzip_status decode(const block_rules *rules, lanes *l, block *const *b, int n,
-                            engine_block *work, engine_costs *costs,
+                            engine_stream *stream, engine_costs *costs,
                             const engine_progress *progress)
 {
-    int count = gather(rules, b, n, work);
-    gpuzip_status status = count ? lanes_decode(l, work, count, costs, progress) : GPUZIP_OK;
+    int streams = gather(rules, b, n, !rules->decode, stream);
+    gpuzip_status status = streams ? lanes_decode(l, stream, streams, costs, progress) : GPUZIP_OK;
     if (status != GPUZIP_OK && status != GPUZIP_ERR_CORRUPT)
         return FAIL(status);
-    for (int i = 0, j = 0; i < n; i++) {
-        if (b[i]->kind != CONTAINER_CODED)
-            continue;
-        if (rules->decode)
-            b[i]->model_bits = work[j].bits;
-        b[i]->status = work[j++].status;
-    }
+    spread(b, n, stream);
     return GPUZIP_OK;
 }
 
@@ -272,7 +290,7 @@ static gpuzip_status decode(const block_rules *rules, lanes *l, block *const *b,
 static void judge(block *const *b, int n)
 {
     for (int i = 0; i < n; i++) {
-        const engine_block *work = &b[i]->work;
+        const block_work *work = &b[i]->work;
         uint32_t raw_size = (uint32_t)b[i]->raw_size;
         b[i]->coder_bits = 0;
         for (uint32_t s = 0; s < work->streams; s++)
@@ -284,7 +302,7 @@ static void judge(block *const *b, int n)
 }
 
 static gpuzip_status verify(const block_rules *rules, lanes *l, block *const *b, int n,
-                            engine_block *work, const engine_progress *progress)
+                            engine_stream *stream, const engine_progress *progress)
 {
     engine_costs costs = {0};
     for (int i = 0; i < n; i++) {
@@ -294,7 +312,7 @@ static gpuzip_status verify(const block_rules *rules, lanes *l, block *const *b,
         if (!b[i]->again)
             return FAIL(GPUZIP_ERR_MEMORY);
     }
-    TRY(decode(rules, l, b, n, work, &costs, progress));
+    TRY(decode(rules, l, b, n, stream, &costs, progress));
     for (int i = 0; i < n; i++)
         if (b[i]->kind == CONTAINER_CODED &&
             (b[i]->status != GPUZIP_OK ||
@@ -304,22 +322,21 @@ static gpuzip_status verify(const block_rules *rules, lanes *l, block *const *b,
 }
 
 static gpuzip_status encode(const block_rules *rules, lanes *l, block *const *b, int n,
-                            engine_block *work, block_costs *costs, const engine_progress *progress)
+                            engine_stream *stream, block_costs *costs,
+                            const engine_progress *progress)
 {
     double share = rules->verify ? 1 - VERIFY_SHARE : 1;
     partial first = {progress, 0, share}, second = {progress, share, 1 - share};
     engine_progress encoding = {partial_step, &first}, verifying = {partial_step, &second};
-    for (int i = 0; i < n; i++)
-        work[i] = b[i]->work;
-    TRY(lanes_encode(l, work, n, &costs->engine, progress ? &encoding : NULL));
-    for (int i = 0; i < n; i++)
-        b[i]->model_bits = work[i].bits;
+    int streams = gather(rules, b, n, false, stream);
+    TRY(lanes_encode(l, stream, streams, &costs->engine, progress ? &encoding : NULL));
+    spread(b, n, stream);
     judge(b, n);
     if (!rules->verify)
         return GPUZIP_OK;
-    double start = engine_seconds();
-    TRY(verify(rules, l, b, n, work, progress ? &verifying : NULL));
-    costs->seconds_verify = engine_seconds() - start;
+    double start = clock_seconds();
+    TRY(verify(rules, l, b, n, stream, progress ? &verifying : NULL));
+    costs->seconds_verify = clock_seconds() - start;
     return GPUZIP_OK;
 }
 
@@ -328,20 +345,24 @@ gpuzip_status block_code(const block_rules *rules, lanes *l, block *const *b, in
 {
     gpuzip_status status = GPUZIP_OK;
     block_costs costs = {0};
-    engine_block *work = calloc((size_t)n, sizeof *work);
-    if (!work)
+    size_t streams = 0;
+    for (int i = 0; i < n; i++)
+        streams += b[i]->work.streams;
+    engine_stream *stream = calloc(streams, sizeof *stream);
+    if (!stream)
         return FAIL(GPUZIP_ERR_MEMORY);
+    costs.blocks = n;
     for (int i = 0; i < n; i++) { /* it may have been tried before */
         b[i]->kind = CONTAINER_CODED;
         b[i]->status = GPUZIP_OK;
         free(b[i]->again);
         b[i]->again = NULL;
     }
-    TRY_OUT(rules->decode ? decode(rules, l, b, n, work, &costs.engine, progress)
-                          : encode(rules, l, b, n, work, &costs, progress));
+    TRY_OUT(rules->decode ? decode(rules, l, b, n, stream, &costs.engine, progress)
+                          : encode(rules, l, b, n, stream, &costs, progress));
     *out = costs;
 out:
-    free(work);
+    free(stream);
     return status;
 }
 

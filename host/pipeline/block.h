@@ -20,13 +20,21 @@ typedef struct {
     const tokenizer *t;
     engine_config config;                           /* of no device */
     const weights_model *model[GPUZIP_MAX_EXPERTS]; /* of config's experts, or NULL */
-    bool adaptive;         /* some expert learns: blocks are coded one by one */
-    uint64_t memory_limit; /* bytes that coding may take; 0: none */
-    uint64_t pack_memory;  /* encoding: bytes that packing a block may take; 0: no limit */
-    bool no_packing;       /* encoding: blocks are coded or stored */
-    size_t stream_tokens;  /* encoding: a stream is given about as many; 0: one stream a block */
-    size_t streams;        /* encoding: what the caller asked for, or 0 */
+    uint64_t memory_limit;                          /* bytes that coding may take; 0: none */
+    uint64_t pack_memory; /* encoding: bytes that packing a block may take; 0: no limit */
+    bool no_packing;      /* encoding: blocks are coded or stored */
+    size_t stream_tokens; /* encoding: a stream is given about as many; 0: one stream a block */
+    size_t streams;       /* encoding: what the caller asked for, or 0 */
 } block_rules;
+
+/* A block's tokens, and a byte string a stream. */
+typedef struct {
+    uint32_t *token; /* [tokens] */
+    size_t tokens;
+    container_stream *stream; /* [streams] */
+    uint32_t streams;
+    float *measure; /* [tokens][ENGINE_MEASURES(experts)] or NULL */
+} block_work;
 
 /* Buffers are kept for the next block in the same place. */
 typedef struct {
@@ -41,7 +49,7 @@ typedef struct {
     gpuzip_status status;  /* the last step's */
 
     /* From block_prepare() to block_finish(); the numbers stay. */
-    engine_block work;     /* token and stream are the block's own */
+    block_work work;       /* owned */
     uint8_t *stream_bytes; /* the encoder's streams */
     uint32_t *again;       /* [work.tokens] decoded from them, or NULL */
     size_t tokens;         /* of the coded block */
@@ -56,6 +64,7 @@ typedef struct {
 typedef struct {
     engine_costs engine; /* without the verification */
     double seconds_verify;
+    int blocks; /* of the batch */
 } block_costs;
 
 /* Makes room for code of so many bytes. Errors: MEMORY. */
@@ -80,12 +89,15 @@ uint64_t block_coding_bytes(const block_rules *rules, size_t tokens, uint32_t st
  * the content. Decoding: finds the streams of b->coded. Errors (also in b->status): MEMORY. */
 gpuzip_status block_prepare(const block_rules *rules, block *b);
 
-/* Codes b[n], n >= 1 (1 with experts that learn), all of them CODED; one that does not become
+/* Codes b[n], n >= 1, as one batch, all of them CODED; one that does not become
  * smaller is STORED then. A block's own
  * status tells CORRUPT, or SELF_TEST where the verification failed; then the others are
  * coded still and the status is OK. The costs are set. Errors: MEMORY, DEVICE, CANCELLED. */
 gpuzip_status block_code(const block_rules *rules, lanes *l, block *const *b, int n,
                          block_costs *costs, const engine_progress *progress);
+
+/* Writes the streams of a block that is prepared to stream[b->work.streams]. */
+void block_streams(const block_rules *rules, const block *b, engine_stream *stream);
 
 /* Encoding: writes code, as the kind of block that is smallest, and compares what it holds with
  * raw. Decoding: writes raw of a coded block. Errors (also in b->status): SELF_TEST, CORRUPT,

@@ -1,6 +1,8 @@
 /* pipeline.c: see pipeline.h. */
 #include "pipeline_internal.h"
 
+#include "clock.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <time.h>
@@ -62,20 +64,34 @@ static void tell_cpu_memory(pipeline *p, const slot *s)
     session_note(p->gz, GPUZIP_NOTE_DETAIL, "%s", text);
 }
 
-/* All steps, in the caller's thread. */
-static void work_alone(pipeline *p, slot *s)
+/* All steps of the blocks under way, in the caller's thread. */
+static void work_alone(pipeline *p)
 {
-    block_prepare(&p->rules, &s->item.b);
-    s->state = after_preparing(s);
-    if (s->state == SLOT_READY) {
-        tell_cpu_memory(p, s);
-        s->part = 0;
-        s->state = SLOT_CODING;
-        pipeline_code_on_cpu(p, &s, 1);
+    slot *group[CPU_ITEMS], *own[CPU_ITEMS];
+    int coded = 0, count = 0;
+    for (int i = 0; i < p->used; i++) {
+        slot *s = pipeline_slot(p, i);
+        if (s->state == SLOT_DONE)
+            continue;
+        block_prepare(&p->rules, &s->item.b);
+        s->state = after_preparing(s);
+        own[count++] = s;
+        if (s->state == SLOT_READY)
+            group[coded++] = s;
     }
-    s->state = SLOT_CODED;
-    block_finish(&p->rules, &s->item.b);
-    s->state = SLOT_DONE;
+    for (int i = 0; i < coded; i++) {
+        group[i]->part = 0;
+        group[i]->state = SLOT_CODING;
+    }
+    if (coded > 0) {
+        tell_cpu_memory(p, group[0]);
+        pipeline_code_on_cpu(p, group, coded);
+    }
+    for (int i = 0; i < count; i++) {
+        if (own[i]->state != SLOT_DONE)
+            block_finish(&p->rules, &own[i]->item.b);
+        own[i]->state = SLOT_DONE;
+    }
 }
 
 /* ---- opening ------------------------------------------------------------ */
@@ -184,7 +200,7 @@ gpuzip_status pipeline_prepare(pipeline *p, const coding_plan *plan, const block
         stop(p);
         return status;
     }
-    p->capacity = p->workers ? p->slots : 1;
+    p->capacity = p->slots;
     p->ready = true;
     return GPUZIP_OK;
 }
@@ -195,7 +211,7 @@ gpuzip_status pipeline_open(pipeline **out, gpuzip *gz)
     if (!p)
         return FAIL(GPUZIP_ERR_MEMORY);
     p->gz = gz;
-    p->slots = gz->gpus ? ITEMS_MAX : 1;
+    p->slots = gz->gpus ? ITEMS_MAX : CPU_ITEMS;
     p->capacity = 1;
     p->slot = calloc((size_t)p->slots, sizeof *p->slot);
     if (!p->slot) {
@@ -239,9 +255,9 @@ static void wait_a_little(pipeline *p)
 /* Waits until job s is done, reporting progress. */
 static void wait_for(pipeline *p, slot *s)
 {
-    double told = engine_seconds();
+    double told = clock_seconds();
     if (!p->workers && s->state != SLOT_DONE)
-        work_alone(p, s);
+        work_alone(p);
     pthread_mutex_lock(&p->lock);
     p->draining = s->state != SLOT_DONE;
     if (p->draining)
@@ -249,9 +265,9 @@ static void wait_for(pipeline *p, slot *s)
     while (s->state != SLOT_DONE) {
         wait_a_little(p);
         pass_notes(p);
-        if (engine_seconds() - told < WAIT_SECONDS)
+        if (clock_seconds() - told < WAIT_SECONDS)
             continue;
-        told = engine_seconds();
+        told = clock_seconds();
         pipeline_tell(p);
     }
     p->draining = false;
@@ -331,8 +347,6 @@ void pipeline_submit_end(pipeline *p, pipeline_file *file, void (*done)(pipeline
     if (end)
         s->item.end = *end;
     pthread_mutex_unlock(&p->lock);
-    if (!p->workers) /* waiting gains nothing */
-        pipeline_drain(p);
 }
 
 void pipeline_drop(pipeline *p, const pipeline_file *file)

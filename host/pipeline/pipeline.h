@@ -3,8 +3,8 @@
  * The caller's thread submits jobs and calls their done() functions. Beside GPUs, threads of the
  * pipeline work meanwhile: one for each GPU, which codes as many blocks together as its memory
  * holds, of whichever files, and some for the host's steps (tokenizing, packing, checking). On
- * the CPU alone there are no further threads: the caller's thread does a job's work when it
- * completes it.
+ * the CPU alone there are no further threads: when the earliest job must be completed, the
+ * caller's thread codes the blocks of all jobs, as many together as memory allows.
  *
  * A GPU that reports an error is given up, with a note; its blocks are coded on the CPU, as is a
  * block that no GPU has room for.
@@ -57,7 +57,7 @@ block *pipeline_next(pipeline *p, size_t raw_size);
 void pipeline_submit(pipeline *p, pipeline_file *file, void (*done)(pipeline_job *job),
                      size_t raw_size, size_t input_bytes);
 
-/* Submits an end; `end` may be NULL. Without threads of its own, p completes all jobs. */
+/* Submits an end; `end` may be NULL. */
 void pipeline_submit_end(pipeline *p, pipeline_file *file, void (*done)(pipeline_job *job),
                          const container_end *end);
 

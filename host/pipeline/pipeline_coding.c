@@ -40,7 +40,7 @@ void pipeline_describe_memory(const pipeline *p, const device *d, const lanes *l
 {
     const engine_config config = plan_config_on(&p->plan, d);
     uint64_t weights = 0, cache = 0, logits = lanes_logits_bytes(l, streams);
-    uint64_t all = lanes_bytes(l, streams);
+    uint64_t all = lanes_bytes(l, streams, blocks);
     for (int k = 0; k < config.experts; k++) {
         if (config.expert[k].kind != GPUZIP_EXPERT_MODEL)
             continue;
@@ -99,7 +99,8 @@ static void share_costs(slot *const *group, int count, const block_costs *costs)
                                      .seconds_coder = part * e->seconds_coder,
                                      .forward_ops = part * e->forward_ops,
                                      .seconds_measure = part * e->seconds_measure},
-                          .seconds_verify = part * costs->seconds_verify};
+                          .seconds_verify = part * costs->seconds_verify,
+                          .blocks = costs->blocks};
     }
 }
 
@@ -126,14 +127,28 @@ gpuzip_status pipeline_open_cpu(pipeline *p)
     return lanes_open(&p->cpu, d->ops, d->ctx, &config, p->gz->threads, p->rules.memory_limit);
 }
 
+int pipeline_cpu_batch(const pipeline *p, slot *const *group, int count)
+{
+    uint64_t limit = p->rules.memory_limit ? p->rules.memory_limit / 2 : CPU_MEMORY, bytes = 0;
+    int n = 0;
+    for (; n < count && n < CPU_BLOCKS; n++) {
+        const block *b = &group[n]->item.b;
+        bytes += block_coding_bytes(&p->rules, b->work.tokens, b->work.streams);
+        if (n > 0 && bytes > limit)
+            break;
+    }
+    return n;
+}
+
 void pipeline_code_on_cpu(pipeline *p, slot *const *group, int count)
 {
     pthread_mutex_lock(&p->cpu_lock);
     gpuzip_status status = pipeline_open_cpu(p);
-    for (int i = 0; i < count; i++) {
-        gpuzip_status own = status == GPUZIP_OK ? code(p, p->cpu, &group[i], 1) : status;
-        if (own != GPUZIP_OK)
-            group[i]->item.b.status = own;
+    for (int i = 0, n; i < count; i += n) {
+        n = pipeline_cpu_batch(p, group + i, count - i);
+        gpuzip_status own = status == GPUZIP_OK ? code(p, p->cpu, group + i, n) : status;
+        for (int j = i; j < i + n && own != GPUZIP_OK; j++)
+            group[j]->item.b.status = own;
     }
     pthread_mutex_unlock(&p->cpu_lock);
 }
@@ -150,12 +165,12 @@ static gpuzip_status open_worker(worker *w)
     return lanes_open(&w->l, d->ops, d->ctx, &config, threads > 1 ? threads : 1, 0);
 }
 
-/* Whether so many streams fit in the device's memory, as far as is known; a little is left
- * for others. */
-static bool fits(const worker *w, uint32_t streams)
+/* Whether so many streams of so many blocks fit in the device's memory, as far as is known; a
+ * little is left for others. */
+static bool fits(const worker *w, uint32_t streams, int blocks)
 {
     return streams <= w->streams_most &&
-           (!w->l || lanes_bytes(w->l, streams) <= w->room - w->room / 16);
+           (!w->l || lanes_bytes(w->l, streams, blocks) <= w->room - w->room / 16);
 }
 
 /* How many blocks a worker takes at most: when no more are coming, those that are ready are
@@ -184,7 +199,7 @@ static int choose_group(worker *w)
         coming += pipeline_slot(p, i)->state < SLOT_READY;
     }
     bool last = p->draining && !coming;
-    int share = w->d->lost || p->rules.adaptive ? 1 : choose_share(p, ready, last);
+    int share = w->d->lost ? 1 : choose_share(p, ready, last);
     for (int i = 0; i < p->used && !full; i++) {
         slot *s = pipeline_slot(p, i);
         if (s->state != SLOT_READY)
@@ -193,7 +208,7 @@ static int choose_group(worker *w)
             first = i;
         streams += s->item.b.work.streams;
         bytes += block_bytes(&p->rules, s->raw_size);
-        full = count > 0 && (!fits(w, streams) || bytes > p->room / part ||
+        full = count > 0 && (!fits(w, streams, count + 1) || bytes > p->room / part ||
                              (uint64_t)(i - first) >= (uint64_t)p->capacity / part);
         if (!full)
             w->group[count++] = s;
@@ -238,7 +253,7 @@ static gpuzip_status code_on_gpu(worker *w)
     if (!w->l)
         TRY(open_worker(w));
     for (;;) {
-        while (w->count > 1 && !fits(w, group_streams(w)))
+        while (w->count > 1 && !fits(w, group_streams(w), w->count))
             give_back(w);
         if (!w->told)
             tell_memory(w);

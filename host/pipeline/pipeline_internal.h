@@ -10,6 +10,9 @@
 #define ITEMS_MAX     1024  /* under way at once, beside GPUs */
 #define GROUP_STREAMS 16384 /* coded together at most: more gain nothing */
 #define HELPERS_MAX   8     /* threads for the host's steps */
+#define CPU_ITEMS     64    /* under way at once on the CPU alone: blocks and ends of files */
+#define CPU_BLOCKS    8     /* coded together at most on the CPU */
+#define CPU_MEMORY    ((uint64_t)2 << 30) /* that these take at most, where there is no limit */
 
 /* A block's way; the host's steps and the device's are each taken up by some thread. */
 typedef enum {
@@ -100,7 +103,11 @@ void pipeline_describe_memory(const pipeline *p, const device *d, const lanes *l
 /* Makes the CPU ready to code. Errors: MEMORY, DEVICE, SELF_TEST. */
 gpuzip_status pipeline_open_cpu(pipeline *p);
 
-/* Codes blocks on the CPU, one by one; their status tells. */
+/* How many of these blocks, from the first on, the CPU codes as one batch: at least one, more as
+ * far as their caches and adaptive states are within the limit. */
+int pipeline_cpu_batch(const pipeline *p, slot *const *group, int count);
+
+/* Codes blocks on the CPU in such batches; their status tells. */
 void pipeline_code_on_cpu(pipeline *p, slot *const *group, int count);
 
 /* A GPU's thread; context is the worker. */

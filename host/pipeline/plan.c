@@ -86,14 +86,9 @@ engine_config plan_config_on(const coding_plan *plan, const device *d)
 block_rules plan_rules(const gpuzip *gz, const coding_plan *plan)
 {
     block_rules rules = {.t = plan->t, .config = plan->config, .memory_limit = gz->memory_limit};
-    const engine_config *c = &plan->config;
-    rules.adaptive = c->bias || c->learn_alpha || c->prior;
-    for (int k = 0; k < plan->config.experts; k++) {
+    for (int k = 0; k < plan->config.experts; k++)
         if (plan->config.expert[k].kind == GPUZIP_EXPERT_MODEL)
             rules.model[k] = gz->model[plan->model[k]].file.weights;
-        else
-            rules.adaptive = true;
-    }
     return rules;
 }
 

@@ -12,16 +12,16 @@
 static const char *const isa_names[] = {"c", "avx2", "avx512", "avx512vnni"};
 #define ISAS (sizeof isa_names / sizeof *isa_names)
 
-static void check_decodes(const fixture *f, const engine_config *c, const engine_block *coded,
+static void check_decodes(const fixture *f, const engine_config *c, const text_block *coded,
                           int threads)
 {
     lanes *l;
     engine_costs costs = {0};
-    engine_block block = *coded;
+    text_block block = *coded;
     block.token = malloc(coded->tokens * sizeof *block.token); /* exact, for ASan */
     memset(block.token, 0xff, coded->tokens * sizeof *block.token);
     assert_int_equal(lanes_open(&l, &ops_cpu, f->ctx, c, threads, 0), GPUZIP_OK);
-    assert_int_equal(lanes_decode(l, &block, 1, &costs, NULL), GPUZIP_OK);
+    assert_int_equal(lanes_decode_blocks(l, &block, 1, &costs, NULL), GPUZIP_OK);
     assert_memory_equal(block.token, text, coded->tokens * sizeof *block.token);
     lanes_close(l);
     free(block.token);
@@ -133,11 +133,13 @@ static float *measure(const fixture *f, const ops *ops, const engine_config *c, 
     engine *e;
     uint8_t *buffer;
     engine_costs costs = {0};
-    engine_block block = block_of(n, 3);
+    text_block block = block_of(n, 3);
+    block.experts = c->experts;
     block.measure = calloc(n, ENGINE_MEASURES(c->experts) * sizeof *block.measure);
-    assert_int_equal(lanes_make_room(&block, &buffer), GPUZIP_OK);
+    assert_int_equal(engine_make_room(&block.stream, &buffer, block.tokens, block.streams),
+                     GPUZIP_OK);
     assert_int_equal(engine_open(&e, ops, f->ctx, c), GPUZIP_OK);
-    assert_int_equal(engine_encode(e, &block, 1, 0, block.streams, &costs, NULL), GPUZIP_OK);
+    assert_int_equal(engine_encode_blocks(e, &block, 1, &costs, NULL), GPUZIP_OK);
     engine_close(e);
     free(block.stream);
     free(buffer);
@@ -189,7 +191,7 @@ static void code_is_the_same_everywhere(void **state)
         uint8_t *plain_bytes;
         assert_true(fixture_open(&f, "c", 1));
         engine_config c = config_of(&f, 48, 20, 3, false, learns);
-        engine_block plain = encode(&f, &c, 1000, cases[n].streams, 1, &plain_bytes);
+        text_block plain = encode(&f, &c, 1000, cases[n].streams, 1, &plain_bytes);
         fixture_close(&f);
         for (size_t i = 0; i < ISAS; i++)
             for (int threads = 1; threads <= 5; threads += threads == 1 ? 1 : 3) {
@@ -197,7 +199,7 @@ static void code_is_the_same_everywhere(void **state)
                 if (!fixture_open(&f, isa_names[i], threads))
                     continue;
                 c = config_of(&f, 48, 20, 3, false, learns);
-                engine_block other = encode(&f, &c, 1000, cases[n].streams, threads, &bytes);
+                text_block other = encode(&f, &c, 1000, cases[n].streams, threads, &bytes);
                 check_same_code(&plain, &other);
                 check_decodes(&f, &c, &plain, threads);
                 free(other.stream);
@@ -238,7 +240,7 @@ static void blocks_decode(void **state)
         uint8_t *bytes;
         engine_config c = config_of(&f, cases[i].window, cases[i].hop, cases[i].update,
                                     cases[i].scope, cases[i].learns);
-        engine_block block = encode(&f, &c, cases[i].n, cases[i].streams, 3, &bytes);
+        text_block block = encode(&f, &c, cases[i].n, cases[i].streams, 3, &bytes);
         check_decodes(&f, &c, &block, 2);
         free(block.stream);
         free(bytes);
@@ -255,10 +257,10 @@ static void passes_do_not_matter(void **state)
     (void)state;
     assert_true(fixture_open(&f, NULL, 2));
     engine_config c = config_of(&f, 48, 20, 16, false, EVERYTHING);
-    engine_block want = encode(&f, &c, 1000, 7, 1, &want_bytes);
+    text_block want = encode(&f, &c, 1000, 7, 1, &want_bytes);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         c.pass_rows = rows[i];
-        engine_block block = encode(&f, &c, 1000, 7, 1, &bytes);
+        text_block block = encode(&f, &c, 1000, 7, 1, &bytes);
         check_same_code(&want, &block);
         check_decodes(&f, &c, &want, 2);
         free(block.stream);
@@ -292,10 +294,10 @@ static void lanes_learn_as_one(void **state)
         uint8_t *want_bytes, *bytes;
         engine_config c = config_of(&f, cases[i].window, cases[i].hop, cases[i].update,
                                     cases[i].scope, cases[i].learns);
-        engine_block want = encode(&f, &c, cases[i].n, cases[i].streams, 1, &want_bytes);
+        text_block want = encode(&f, &c, cases[i].n, cases[i].streams, 1, &want_bytes);
         check_decodes(&f, &c, &want, 1);
         for (int threads = 2; threads <= 5; threads += 1 + threads % 2) {
-            engine_block block = encode(&f, &c, cases[i].n, cases[i].streams, threads, &bytes);
+            text_block block = encode(&f, &c, cases[i].n, cases[i].streams, threads, &bytes);
             check_same_code(&want, &block);
             check_decodes(&f, &c, &want, threads);
             free(block.stream);
@@ -315,8 +317,8 @@ static void host_threads_learn_the_same(void **state)
     (void)state;
     assert_true(fixture_open(&f, NULL, 1));
     engine_config c = config_of(&f, 16, 8, 3, false, EVERYTHING);
-    engine_block want = encode(&f, &c, TOKENS_MAX, 300, 1, &want_bytes);
-    engine_block block = encode(&f, &c, TOKENS_MAX, 300, 3, &bytes);
+    text_block want = encode(&f, &c, TOKENS_MAX, 300, 1, &want_bytes);
+    text_block block = encode(&f, &c, TOKENS_MAX, 300, 3, &bytes);
     check_same_code(&want, &block);
     check_decodes(&f, &c, &want, 3);
     free(block.stream);
@@ -328,7 +330,7 @@ static void host_threads_learn_the_same(void **state)
 
 typedef struct {
     engine *e;
-    engine_block *block;
+    engine_stream *stream;
     gpuzip_status status;
 } member;
 
@@ -336,7 +338,7 @@ static void *encode_first_stream(void *of)
 {
     member *m = of;
     engine_costs costs = {0};
-    m->status = engine_encode(m->e, m->block, 1, 0, 1, &costs, NULL);
+    m->status = engine_encode(m->e, m->stream, 1, &costs, NULL);
     return NULL;
 }
 
@@ -347,15 +349,18 @@ static void nobody_waits_for_those_who_skip(void **state)
     engine_team *team;
     uint8_t *bytes;
     pthread_t thread;
-    engine_block block = block_of(100, 2);
-    member m = {.block = &block};
+    text_block block = block_of(100, 2);
+    member m;
+    int streams;
     (void)state;
     assert_true(fixture_open(&f, NULL, 1));
     engine_config c = config_of(&f, 16, 16, 4, false, MIXING | CONTEXTS);
-    assert_int_equal(lanes_make_room(&block, &bytes), GPUZIP_OK);
+    assert_int_equal(engine_make_room(&block.stream, &bytes, block.tokens, block.streams),
+                     GPUZIP_OK);
     assert_int_equal(engine_open(&m.e, &ops_cpu, f.ctx, &c), GPUZIP_OK);
     assert_int_equal(engine_team_open(&team, &ops_cpu, f.ctx, &c, 2), GPUZIP_OK);
-    assert_int_equal(engine_team_begin(team, &block, 2, 1), GPUZIP_OK);
+    m.stream = blocks_cut(&block, 1, &streams);
+    assert_int_equal(engine_team_begin(team, m.stream, streams, 2, 1), GPUZIP_OK);
     engine_join(m.e, team, 0);
     assert_int_equal(pthread_create(&thread, NULL, encode_first_stream, &m), 0);
     usleep(100000); /* it has come to the first meeting */
@@ -365,6 +370,7 @@ static void nobody_waits_for_those_who_skip(void **state)
     engine_team_end(team);
     engine_close(m.e);
     engine_team_close(team);
+    free(m.stream);
     free(block.stream);
     free(bytes);
     fixture_close(&f);
@@ -376,19 +382,22 @@ static void blocks_are_independent(void **state)
     fixture f;
     lanes *l;
     engine_costs costs = {0};
-    engine_block first = block_of(900, 9), other = block_of(400, 4), again = block_of(900, 9);
+    text_block first = block_of(900, 9), other = block_of(400, 4), again = block_of(900, 9);
     uint8_t *bytes[3];
     (void)state;
     other.token += 77;
     assert_true(fixture_open(&f, NULL, 1));
     engine_config c = config_of(&f, 32, 16, 2, false, EVERYTHING);
-    assert_int_equal(lanes_make_room(&first, &bytes[0]), GPUZIP_OK);
-    assert_int_equal(lanes_make_room(&other, &bytes[1]), GPUZIP_OK);
-    assert_int_equal(lanes_make_room(&again, &bytes[2]), GPUZIP_OK);
+    assert_int_equal(engine_make_room(&first.stream, &bytes[0], first.tokens, first.streams),
+                     GPUZIP_OK);
+    assert_int_equal(engine_make_room(&other.stream, &bytes[1], other.tokens, other.streams),
+                     GPUZIP_OK);
+    assert_int_equal(engine_make_room(&again.stream, &bytes[2], again.tokens, again.streams),
+                     GPUZIP_OK);
     assert_int_equal(lanes_open(&l, &ops_cpu, f.ctx, &c, 1, 0), GPUZIP_OK);
-    assert_int_equal(lanes_encode(l, &first, 1, &costs, NULL), GPUZIP_OK);
-    assert_int_equal(lanes_encode(l, &other, 1, &costs, NULL), GPUZIP_OK);
-    assert_int_equal(lanes_encode(l, &again, 1, &costs, NULL), GPUZIP_OK);
+    assert_int_equal(lanes_encode_blocks(l, &first, 1, &costs, NULL), GPUZIP_OK);
+    assert_int_equal(lanes_encode_blocks(l, &other, 1, &costs, NULL), GPUZIP_OK);
+    assert_int_equal(lanes_encode_blocks(l, &again, 1, &costs, NULL), GPUZIP_OK);
     check_same_code(&first, &again);
     free(first.stream);
     free(other.stream);
@@ -396,6 +405,91 @@ static void blocks_are_independent(void **state)
     for (int i = 0; i < 3; i++)
         free(bytes[i]);
     lanes_close(l);
+    fixture_close(&f);
+}
+
+/* Blocks of a batch, of different lengths, are coded as each alone: with everything that adapts,
+ * by one thread and by several, which take whole blocks or share the streams of all. */
+static void batches_are_blocks_alone(void **state)
+{
+    enum { BLOCKS = 5 };
+    static const struct {
+        size_t tokens[BLOCKS];
+        uint32_t streams[BLOCKS];
+        int window, hop, update;
+        bool scope;
+        int learns;
+    } cases[] = {
+        {{300, 41, 200, 17, 90}, {7, 3, 1, 17, 9}, 48, 20, 3, false, EVERYTHING},
+        {{120, 120, 120, 120, 119}, {5, 5, 5, 5, 5}, 16, 16, 5, true, EVERYTHING},
+        {{200, 200, 200, 200, 200}, {4, 4, 4, 4, 4}, 32, 16, 16, false, MIXING | CONTEXTS},
+        {{400, 12, 31, 60, 5}, {2, 6, 1, 9, 5}, 16, 8, 2, false, MIXING | CONTEXTS},
+        {{90, 33, 150, 64, 20}, {3, 3, 3, 3, 3}, 20, 10, 4, false, BAYES},
+        {{90, 33, 150, 64, 20}, {3, 3, 3, 3, 3}, 20, 20, 7, true, CONTEXTS},
+        {{90, 33, 150, 64, 20}, {3, 3, 3, 3, 3}, 20, 10, 1, false, MIXING},
+        {{90, 33, 150, 64, 20}, {3, 3, 3, 3, 3}, 20, 10, 1, false, NOTHING},
+    };
+    fixture f;
+    (void)state;
+    assert_true(fixture_open(&f, NULL, 1));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        text_block alone[BLOCKS], batch[BLOCKS];
+        uint8_t *bytes[2 * BLOCKS];
+        engine_costs costs = {0};
+        engine_config c = config_of(&f, cases[i].window, cases[i].hop, cases[i].update,
+                                    cases[i].scope, cases[i].learns);
+        for (int threads = 1; threads <= 3; threads++) {
+            lanes *l;
+            assert_int_equal(lanes_open(&l, &ops_cpu, f.ctx, &c, threads, 0), GPUZIP_OK);
+            for (int b = 0; b < BLOCKS; b++) {
+                alone[b] = block_of(cases[i].tokens[b], cases[i].streams[b]);
+                alone[b].token += 100 * b;
+                batch[b] = alone[b];
+                assert_int_equal(engine_make_room(&alone[b].stream, &bytes[b], alone[b].tokens,
+                                                  alone[b].streams),
+                                 GPUZIP_OK);
+                assert_int_equal(engine_make_room(&batch[b].stream, &bytes[BLOCKS + b],
+                                                  batch[b].tokens, batch[b].streams),
+                                 GPUZIP_OK);
+                assert_int_equal(lanes_encode_blocks(l, &alone[b], 1, &costs, NULL), GPUZIP_OK);
+            }
+            assert_int_equal(lanes_encode_blocks(l, batch, BLOCKS, &costs, NULL), GPUZIP_OK);
+            for (int b = 0; b < BLOCKS; b++)
+                check_same_code(&alone[b], &batch[b]);
+
+            /* a corrupt stream spoils its block alone */
+            uint8_t *corrupt = (uint8_t *)batch[2].stream[0].data;
+            for (int spoilt = 0; spoilt < 2; spoilt++) {
+                uint32_t *token[BLOCKS];
+                corrupt[spoilt ? 1 : 0] ^= spoilt ? 0x15 : 0;
+                for (int b = 0; b < BLOCKS; b++) {
+                    token[b] = batch[b].token;
+                    batch[b].token = malloc(batch[b].tokens * sizeof *batch[b].token);
+                    memset(batch[b].token, 0xff, batch[b].tokens * sizeof *batch[b].token);
+                }
+                gpuzip_status status = lanes_decode_blocks(l, batch, BLOCKS, &costs, NULL);
+                assert_true(status == GPUZIP_OK || (spoilt && status == GPUZIP_ERR_CORRUPT));
+                for (int b = 0; b < BLOCKS; b++) {
+                    size_t size = batch[b].tokens * sizeof *batch[b].token;
+                    if (spoilt && b == 2) {
+                        assert_memory_not_equal(batch[b].token, token[b], size);
+                    } else {
+                        assert_int_equal(batch[b].status, GPUZIP_OK);
+                        assert_memory_equal(batch[b].token, token[b], size);
+                    }
+                    free(batch[b].token);
+                    batch[b].token = token[b];
+                }
+            }
+            lanes_close(l);
+            for (int b = 0; b < BLOCKS; b++) {
+                free(alone[b].stream);
+                free(batch[b].stream);
+                free(bytes[b]);
+                free(bytes[BLOCKS + b]);
+            }
+        }
+    }
     fixture_close(&f);
 }
 
@@ -414,12 +508,12 @@ static void noise_decodes_to_something(void **state)
     assert_int_equal(engine_open(&e, &ops_cpu, f.ctx, &c), GPUZIP_OK);
     for (int trial = 0; trial < 50; trial++) {
         container_stream stream[2] = {{noise, (size_t)trial}, {noise + 3, (size_t)trial / 2}};
-        engine_block block = {out, 100, stream, 2, GPUZIP_OK};
+        text_block block = {.token = out, .tokens = 100, .stream = stream, .streams = 2};
         for (size_t i = 0; i < sizeof noise; i++) {
             random = random * 6364136223846793005u + 1442695040888963407u;
             noise[i] = (uint8_t)(random >> 56);
         }
-        gpuzip_status status = engine_decode(e, &block, 1, 0, 2, &costs, NULL);
+        gpuzip_status status = engine_decode_blocks(e, &block, 1, &costs, NULL);
         assert_true(status == GPUZIP_OK || status == GPUZIP_ERR_CORRUPT);
     }
     engine_close(e);
@@ -442,17 +536,20 @@ static void progress_cancels(void **state)
         lanes *l;
         int calls = 0;
         engine_costs costs = {0};
-        engine_block block = block_of(1000, 4);
+        text_block block = block_of(1000, 4);
         uint8_t *bytes;
         engine_progress progress = {cancel_at_once, &calls};
         assert_true(fixture_open(&f, NULL, 1));
-        assert_int_equal(lanes_make_room(&block, &bytes), GPUZIP_OK);
+        assert_int_equal(engine_make_room(&block.stream, &bytes, block.tokens, block.streams),
+                         GPUZIP_OK);
         engine_config c = config_of(&f, 16, 16, 1, false, learns);
         assert_int_equal(lanes_open(&l, &ops_cpu, f.ctx, &c, threads, 0), GPUZIP_OK);
-        assert_int_equal(lanes_encode(l, &block, 1, &costs, &progress), GPUZIP_ERR_CANCELLED);
+        assert_int_equal(lanes_encode_blocks(l, &block, 1, &costs, &progress),
+                         GPUZIP_ERR_CANCELLED);
         assert_int_equal(calls, 1);
         calls = 0; /* and again */
-        assert_int_equal(lanes_encode(l, &block, 1, &costs, &progress), GPUZIP_ERR_CANCELLED);
+        assert_int_equal(lanes_encode_blocks(l, &block, 1, &costs, &progress),
+                         GPUZIP_ERR_CANCELLED);
         assert_int_equal(calls, 1);
         lanes_close(l);
         free(block.stream);
@@ -475,6 +572,7 @@ int main(void)
         cmocka_unit_test(host_threads_learn_the_same),
         cmocka_unit_test(nobody_waits_for_those_who_skip),
         cmocka_unit_test(blocks_are_independent),
+        cmocka_unit_test(batches_are_blocks_alone),
         cmocka_unit_test(noise_decodes_to_something),
         cmocka_unit_test(progress_cancels),
     };

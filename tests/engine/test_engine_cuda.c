@@ -12,7 +12,7 @@
 #include <pthread.h>
 
 #include "cuda/cuda.h"
-#include "engine.h"
+#include "engine_blocks.h"
 #include "tiny_checkpoint.h"
 
 #ifdef GPUZIP_EMULATED
@@ -86,6 +86,10 @@ static const job jobs[] = {
     {"adapting", {{120, 5}}, 16, 8, 2, false, false, 1, 20, ALL},
     {"adapting, one stream", {{40, 1}}, 16, 8, 4, false, false, 1, 20, ALL},
     {"adapting, seven streams", {{70, 7}}, 16, 8, 3, false, false, 1, 20, ALL},
+    {"blocks that adapt", {{60, 3}, {37, 5}, {24, 1}}, 16, 8, 2, false, false, 1, 20, ALL},
+    {"blocks that adapt by windows", {{40, 4}, {9, 2}, {30, 2}}, 4, 4, 3, true, true, 1, 16, ALL},
+    {"blocks that count", {{30, 3}, {12, 4}, {20, 2}}, 8, 4, 2, false, true, 1, 8},
+    {"blocks of biases and alphas", {{21, 7}, {36, 6}, {5, 5}}, 4, 2, 2, false, true, 2, 6, MIXING},
     {"adapting, 300 streams", {{600, 300}}, 16, 8, 2, false, false, 1, 64, ALL},
 };
 #define JOBS (sizeof jobs / sizeof *jobs)
@@ -112,7 +116,7 @@ static engine_config config_of(const job *j, const side *s)
 
 /* The blocks of a job, with memory for tokens and streams. */
 typedef struct {
-    engine_block block[BLOCKS_MAX];
+    text_block block[BLOCKS_MAX];
     uint8_t *bytes[BLOCKS_MAX];
     int blocks;
     uint32_t streams; /* of all */
@@ -124,7 +128,7 @@ static work work_of(const job *j)
     size_t first = 0;
     while (w.blocks < BLOCKS_MAX && j->block[w.blocks].tokens > 0) {
         size_t n = j->block[w.blocks].tokens;
-        engine_block *b = &w.block[w.blocks];
+        text_block *b = &w.block[w.blocks];
         b->tokens = n;
         b->streams = container_fit_streams((uint32_t)n, j->block[w.blocks].streams);
         b->token = malloc(n * sizeof *b->token); /* exact, for AddressSanitizer */
@@ -156,7 +160,7 @@ static gpuzip_status encode(const side *s, const job *j, work *w)
     engine_costs costs = {0};
     engine_config c = config_of(j, s);
     TRY(engine_open(&e, s->ops, s->ctx, &c));
-    gpuzip_status status = engine_encode(e, w->block, w->blocks, 0, w->streams, &costs, NULL);
+    gpuzip_status status = engine_encode_blocks(e, w->block, w->blocks, &costs, NULL);
     engine_close(e);
     return status;
 }
@@ -172,7 +176,7 @@ static gpuzip_status decode(const side *s, const job *j, work *w)
         w->block[b].status = GPUZIP_ERR_ARGUMENT;
     }
     TRY(engine_open(&e, s->ops, s->ctx, &c));
-    gpuzip_status status = engine_decode(e, w->block, w->blocks, 0, w->streams, &costs, NULL);
+    gpuzip_status status = engine_decode_blocks(e, w->block, w->blocks, &costs, NULL);
     engine_close(e);
     return status;
 }
@@ -241,13 +245,16 @@ static void blocks_do_not_mix(void **state)
         engine_config c = config_of(&jobs[i], &cpu);
         assert_int_equal(encode(&cpu, &jobs[i], &together), GPUZIP_OK);
         assert_int_equal(engine_open(&e, &ops_cpu, cpu.ctx, &c), GPUZIP_OK);
-        for (int b = 0; b < alone.blocks; b++) /* and some of its streams alone */
-            for (uint32_t s = 0, end; s < alone.block[b].streams; s = end) {
-                end = jobs[i].bayes || jobs[i].adapts ? alone.block[b].streams : s + 2;
-                end = end < alone.block[b].streams ? end : alone.block[b].streams;
-                assert_int_equal(engine_encode(e, &alone.block[b], 1, s, end, &costs, NULL),
-                                 GPUZIP_OK);
+        for (int b = 0; b < alone.blocks; b++) { /* and some of its streams alone */
+            int streams;
+            engine_stream *stream = blocks_cut(&alone.block[b], 1, &streams);
+            for (int s = 0, end; s < streams; s = end) {
+                end = jobs[i].bayes || jobs[i].adapts ? streams : s + 2;
+                end = end < streams ? end : streams;
+                assert_int_equal(engine_encode(e, stream + s, end - s, &costs, NULL), GPUZIP_OK);
             }
+            free(stream);
+        }
         check_same_code(&together, &alone);
         engine_close(e);
         work_free(&together);
@@ -273,9 +280,8 @@ static void engines_are_used_again(void **state)
         assert_int_equal(encode(&cpu, &order[i], &by_cpu), GPUZIP_OK);
         for (int b = 0; b < by_cpu.blocks; b++)
             memset(by_cpu.block[b].token, 0xff, by_cpu.block[b].tokens * sizeof *text);
-        assert_int_equal(
-            engine_decode(e, by_cpu.block, by_cpu.blocks, 0, by_cpu.streams, &costs, NULL),
-            GPUZIP_OK);
+        assert_int_equal(engine_decode_blocks(e, by_cpu.block, by_cpu.blocks, &costs, NULL),
+                         GPUZIP_OK);
         for (int b = 0; b < by_cpu.blocks; b++)
             check_tokens(&by_cpu, b);
         work_free(&by_cpu);
@@ -321,13 +327,12 @@ static void cancelled_engines_go_on(void **state)
     assert_int_equal(engine_open(&e, &ops_cuda, cuda.ctx, &c), GPUZIP_OK);
     for (size_t at = 1; at < 6; at += 3) {
         engine_progress progress = {cancel_at, &at};
-        assert_int_equal(
-            engine_encode(e, again.block, again.blocks, 0, again.streams, &costs, &progress),
-            GPUZIP_ERR_CANCELLED);
-        assert_int_equal(engine_decode(e, w.block, w.blocks, 0, w.streams, &costs, &progress),
+        assert_int_equal(engine_encode_blocks(e, again.block, again.blocks, &costs, &progress),
+                         GPUZIP_ERR_CANCELLED);
+        assert_int_equal(engine_decode_blocks(e, w.block, w.blocks, &costs, &progress),
                          GPUZIP_ERR_CANCELLED);
     }
-    assert_int_equal(engine_decode(e, w.block, w.blocks, 0, w.streams, &costs, NULL), GPUZIP_OK);
+    assert_int_equal(engine_decode_blocks(e, w.block, w.blocks, &costs, NULL), GPUZIP_OK);
     for (int b = 0; b < w.blocks; b++)
         check_tokens(&w, b);
     engine_close(e);
@@ -363,7 +368,7 @@ static void memory_is_known_beforehand(void **state)
         size_t device = emulator_device_bytes(), host = emulator_host_bytes();
         assert_int_equal(encode(&cpu, j, &by_cpu), GPUZIP_OK);
         assert_int_equal(engine_open(&e, &ops_cuda, cuda.ctx, &c), GPUZIP_OK);
-        size_t bytes = engine_bytes(e, (int)w.streams);
+        size_t bytes = engine_bytes(e, (int)w.streams, w.blocks);
         engine_close(e);
         for (int part = 0; part <= 12; part++) {
             /* The scratch memory stays with the context; it may be there from before. */
@@ -374,7 +379,7 @@ static void memory_is_known_beforehand(void **state)
             c = config_of(j, &s);
             gpuzip_status status = engine_open(&e, s.ops, s.ctx, &c);
             if (status == GPUZIP_OK) {
-                status = engine_encode(e, w.block, w.blocks, 0, w.streams, &costs, NULL);
+                status = engine_encode_blocks(e, w.block, w.blocks, &costs, NULL);
                 if (status == GPUZIP_OK)
                     assert_int_equal(emulator_device_bytes() - before, bytes);
                 engine_close(e);

@@ -12,7 +12,7 @@
 /* ---- a plain implementation of engine.h ----------------------------------- */
 
 /* Mixes step t of all streams, one row after another, and codes it. */
-static void plain_step(const fixture *f, const engine_config *c, const engine_block *block,
+static void plain_step(const fixture *f, const engine_config *c, const text_block *block,
                        contexts *ctxs, ops_adaptive *learner, const float *logits, size_t t,
                        rc_encoder *rc)
 {
@@ -38,7 +38,7 @@ static void plain_step(const fixture *f, const engine_config *c, const engine_bl
 }
 
 /* The streams' rows of step t, of a window from `base` on, through the model. */
-static const float *plain_forward(model_state *state, const fixture *f, const engine_block *block,
+static const float *plain_forward(model_state *state, const fixture *f, const text_block *block,
                                   size_t base, size_t t)
 {
     int32_t token[64], slot[64], pos[64], bos = (int32_t)f->weights->config.bos;
@@ -58,7 +58,7 @@ static const float *plain_forward(model_state *state, const fixture *f, const en
 }
 
 /* Encodes a block whose streams have room, without an engine. */
-static void plain_encode(const fixture *f, const engine_config *c, engine_block *block)
+static void plain_encode(const fixture *f, const engine_config *c, text_block *block)
 {
     size_t length = container_stream_length((uint32_t)block->tokens, block->streams), t = 0;
     size_t window = (size_t)c->window, origin = 0, update = 1, lengths[64];
@@ -149,10 +149,11 @@ static void code_is_what_it_should_be(void **state)
         uint8_t *want_bytes, *bytes;
         engine_config c = config_of(&f, cases[i].window, cases[i].hop, cases[i].update,
                                     cases[i].scope, cases[i].learns);
-        engine_block want = block_of(cases[i].n, cases[i].streams);
-        assert_int_equal(lanes_make_room(&want, &want_bytes), GPUZIP_OK);
+        text_block want = block_of(cases[i].n, cases[i].streams);
+        assert_int_equal(engine_make_room(&want.stream, &want_bytes, want.tokens, want.streams),
+                         GPUZIP_OK);
         plain_encode(&f, &c, &want);
-        engine_block block = encode(&f, &c, cases[i].n, cases[i].streams, 1, &bytes);
+        text_block block = encode(&f, &c, cases[i].n, cases[i].streams, 1, &bytes);
         check_same_code(&want, &block);
         free(block.stream);
         free(bytes);

@@ -189,19 +189,72 @@ static void check_all(void)
 
 /* ---- the same bytes ----------------------------------------------------- */
 
-static void on_the_cpu_each_ends_at_once(void **state)
+static void on_the_cpu_they_come_out_the_same(void **state)
 {
-    one_file f;
     (void)state;
     open_on("cpu");
-    set_input(&f, 10);
-    gpuzip_io io = callbacks(&f);
-    gpuzip_begin_compress(handle, &options[0], &io);
-    assert_int_equal(f.place, 1);
-    free(f.io.out);
-    ended = 0;
     check_all();
     gpuzip_close(handle);
+}
+
+/* Codes eight files of one block, and checks that all blocks share one batch, both ways. The first
+ * time each alone, for the bytes that are wanted. */
+static void check_batch(const gpuzip_options *o)
+{
+    enum { EIGHT = 8 };
+    one_file f[EIGHT], single[EIGHT], back[EIGHT];
+    for (int together = 0; together < 2; together++) {
+        one_file *to = together ? f : single;
+        for (int i = 0; i < EIGHT; i++) {
+            to[i] = (one_file){
+                .io = {.in = text + i * 97, .in_size = (size_t)(700 - 31 * i), .portion = 97}};
+            gpuzip_io io = callbacks(&to[i]);
+            gpuzip_begin_compress(handle, o, &io);
+            if (!together)
+                gpuzip_finish(handle);
+        }
+        gpuzip_finish(handle);
+    }
+    for (int i = 0; i < EIGHT; i++) {
+        back[i] = (one_file){.io = {.in = f[i].io.out, .in_size = f[i].io.out_size}};
+        gpuzip_io io = callbacks(&back[i]);
+        gpuzip_begin_decompress(handle, &io);
+    }
+    gpuzip_finish(handle);
+    for (int i = 0; i < EIGHT; i++) {
+        assert_int_equal(single[i].stats.batch_blocks, 1);
+        assert_int_equal(f[i].stats.batch_blocks, EIGHT);
+        assert_int_equal(back[i].stats.batch_blocks, EIGHT);
+        assert_int_equal(f[i].io.out_size, single[i].io.out_size);
+        assert_memory_equal(f[i].io.out, single[i].io.out, f[i].io.out_size);
+        assert_int_equal(back[i].io.out_size, f[i].io.in_size);
+        assert_memory_equal(back[i].io.out, f[i].io.in, f[i].io.in_size);
+        free(f[i].io.out);
+        free(single[i].io.out);
+        free(back[i].io.out);
+    }
+    ended = 0;
+}
+
+static void blocks_of_files_share_batches(void **state)
+{
+    (void)state;
+    for (int gpu = 0; gpu < 2; gpu++) {
+        fake_begin((fake_settings){.devices = gpu, .old = -1, .claimed = CLAIMED});
+        open_on(gpu ? "cuda" : "cpu");
+        for (int bayes = 0; bayes < 2; bayes++) {
+            gpuzip_options o = {.window = 16,
+                                .hop = 8,
+                                .streams = 3,
+                                .adapt = GPUZIP_ADAPT_ALL,
+                                .no_packing = true};
+            o.expert[o.experts++] = (gpuzip_expert){GPUZIP_EXPERT_MODEL, 0, 0.1};
+            if (bayes)
+                o.expert[o.experts++] = (gpuzip_expert){GPUZIP_EXPERT_NAIVE_BAYES, 0, 1.0};
+            check_batch(&o);
+        }
+        gpuzip_close(handle);
+    }
 }
 
 static void on_gpus_they_come_out_the_same(void **state)
@@ -447,7 +500,8 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(on_the_cpu_each_ends_at_once),
+        cmocka_unit_test(on_the_cpu_they_come_out_the_same),
+        cmocka_unit_test(blocks_of_files_share_batches),
         cmocka_unit_test(on_gpus_they_come_out_the_same),
         cmocka_unit_test(a_broken_gpu_changes_nothing),
         cmocka_unit_test(a_group_spans_files),

@@ -3,7 +3,7 @@
 #ifndef ENGINE_FIXTURE_H
 #define ENGINE_FIXTURE_H
 
-#include "lanes.h"
+#include "engine_blocks.h"
 #include "ngrams_build.h"
 #include "tiny_checkpoint.h"
 
@@ -65,27 +65,28 @@ static engine_config config_of(const fixture *f, int window, int hop, int update
     return c;
 }
 
-static engine_block block_of(size_t n, uint32_t wanted)
+static text_block block_of(size_t n, uint32_t wanted)
 {
-    return (engine_block){
+    return (text_block){
         .token = text, .tokens = n, .streams = container_fit_streams((uint32_t)n, wanted)};
 }
 
 /* Encodes text[0, n) in lanes; block.stream and *buffer are the caller's to free. */
-static engine_block encode(const fixture *f, const engine_config *c, size_t n, uint32_t streams,
-                           int threads, uint8_t **buffer)
+static text_block encode(const fixture *f, const engine_config *c, size_t n, uint32_t streams,
+                         int threads, uint8_t **buffer)
 {
     lanes *l;
     engine_costs costs = {0};
-    engine_block block = block_of(n, streams);
-    assert_int_equal(lanes_make_room(&block, buffer), GPUZIP_OK);
+    text_block block = block_of(n, streams);
+    assert_int_equal(engine_make_room(&block.stream, buffer, block.tokens, block.streams),
+                     GPUZIP_OK);
     assert_int_equal(lanes_open(&l, &ops_cpu, f->ctx, c, threads, 0), GPUZIP_OK);
-    assert_int_equal(lanes_encode(l, &block, 1, &costs, NULL), GPUZIP_OK);
+    assert_int_equal(lanes_encode_blocks(l, &block, 1, &costs, NULL), GPUZIP_OK);
     lanes_close(l);
     return block;
 }
 
-static void check_same_code(const engine_block *a, const engine_block *b)
+static void check_same_code(const text_block *a, const text_block *b)
 {
     assert_int_equal(a->streams, b->streams);
     for (uint32_t s = 0; s < a->streams; s++) {

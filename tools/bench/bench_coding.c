@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "bench_report.h"
+#include "clock.h"
 #include "lanes.h"
 #include "message.h"
 
@@ -107,7 +108,7 @@ typedef struct {
 static int on_step(void *context, size_t done, size_t steps)
 {
     coding_run *run = context;
-    double now = engine_seconds() - run->start;
+    double now = clock_seconds() - run->start;
     (void)steps;
     if (done <= run->steps)
         run->done[done] = now;
@@ -192,36 +193,50 @@ static void report_run(const coding_run *run, bool decode, double total, const e
     bench_report_coding(run->b, &row);
 }
 
+/* Tokens, and a byte string a stream. */
+typedef struct {
+    uint32_t *token; /* [tokens] */
+    size_t tokens;
+    container_stream *stream; /* [streams] */
+    uint32_t streams;
+} bench_block;
+
 /* Encodes the tokens, or decodes into them. Cancelled is as good as done. */
-static gpuzip_status time_run(coding_run *run, bool decode, engine_block *block, double *total,
+static gpuzip_status time_run(coding_run *run, bool decode, bench_block *block, double *total,
                               engine_costs *costs)
 {
     engine_progress progress = {on_step, run};
     memset(run->done, 0, (run->steps + 1) * sizeof *run->done);
     run->last = 0;
     *costs = (engine_costs){0};
-    run->start = engine_seconds();
-    gpuzip_status status = decode ? lanes_decode(run->l, block, 1, costs, &progress)
-                                  : lanes_encode(run->l, block, 1, costs, &progress);
-    *total = engine_seconds() - run->start;
+    run->start = clock_seconds();
+    int streams = (int)block->streams;
+    engine_stream *stream = calloc(block->streams, sizeof *stream);
+    if (!stream)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    engine_cut(stream, block->streams, 0, block->token, block->tokens, block->stream, NULL, 1);
+    gpuzip_status status = decode ? lanes_decode(run->l, stream, streams, costs, &progress)
+                                  : lanes_encode(run->l, stream, streams, costs, &progress);
+    *total = clock_seconds() - run->start;
+    free(stream);
     if (status == GPUZIP_OK)
         run->done[run->last] = *total; /* includes all queued work */
     return status == GPUZIP_ERR_CANCELLED && run->last > 0 ? GPUZIP_OK : status;
 }
 
-static engine_block block_of(const coding_run *run, size_t steps)
+static bench_block block_of(const coding_run *run, size_t steps)
 {
     size_t tokens = run->streams * steps;
-    return (engine_block){.token = run->token,
-                          .tokens = tokens,
-                          .streams = container_fit_streams((uint32_t)tokens, run->streams)};
+    return (bench_block){.token = run->token,
+                         .tokens = tokens,
+                         .streams = container_fit_streams((uint32_t)tokens, run->streams)};
 }
 
 /* Both directions over run->steps steps, and whether the same tokens came out. */
 static gpuzip_status time_both(coding_run *run, double limit)
 {
     gpuzip_status status = GPUZIP_OK;
-    engine_block block = block_of(run, run->steps);
+    bench_block block = block_of(run, run->steps);
     engine_costs costs;
     uint8_t *buffer = NULL;
     double total;
@@ -230,7 +245,7 @@ static gpuzip_status time_both(coding_run *run, double limit)
         status = FAIL(GPUZIP_ERR_MEMORY);
         goto out;
     }
-    TRY_OUT(lanes_make_room(&block, &buffer));
+    TRY_OUT(engine_make_room(&block.stream, &buffer, block.tokens, block.streams));
     run->limit = 0;
     TRY_OUT(time_run(run, false, &block, &total, &costs));
     report_run(run, false, total, &costs);
@@ -259,11 +274,12 @@ static gpuzip_status estimate_rate(coding_run *run, double *rate)
     run->steps = STEPS;
     run->limit = 0;
     for (int i = 0; i < 2; i++) { /* the first takes memory */
-        engine_block block = block_of(run, STEPS);
+        bench_block block = block_of(run, STEPS);
         engine_costs costs;
         uint8_t *buffer = NULL;
         double total = 1;
-        gpuzip_status status = lanes_make_room(&block, &buffer);
+        gpuzip_status status =
+            engine_make_room(&block.stream, &buffer, block.tokens, block.streams);
         if (status == GPUZIP_OK)
             status = time_run(run, false, &block, &total, &costs);
         free(block.stream);
@@ -336,7 +352,7 @@ static gpuzip_status fit_streams(bench *b, const lanes *l, uint32_t *streams)
     uint64_t total, wanted = *streams;
     char shape[64];
     TRY(b->ops->memory(b->ctx, &b->memory, &total));
-    while (*streams > 1 && lanes_bytes(l, *streams) > b->memory - b->memory / 32)
+    while (*streams > 1 && lanes_bytes(l, *streams, 1) > b->memory - b->memory / 32)
         *streams = *streams * 7 / 8;
     if (*streams < wanted) {
         snprintf(shape, sizeof shape, "%llu streams", (unsigned long long)wanted);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "engine.h"
 
 #define SAMPLES_MAX 15
@@ -39,10 +40,10 @@ static gpuzip_status run_calls(sample_work *w, int calls)
 static gpuzip_status time_calls(sample_work *w, int calls, double *seconds)
 {
     const bench *b = w->b;
-    double begin = engine_seconds();
+    double begin = clock_seconds();
     TRY(w->recording ? b->ops->replay(b->ctx, w->recording) : run_calls(w, calls));
     TRY(b->ops->sync(b->ctx));
-    *seconds = engine_seconds() - begin;
+    *seconds = clock_seconds() - begin;
     return GPUZIP_OK;
 }
 

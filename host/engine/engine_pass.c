@@ -1,0 +1,147 @@
+/* engine_pass.c: stages, and passes of the models over rows of many steps. */
+#include <assert.h>
+
+#include "engine_internal.h"
+
+/* ---- stages -------------------------------------------------------------- */
+
+gpuzip_status code_stage(engine_job *job, int index)
+{
+    engine *e = job->e;
+    engine_stage *g = &e->stage[index];
+    if (g->mixed == 0)
+        return GPUZIP_OK;
+    double start = clock_seconds();
+    TRY(e->ops->wait(e->ctx, index));
+    double fetched = clock_seconds();
+    e->ops->range_push("code");
+    for (int r = 0; r < g->mixed; r++) {
+        ops_interval interval = g->rows.interval[r];
+        int s = g->stream[r];
+        rc_encode(&job->encoder[s], interval.start, interval.freq);
+        double bits = symbol_bits(interval.freq);
+        job->stream[s].bits += bits;
+        if (job->stream[s].coded) {
+            job->stream[s].coded[ENGINE_MEASURE_BITS] = (float)bits;
+            job->stream[s].coded += ENGINE_MEASURES(e->config.experts);
+        }
+    }
+    e->ops->range_pop();
+    g->mixed = 0;
+    job->costs->seconds_forward += fetched - start;
+    job->costs->seconds_coder += clock_seconds() - fetched;
+    return GPUZIP_OK;
+}
+
+gpuzip_status take_stage(engine_job *job, int *index)
+{
+    engine *e = job->e;
+    int oldest = e->next_stage;
+    TRY(code_stage(job, oldest));
+    double start = clock_seconds();
+    TRY(e->ops->wait(e->ctx, oldest));
+    job->costs->seconds_forward += clock_seconds() - start;
+    e->next_stage = (oldest + 1) % STAGES;
+    *index = oldest;
+    return GPUZIP_OK;
+}
+
+/* ---- the models ---------------------------------------------------------- */
+
+int fill_rows(const engine_job *job, pass_rows *p, int s0, int s1, size_t base, size_t t, int steps)
+{
+    const engine *e = job->e;
+    int rows = 0;
+    for (int s = s0; s < s1; s++) {
+        int n = job_stream_steps(job, s, t, steps);
+        for (int i = 0; i < n; i++, rows++) {
+            size_t step = t + (size_t)i;
+            for (int k = 0; k < e->config.experts; k++)
+                if (is_model(e, k))
+                    p->token[k][rows] = input_token(e, k, &job->stream[s], base, step);
+            p->slot[rows] = s;
+            p->pos[rows] = (int32_t)(step - base);
+        }
+    }
+    assert(rows > 0 && rows <= e->pass_rows);
+    return rows;
+}
+
+gpuzip_status run_models(engine_job *job, const pass_rows *host, int rows, bool logits)
+{
+    engine *e = job->e;
+    const ops *ops = e->ops;
+    size_t bytes = (size_t)rows * sizeof(int32_t);
+    double start = clock_seconds();
+    TRY(ops->upload(e->ctx, e->pass.slot, host->slot, bytes));
+    TRY(ops->upload(e->ctx, e->pass.pos, host->pos, bytes));
+    for (int k = 0; k < e->config.experts; k++) {
+        double forward_ops, extend_ops;
+        ops_batch batch = {e->pass.token[k], e->pass.slot, e->pass.pos, rows};
+        if (!is_model(e, k))
+            continue;
+        TRY(ops->upload(e->ctx, e->pass.token[k], host->token[k], bytes));
+        TRY(logits ? model_forward(e->state[k], &batch) : model_extend(e->state[k], &batch));
+        model_row_ops(e->config.expert[k].m, &forward_ops, &extend_ops);
+        job->costs->forward_ops += rows * (logits ? forward_ops : extend_ops);
+    }
+    job->costs->seconds_forward += clock_seconds() - start;
+    return GPUZIP_OK;
+}
+
+gpuzip_status begin_mix(engine_job *job, ops_mix *mix, int first, int rows, const int32_t *state)
+{
+    engine *e = job->e;
+    double start = clock_seconds();
+    *mix = (ops_mix){
+        .experts = e->config.experts, .vocab = e->config.vocab, .escapes = e->config.escapes};
+    for (int k = 0; k < e->config.experts; k++) {
+        ops_expert *expert = &mix->expert[k];
+        expert->alpha = e->config.expert[k].alpha;
+        expert->counts = e->count_log[k];
+        if (!is_model(e, k))
+            continue;
+        TRY(model_logits(e->state[k], first, rows, &expert->logits));
+        expert->stride = model_logits_stride(e->config.expert[k].m);
+    }
+    mix->adaptive = team_learner(e->team);
+    mix->part = e->member;
+    mix->state = e->adaptive && team_states(e->team) > 1 ? state : NULL;
+    job->costs->seconds_forward += clock_seconds() - start;
+    return GPUZIP_OK;
+}
+
+int pass_steps(const engine *e, int streams, size_t left)
+{
+    if (e->team != e->own_team) /* all members take the same */
+        streams = team_most_streams(e->team);
+    int steps = streams < e->pass_rows ? e->pass_rows / streams : 1;
+    return (size_t)steps < left ? steps : (int)left;
+}
+
+/* Queues a pass that only reads. */
+static gpuzip_status read_pass(engine_job *job, int s0, int s1, size_t base, size_t t, int steps)
+{
+    engine *e = job->e;
+    int index;
+    TRY(take_stage(job, &index));
+    pass_rows *host = &e->stage[index].rows;
+    TRY(run_models(job, host, fill_rows(job, host, s0, s1, base, t, steps), false));
+    return e->ops->mark(e->ctx, index);
+}
+
+gpuzip_status read_again(engine_job *job, size_t base, size_t t)
+{
+    engine *e = job->e;
+    gpuzip_status status = GPUZIP_OK;
+    int active = job_active(job, t), steps;
+    e->ops->range_push("read again");
+    for (size_t at = base; status == GPUZIP_OK && at < t; at += (size_t)steps) {
+        steps = pass_steps(e, active, t - at);
+        int group = e->pass_rows / steps;
+        for (int s = 0; status == GPUZIP_OK && s < active; s += group)
+            status = read_pass(job, s, smaller(s + group, active), base, at, steps);
+    }
+    e->ops->range_pop();
+    return status;
+}
