@@ -92,7 +92,7 @@ run 0 "$gz" explain machine -o page.html
 grep -q 'class="s p">' page.html || fail "the packed block is not told"
 grep -q 'of which stored 0, packed 1' page.html || fail "the packed block is not counted"
 run 0 "$gz" explain -f x.gpz -o page.html
-grep -q 'these are the bits of its very bytes' page.html || fail "explained otherwise"
+grep -q 'exactly its bytes' page.html || fail "explained otherwise"
 
 # A file of the format's first version says so.
 if command -v python3 >/dev/null; then
