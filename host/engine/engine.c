@@ -5,11 +5,12 @@
 
 #include "engine_internal.h"
 
-#define PASS_ROWS_MIN 64 /* however small the device */
+#define PASS_ROWS_MIN 64 /* on any device */
 
 /* ---- memory ------------------------------------------------------------- */
 
-/* The next n elements of `size` bytes at memory + *used. memory may be NULL, to measure. */
+/* Takes n elements of `size` bytes at memory + *used and advances *used. memory may be NULL, to
+ * count bytes only. */
 static void *cut(void *memory, size_t *used, size_t n, size_t size)
 {
     char *at = memory;
@@ -102,8 +103,8 @@ size_t engine_logits_bytes(const engine *e)
     return models * (size_t)e->logits_rows * (size_t)e->config.vocab * sizeof(float);
 }
 
-/* As many rows a pass as the device likes, or fewer: their scratch memory is to leave most
- * of it to the caches. Experts that learn need the logits of a whole pass at once. */
+/* Chooses the rows of a pass: the device's preference, or fewer, so that scratch memory leaves most
+ * of the device's to the KV caches. Adaptive experts need the logits of a whole pass at once. */
 static gpuzip_status choose_rows(engine *e)
 {
     uint64_t available, total;
@@ -220,7 +221,7 @@ void engine_close(engine *e)
 {
     if (!e)
         return;
-    (void)e->ops->sync(e->ctx); /* what a failure left in the queue uses the memory below */
+    (void)e->ops->sync(e->ctx); /* after a failure, queued work may use the memory below */
     close_states(e);
     e->ops->host_release(e->ctx, e->zeros);
     measure_close(e->measures);
@@ -234,7 +235,7 @@ void engine_close(engine *e)
     free(e);
 }
 
-/* Memory of the steps of so many streams. */
+/* Allocates the memory of decoding steps for so many streams. */
 static gpuzip_status open_step(engine *e, int streams)
 {
     step_rows measured;
@@ -257,7 +258,7 @@ static gpuzip_status open_step(engine *e, int streams)
     return status;
 }
 
-/* Makes room for so many streams and adaptive states; what an earlier job needed is kept. */
+/* Grows the memory to so many streams and adaptive states; never shrinks it. */
 static gpuzip_status reserve_states(engine *e, int streams, int states)
 {
     if (streams <= e->slots && states <= e->states)
@@ -280,7 +281,7 @@ static gpuzip_status reserve_states(engine *e, int streams, int states)
 
 /* ---- jobs --------------------------------------------------------------- */
 
-/* Tells the device which states the streams have. */
+/* Uploads the state numbers of the streams. */
 static gpuzip_status upload_states(const engine_job *job)
 {
     engine *e = job->e;
@@ -292,7 +293,7 @@ static gpuzip_status upload_states(const engine_job *job)
                           (size_t)job->streams * sizeof *e->host_state);
 }
 
-/* Makes an engine ready for a job. */
+/* Prepares an engine for a job. */
 static gpuzip_status begin_job(engine_job *job, engine_stream *stream, int streams)
 {
     engine *e = job->e;

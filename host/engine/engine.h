@@ -40,19 +40,19 @@ typedef struct {
     int update_interval; /* U >= 1 */
     bool window_scope;   /* needs hop == window */
     int escapes;         /* of the tokenizer: 0 or 256 */
-    int vocab;           /* of every model */
-    int pass_rows;       /* the most rows of a pass; 0: as many as suit the device */
+    int vocab;           /* the same for every model */
+    int pass_rows;       /* the most rows of a pass; 0: chosen for the device */
     int experts;         /* >= 1, at least one a model */
     engine_expert expert[GPUZIP_MAX_EXPERTS];
-    bool bias, learn_alpha;      /* of the mixing; then alphas are <= OPS_LEARNT_MAX */
+    bool bias, learn_alpha;      /* adapt the mixer's; then alphas are <= OPS_LEARNT_MAX */
     const contexts_prior *prior; /* contexts propose candidates; NULL: no contexts */
-    ngrams_table ngrams;         /* what contexts know of other texts, or none */
-    int host_threads;            /* for contexts, beside what the device does; 0: one */
+    ngrams_table ngrams;         /* n-grams of other texts, for the contexts; or none */
+    int host_threads;            /* threads of the context models on the host; 0: one */
     const uint32_t *tail;        /* [vocab + escapes] with contexts, see contexts_config */
 } engine_config;
 
-/* What a block's work cost, added up. Where the device works beside the host, forward is
- * the time that the host waits for it. */
+/* Costs of a block, accumulated. Where the device runs asynchronously, seconds_forward is the time
+ * that the host waits for it. */
 typedef struct {
     double seconds_forward, seconds_mix, seconds_coder;
     double seconds_contexts;
@@ -61,8 +61,8 @@ typedef struct {
     double seconds_measure;
 } engine_costs;
 
-/* What is measured of a token, in bits, without what room for escapes costs. Of an escape,
- * which no expert knows, only the first and the alphas are not 0. */
+/* Measurements of a token, in bits, without the share of the escapes. For an escape, which no
+ * expert predicts, all are 0 but the first and the alphas. */
 #define ENGINE_MEASURE_BITS              0         /* -log2(freq / 2^30) */
 #define ENGINE_MEASURE_LOG2_Z            1         /* of the product of the experts */
 #define ENGINE_MEASURE_BIASED            2         /* with the biases, without candidates */
@@ -87,12 +87,12 @@ typedef struct {
 void engine_cut(engine_stream *stream, uint32_t streams, int state, uint32_t *token, size_t n,
                 container_stream *code, float *measure, int experts);
 
-/* Allocates code[streams] and *bytes, where the encoder puts what it writes of a block of n
- * tokens; the caller frees both. Errors: MEMORY. */
+/* Allocates code[streams] and *bytes, the encoder's output for a block of n tokens; the caller
+ * frees both. Errors: MEMORY. */
 gpuzip_status engine_make_room(container_stream **code, uint8_t **bytes, size_t n,
                                uint32_t streams);
 
-/* Told how many of the longest stream's steps are done; nonzero cancels. */
+/* step() gets the number of completed steps of the longest stream; nonzero cancels. */
 typedef struct {
     int (*step)(void *context, size_t done, size_t steps);
     void *context;
@@ -112,14 +112,14 @@ void engine_close(engine *e);
  * another. Naive Bayes is not shared. */
 typedef struct engine_team engine_team;
 
-/* For up to so many members. ctx must outlive it. engine_team_close() accepts NULL.
+/* Opens a team of up to `members` engines. ctx must outlive it. engine_team_close() accepts NULL.
  * Errors: MEMORY, UNSUPPORTED. */
 gpuzip_status engine_team_open(engine_team **team, const ops *ops, ops_context *ctx,
                                const engine_config *config, int members);
 void engine_team_close(engine_team *team);
 
-/* Before a batch is coded: by how many members, and how many streams one has at most. Each
- * of them must then call engine_encode() or engine_decode() once, for a part of this array, or
+/* Call before a batch: members that code it, and the most streams of one of them. Each of them must
+ * then call engine_encode() or engine_decode() once, for a part of this array, or
  * engine_team_skip(). Errors: MEMORY. */
 gpuzip_status engine_team_begin(engine_team *team, const engine_stream *stream, int streams,
                                 int members, int most);
@@ -129,14 +129,14 @@ void engine_team_end(engine_team *team); /* releases the context models of the b
 /* The engine becomes member 0 .. members - 1 of a team of the same config; NULL: alone again. */
 void engine_join(engine *e, engine_team *team, int member);
 
-/* Bytes of the device's memory that coding `streams` streams of so many adaptive states at once
- * takes, what is taken already included; the models' own not. */
+/* Device memory, in bytes, for coding `streams` streams of `states` adaptive states at once, memory
+ * in use included, the models' own excluded. */
 size_t engine_bytes(const engine *e, int streams, int states);
 
-/* Those of them that hold logits, for any number of streams. */
+/* The part of engine_bytes() for logits, the same for any number of streams. */
 size_t engine_logits_bytes(const engine *e);
 
-/* Bytes that always suffice for a stream of so many tokens. */
+/* The most bytes that a stream of so many tokens takes. */
 #define ENGINE_STREAM_BOUND(tokens) ((size_t)(tokens)*4 + 1)
 
 /* Encodes stream[streams], >= 1. The states are numbered from any number on; the streams of one

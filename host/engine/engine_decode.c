@@ -1,25 +1,25 @@
-/* engine_decode.c: all streams step by step. What is found at a step stays on the device as
- * the next step's input, so while the models compute that, the host moves its range
- * decoders on; neither waits for the other longer than the slower one takes. */
+/* engine_decode.c: decodes all streams step by step. The symbols of a step stay on the device as
+ * the input of the next; while the models compute that, the host advances its range decoders.
+ * Neither waits for the other longer than the slower one takes. */
 #include "engine_internal.h"
 
-/* The streams of a pass, which are all unless they are more than its rows, at some step. */
+/* The streams of a pass at one step: all, unless they exceed the rows of a pass. */
 typedef struct {
     size_t base, t; /* the first step of the window; the step */
     bool restart;   /* the first coded step of the window */
     int first;      /* stream */
     int rows;       /* streams that have a token at the step; 0: no more steps */
-    int padded;     /* rows that are computed */
+    int padded;     /* rows computed, padding included */
 } step_group;
 
 typedef gpuzip_status part_function(engine_job *job, const step_group *g);
 
-/* One of the two halves of a step, which recordings replay. */
+/* Half a step, which a recording replays. */
 typedef struct {
     part_function *run;
     ops_recording *recording; /* or NULL */
     int rows;                 /* of the recording */
-    int seen;                 /* rows of the last run that was not recorded */
+    int seen;                 /* rows of the last run without a recording */
 } step_part;
 
 typedef struct {
@@ -31,7 +31,7 @@ typedef struct {
 
 /* ---- the halves of a step ------------------------------------------------ */
 
-/* From the tokens to what the logits are made of. */
+/* First half: from the tokens to the last hidden state, the input of the logits. */
 static gpuzip_status run_layers(engine_job *job, const step_group *g)
 {
     engine *e = job->e;
@@ -45,7 +45,7 @@ static gpuzip_status run_layers(engine_job *job, const step_group *g)
     return GPUZIP_OK;
 }
 
-/* From there and the targets to the next tokens. */
+/* Second half: logits, mixing and symbol search, from the targets to the next tokens. */
 static gpuzip_status run_mix(engine_job *job, const step_group *g)
 {
     engine *e = job->e;
@@ -75,7 +75,7 @@ static gpuzip_status run_mix(engine_job *job, const step_group *g)
     return GPUZIP_OK;
 }
 
-/* Records a run and replays it. Where that fails, nothing is recorded any more. */
+/* Records a run and replays it. If that fails, the decoder records no more. */
 static gpuzip_status record_part(decoder *d, step_part *part, const step_group *g)
 {
     const ops *ops = d->job->e->ops;
@@ -95,7 +95,8 @@ static gpuzip_status record_part(decoder *d, step_part *part, const step_group *
     return ops->replay(ctx, recording);
 }
 
-/* What comes twice with the same rows is recorded, once more and it is only replayed. */
+/* Runs half a step. The second run in succession with the same rows is recorded; later ones only
+ * replay it. */
 static gpuzip_status run_part(decoder *d, step_part *part, const step_group *g)
 {
     const engine *e = d->job->e;
@@ -111,7 +112,7 @@ static gpuzip_status run_part(decoder *d, step_part *part, const step_group *g)
 
 /* ---- queueing ------------------------------------------------------------ */
 
-/* Puts the group's streams at their places in a window that begins. */
+/* Sets the positions of the group's streams at the start of a window. */
 static gpuzip_status place_group(engine_job *job, const step_group *g)
 {
     engine *e = job->e;
@@ -132,8 +133,8 @@ static gpuzip_status place_group(engine_job *job, const step_group *g)
     return e->ops->mark(e->ctx, index);
 }
 
-/* Queues all that a step needs before its targets are known. All tokens but the last are
- * known to the host, and the device has that. */
+/* Queues the first half of a step, before its targets are known. The host lacks only the newest
+ * token, which the device has. */
 static gpuzip_status queue_layers(decoder *d, const step_group *g)
 {
     engine_job *job = d->job;
@@ -160,7 +161,7 @@ static gpuzip_status queue_layers(decoder *d, const step_group *g)
     return status;
 }
 
-/* Queues what the contexts say of a group's rows, whose tokens before the step are there. */
+/* Queues the candidates of a group's rows; the tokens before the step are known. */
 static gpuzip_status queue_candidates(decoder *d, const step_group *g)
 {
     engine_job *job = d->job;
@@ -175,7 +176,7 @@ static gpuzip_status queue_candidates(decoder *d, const step_group *g)
     return job->e->ops->mark(job->e->ctx, index);
 }
 
-/* Queues the rest of a step, to the copy of what was found. */
+/* Queues the second half of a step, then the copy of its symbols to the host. */
 static gpuzip_status queue_mix(decoder *d, const step_group *g)
 {
     engine_job *job = d->job;
@@ -212,7 +213,7 @@ static gpuzip_status queue_mix(decoder *d, const step_group *g)
     return GPUZIP_OK;
 }
 
-/* Waits for what was found and moves the range decoders past it. */
+/* Waits for the symbols of a group and advances its range decoders past them. */
 static gpuzip_status code_group(engine_job *job, const step_group *g)
 {
     engine *e = job->e;
@@ -234,11 +235,10 @@ static gpuzip_status code_group(engine_job *job, const step_group *g)
 
 /* ---- decoding ------------------------------------------------------------ */
 
-/* Fills in the rows of the group at g->first, g->t. Streams that have ended stay for a while
- * as rows that nobody looks at, until a quarter of the rows is idle: else there would be a
- * recording for each number of rows. Never
- * while the mixer learns, for it would learn from them; there the streams of a block end together,
- * but for one of them. */
+/* Sets the rows of the group at g->first, g->t. Pads it with finished streams, ignoring their
+ * results, until a quarter of the rows are idle, so that one recording serves many row counts.
+ * Never while the mixer learns: it would learn from the padding; there the streams of a block end
+ * together, but for one. */
 static void fit_group(decoder *d, step_group *g)
 {
     const engine_job *job = d->job;
@@ -253,7 +253,7 @@ static void fit_group(decoder *d, step_group *g)
     d->padded = g->padded;
 }
 
-/* The group after g: the streams beyond, or the next step's first. */
+/* The group after g: the next streams of the step, or the first of the next step. */
 static step_group next_group(decoder *d, const step_group *g)
 {
     const engine_config *c = &d->job->e->config;
@@ -269,7 +269,7 @@ static step_group next_group(decoder *d, const step_group *g)
     return next;
 }
 
-/* One group after the other. */
+/* Decodes group by group. */
 static gpuzip_status decode_groups(decoder *d)
 {
     engine_job *job = d->job;

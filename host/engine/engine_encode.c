@@ -16,7 +16,7 @@ static gpuzip_status mix_rows(engine_job *job, const ops_mix *mix, int first, in
     return GPUZIP_OK;
 }
 
-/* Rows are mixed as the models computed them, a slice at a time. */
+/* Queues mixing without adaptation, in slices of logits_rows rows. */
 static gpuzip_status mix_pass(engine_job *job, engine_stage *g, int s0, int s1, size_t t, int steps)
 {
     engine *e = job->e;
@@ -41,7 +41,7 @@ static gpuzip_status mix_pass(engine_job *job, engine_stage *g, int s0, int s1, 
     return GPUZIP_OK;
 }
 
-/* Where something learns, rows are mixed step by step, up to each update. */
+/* Queues mixing with adaptation: rows step by step, with each update in its place. */
 static gpuzip_status mix_learning(engine_job *job, engine_stage *g, int s0, int s1, size_t t,
                                   int steps)
 {
@@ -98,7 +98,8 @@ static gpuzip_status mix_learning(engine_job *job, engine_stage *g, int s0, int 
 
 /* ---- encoding ------------------------------------------------------------ */
 
-/* Queues a pass over the steps [t, t + steps) of streams [s0, s1), then codes the one before. */
+/* Queues a pass over the steps [t, t + steps) of streams [s0, s1), then range-codes the previous
+ * pass. */
 static gpuzip_status encode_pass(engine_job *job, int s0, int s1, size_t base, size_t t, int steps)
 {
     engine *e = job->e;
@@ -120,7 +121,7 @@ static gpuzip_status encode_window(engine_job *job, size_t base, size_t t, size_
     while (t < end) {
         int active = job_active(job, t), steps = pass_steps(e, active, end - t);
         int group = e->pass_rows / steps;
-        /* Up to an update, if it gets so far: then none is behind what is pending. */
+        /* End at an update, if the pass reaches one: no pending symbol is then newer. */
         if (e->adaptive)
             steps = steps_to_last_update(e, t, steps);
         for (int s = 0; s < active; s += group)

@@ -1,12 +1,12 @@
-/* engine_internal.h: what the files of the engine share.
+/* engine_internal.h: types and functions that the engine's files share.
  *
  * engine.c opens engines; engine_job.c gathers streams into a job; engine_encode.c takes a job
  * through its windows in passes of many steps (engine_pass.c), engine_decode.c step by step;
  * engine_learn.c has the adaptive experts, engine_measure.c statistics.
  *
- * The host queues work on the device and goes on; what it must know it fetches, and waits
- * for that alone. Memory that queued work still reads or writes is left alone: two stages
- * take turns, each with a mark behind its last use.
+ * The host queues work on the device without waiting; it fetches only the results it needs and
+ * waits for these copies alone. It never touches memory that queued work reads or writes: two
+ * stages alternate, each with a mark after its last use.
  */
 #ifndef GPUZIP_ENGINE_INTERNAL_H
 #define GPUZIP_ENGINE_INTERNAL_H
@@ -17,7 +17,7 @@
 #include "engine.h"
 #include "rangecoder.h"
 
-#define HOST_SHARED 256 /* rows or streams that are worth threads of the host */
+#define HOST_SHARED 256 /* rows or streams from which host threads pay */
 #define STAGES      2
 #define MARK_STEP   STAGES /* the mark of a decoding step; those below are the stages' */
 
@@ -31,15 +31,15 @@ typedef struct {
     int32_t *candidates;                        /* [pass_rows] contexts */
 } pass_rows;
 
-/* A pass under way. */
+/* A pass in progress. */
 typedef struct {
-    void *memory;          /* page-locked, of all that follows but `stream` */
-    pass_rows rows;        /* uploaded; but the intervals are fetched */
+    void *memory;          /* page-locked, holds all arrays below but `stream` */
+    pass_rows rows;        /* uploaded; the intervals are fetched */
     int32_t *symbol;       /* [pass_rows] of the mixed rows, uploaded */
     int32_t *state;        /* [pass_rows] of the mixed rows' streams, uploaded */
-    int32_t *stream;       /* [pass_rows] whose the mixed rows are */
+    int32_t *stream;       /* [pass_rows] streams of the mixed rows */
     contexts_query *asked; /* [pass_rows] the mixed rows, with contexts */
-    int mixed;             /* rows whose intervals are to be coded; 0: none */
+    int mixed;             /* rows whose intervals are not range-coded yet; 0: none */
 } engine_stage;
 
 /* See engine_measure.c. */
@@ -60,11 +60,11 @@ struct engine {
     engine_config config;
     int pass_rows, logits_rows;             /* the most rows of a pass, and of its mixing */
     model_state *state[GPUZIP_MAX_EXPERTS]; /* of the models; NULL for others */
-    int slots;                              /* streams that there is room for; 0: none yet */
-    int states;                             /* adaptive states that there is room for */
+    int slots;                              /* streams that fit in the memory; 0: none yet */
+    int states;                             /* adaptive states that fit */
 
     engine_stage stage[STAGES];
-    int next_stage; /* the one that was used longest ago */
+    int next_stage; /* the least recently used */
     void *pass_memory;
     pass_rows pass; /* on the device */
     void *step_memory, *step_host_memory;
@@ -73,16 +73,16 @@ struct engine {
     uint32_t *host_target;  /* [slots], page-locked */
     int32_t *host_state;    /* [slots], page-locked */
 
-    /* Symbols that are to be mixed, and learned, on the device: pending[pending_first,
-     * pending_end) of pending_rows(), and their states. */
+    /* Symbols on the device that wait for mixing or an update: pending[pending_first, pending_end)
+     * of pending_rows(), and their states. */
     int32_t *pending, *pending_state;
     size_t pending_first, pending_end;
 
-    bool adaptive;                          /* something learns */
+    bool adaptive;                          /* some part adapts */
     engine_team *own_team;                  /* of this engine alone */
-    engine_team *team;                      /* that, or the one it has joined */
-    int member;                             /* which one of it */
-    size_t origin;                          /* the step at which all was forgotten */
+    engine_team *team;                      /* own_team, or the one that it has joined */
+    int member;                             /* its number in the team */
+    size_t origin;                          /* the step of the last reset */
     uint32_t *count[GPUZIP_MAX_EXPERTS];    /* device, Naive Bayes: [states][vocab] */
     int32_t *count_log[GPUZIP_MAX_EXPERTS]; /* device, [states][vocab] log2(count + 1), Q16 */
     void *zeros;                            /* page-locked, [vocab] */
@@ -97,11 +97,11 @@ typedef struct {
     size_t length;
     int state, index;        /* of the team's states; its number among that state's streams */
     double bits;             /* sum of -log2(freq / 2^30) */
-    float *measured, *coded; /* where the next token's measures, and its bits, go; or NULL */
+    float *measured, *coded; /* destination of the next token's measurements and bits; or NULL */
 } job_stream;
 
-/* Streams being coded. Longer ones come first, so that those which still have a token
- * at some step are the first ones; stream s has slot s. */
+/* Streams being coded, sorted by falling length, so that those with a token at a given step come
+ * first; stream s has slot s. */
 typedef struct {
     engine *e;
     job_stream *stream; /* [streams] */
@@ -109,7 +109,7 @@ typedef struct {
     size_t steps;        /* of the longest */
     rc_encoder *encoder; /* [streams], or NULL */
     rc_decoder *decoder; /* [streams], or NULL */
-    size_t update_due;   /* decoding: before this step */
+    size_t update_due;   /* decoding: the next update is before this step */
     engine_costs *costs;
     const engine_progress *progress; /* or NULL */
     bool measures;                   /* some stream's tokens are measured */
@@ -117,10 +117,10 @@ typedef struct {
 
 /* engine_job.c: streams and their steps. */
 
-/* Gathers a part of the array that the engine's team codes. Errors: MEMORY. */
+/* Gathers the streams of one member of the team. Errors: MEMORY. */
 gpuzip_status job_gather(engine_job *job, engine_stream *stream, int streams);
 
-/* The streams that still have a token at step t: the first so many. */
+/* The number of streams with a token at step t: the first ones. */
 int job_active(const engine_job *job, size_t t);
 
 /* How many of the steps [t, t + steps) stream s has. */
@@ -136,14 +136,14 @@ static inline bool is_model(const engine *e, int k)
     return e->config.expert[k].kind == GPUZIP_EXPERT_MODEL;
 }
 
-/* How many threads of the host contexts take for n rows or streams. */
+/* Host threads of the context models for n rows or streams. */
 static inline int host_threads(const engine_config *c, size_t n)
 {
     return n < HOST_SHARED || c->host_threads < 1 ? 1 : c->host_threads;
 }
 
-/* What expert k, a model, reads at `step` of a stream, in a window from `base` on: the token
- * before, unless the window begins or it is an escape, unknown to the model. */
+/* The input of expert k, a model, at `step` of a stream, in a window from `base` on: the token
+ * before; the BOS at the window's start, and in place of an escape, which the model lacks. */
 static inline int32_t input_token(const engine *e, int k, const job_stream *stream, size_t base,
                                   size_t step)
 {
@@ -169,78 +169,79 @@ static inline int smaller(int a, int b)
 /* Waits for the intervals of a stage and codes them. Errors: DEVICE. */
 gpuzip_status code_stage(engine_job *job, int index);
 
-/* Takes the stage that was used longest ago, when its memory is free again; intervals in it that
- * were not coded are now. After its use, mark *index belongs behind it. */
+/* Takes the least recently used stage, after waiting for its last use and range-coding its
+ * remaining intervals. The caller puts mark *index after its own use. */
 gpuzip_status take_stage(engine_job *job, int *index);
 
-/* Fills in what the rows of the steps [t, t + steps) of streams [s0, s1) read, stream by
- * stream, in a window from `base` on. Returns how many there are. */
+/* Fills in the inputs of the rows of the steps [t, t + steps) of streams [s0, s1), stream by
+ * stream, in a window from `base` on. Returns the number of rows. */
 int fill_rows(const engine_job *job, pass_rows *p, int s0, int s1, size_t base, size_t t,
               int steps);
 
-/* Queues a pass of all models over the rows of a stage. Without logits they are only read
- * into the caches. */
+/* Queues a pass of all models over the rows of a stage; without logits it only fills the KV
+ * caches. */
 gpuzip_status run_models(engine_job *job, const pass_rows *host, int rows, bool logits);
 
-/* Steps that a pass takes of so many streams, of those that are left. Streams beyond
- * pass_rows / steps take another pass. */
+/* Steps of a pass over so many streams, at most `left`. Streams beyond pass_rows / steps go to
+ * another pass. */
 int pass_steps(const engine *e, int streams, size_t left);
 
-/* Queues reading the steps [base, t) of a window again, to have them in the caches of the
- * streams that have a token at step t. */
+/* Queues a re-read of the steps [base, t) of a window, to fill the KV caches of the streams that
+ * have a token at step t. */
 gpuzip_status read_again(engine_job *job, size_t base, size_t t);
 
-/* Queues the logits of rows [first, first + rows) of the last pass; *mix mixes them. state, in the
- * device's memory: of the rows' streams. */
+/* Queues the logits of rows [first, first + rows) of the last pass and fills in *mix for them.
+ * state: the states of the rows' streams, in device memory. */
 gpuzip_status begin_mix(engine_job *job, ops_mix *mix, int first, int rows, const int32_t *state);
 
-/* engine_measure.c: what experts alone would pay. */
+/* engine_measure.c: the cost by each expert alone. */
 
 /* measure_close() accepts NULL. Errors: MEMORY. */
 gpuzip_status measure_open(engine_measures **m, const engine *e);
 void measure_close(engine_measures *m);
 
-/* Fetches the first rows of a mix's logits, and measures the mixed rows [first, first + rows)
- * of a stage, which read them: those of mix->row, or from the first on. Before what they teach
- * is learnt. Nothing happens where nobody asked. Errors: DEVICE. */
+/* measure_logits() downloads the first rows of a mix's logits; measure_rows() measures the mixed
+ * rows [first, first + rows) of a stage with them, rows mix->row[] or consecutive ones. Call both
+ * before the update that takes these rows. They do nothing unless the job measures. Errors:
+ * DEVICE. */
 gpuzip_status measure_logits(engine_job *job, const ops_mix *mix, int rows);
 gpuzip_status measure_rows(engine_job *job, const engine_stage *g, const ops_mix *mix, int first,
                            int rows);
 
-/* engine_team.c: what the members of a team learn together. */
+/* engine_team.c: updates that the members of a team share. */
 
 ops_adaptive *team_learner(const engine_team *team);         /* on the device, or NULL */
 contexts *team_contexts(const engine_team *team, int state); /* or NULL */
 int team_states(const engine_team *team);                    /* of the batch */
 int team_most_streams(const engine_team *team);              /* of a member */
-/* Of the device's memory, for so many states of one member. */
+/* Bytes of device memory, for so many states of one member. */
 size_t team_bytes(const engine_team *team, int states);
 
-/* The number of a stream of the batch among the team's states, of which those with longer streams
- * come first, and its number among the streams of that state. */
+/* The place of a stream of the batch: its state among the team's, which are sorted by falling
+ * length of their longest stream, and its number among the streams of that state. */
 void team_place(const engine_team *team, const engine_stream *stream, int *state, int *index);
 
-/* Waits for all members. Then the team learns what they did before `step`, the tokens of
- * which they all know, or it forgets all and begins anew there. Errors: DEVICE. */
+/* Waits for all members. The team then updates its states with the tokens before `step`, all of
+ * them known, or with `forgets` resets the states at `step`. Errors: DEVICE. */
 gpuzip_status team_meet(engine_team *team, size_t step, bool forgets);
 
-/* The others no longer wait for this member. */
+/* Removes this member from the barrier: the others no longer wait for it. */
 void team_leave(engine_team *team);
 
-/* engine_learn.c: what adapts. All of it is queued, but for the contexts, which are the
- * host's. */
+/* engine_learn.c: adaptation. All work is queued on the device, except that of the context models,
+ * which run on the host. */
 
-/* Symbols that `pending` has room for, with so many streams and states. */
+/* Symbols that fit in `pending`, for so many streams and states. */
 size_t pending_rows(const engine *e, int streams, int states);
 
-/* Forgets all that was learned before `step`, and what is pending. */
+/* Resets the adaptive state at `step` and drops pending symbols. */
 gpuzip_status forget(engine_job *job, size_t step);
 
-/* Learns the steps before t, all of whose tokens are there: the first n of the pending symbols,
- * and with the team what was mixed. */
+/* Updates with the steps before t, whose tokens are all known: Naive Bayes with the first n pending
+ * symbols, the team with its mixed rows. */
 gpuzip_status learn(engine_job *job, size_t t, size_t n);
 
-/* Where the context models look for step t of a stream of a job. */
+/* The context models' query for step t of a stream of a job. */
 contexts_query query_of(const engine_job *job, int stream, size_t t);
 
 /* Queues the candidates of mixed rows [first, first + rows) of a stage. */
@@ -249,7 +250,7 @@ gpuzip_status find_candidates(engine_job *job, engine_stage *g, int first, int r
 /* Steps from t to the next update. */
 int steps_to_update(const engine *e, size_t t);
 
-/* The most of `steps` steps from t on that end with an update, or all if none does. */
+/* The largest part of `steps` steps from t on that ends with an update; all if none does. */
 int steps_to_last_update(const engine *e, size_t t, int steps);
 
 #endif

@@ -1,5 +1,5 @@
-/* engine_learn.c: what learns from what is coded. Symbols wait on the device, where they
- * were uploaded or found, until the update that takes them. */
+/* engine_learn.c: updates of the adaptive parts. Coded symbols wait on the device, uploaded by the
+ * encoder or decoded there, until the next update. */
 #include "engine_internal.h"
 
 size_t pending_rows(const engine *e, int streams, int states)

@@ -1,6 +1,6 @@
-/* engine_measure.c: what each expert alone would pay for the tokens that are encoded, for the
- * statistics. The logits are fetched and summed on the host, in floats and in an order of its
- * own: nothing that is coded depends on them. */
+/* engine_measure.c: the cost of the encoded tokens by each expert alone, for the statistics. The
+ * host downloads the logits and sums them in floats, in an order of its own: no coded bit depends
+ * on them. */
 #include <stdlib.h>
 
 #include "engine_internal.h"
@@ -8,7 +8,7 @@
 struct engine_measures {
     float *logits[GPUZIP_MAX_EXPERTS];   /* [logits_rows][stride] of the models; NULL for others */
     int32_t *counts[GPUZIP_MAX_EXPERTS]; /* [vocab] of the others, as in ops_expert */
-    double norm[GPUZIP_MAX_EXPERTS];     /* log2 of what 2^counts sum to */
+    double norm[GPUZIP_MAX_EXPERTS];     /* log2 of the sum of 2^counts[i] */
     uint32_t alpha[GPUZIP_MAX_EXPERTS];  /* Q16 */
     int32_t *bias;                       /* [vocab] Q16, or NULL */
     double *t;                           /* [vocab] */
@@ -139,7 +139,7 @@ gpuzip_status measure_logits(engine_job *job, const ops_mix *mix, int rows)
     return GPUZIP_OK;
 }
 
-/* Fetches what a state has learnt, as it is now. */
+/* Downloads a state's current counts, biases and alphas. */
 static gpuzip_status fetch_learnt(engine *e, int state)
 {
     engine_measures *m = e->measures;

@@ -1,5 +1,5 @@
-/* engine_team.c: adaptive states but for Naive Bayes counts, and the barrier at which they are
- * updated. */
+/* engine_team.c: adaptive states, except Naive Bayes counts, and the barrier at which the members
+ * update them. */
 #include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -21,8 +21,8 @@ struct engine_team {
     ops_context *ctx;
     engine_config config;
     bool learns;           /* biases, alphas or weights */
-    int members_most;      /* that it was opened for */
-    ops_adaptive *learner; /* of learner_states, or NULL */
+    int members_most;      /* the most that may join */
+    ops_adaptive *learner; /* holds learner_states states, or NULL */
     int learner_states;
 
     /* Of the batch being coded: */
@@ -34,13 +34,14 @@ struct engine_team {
     team_state *state; /* [states], those with longer streams first */
     int states;
     int most;       /* streams of a member */
-    size_t updated; /* the step up to which all is learnt */
+    size_t updated; /* the step of the last update or reset */
 
-    /* Whoever comes last to a meeting wakes the others, and all work. With the lock: */
+    /* Barrier: the last member to arrive wakes the rest; all then share the update. With the
+     * lock: */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     int members, arrived;
-    unsigned meetings;           /* that are over */
+    unsigned meetings;           /* completed */
     bool working;                /* all have arrived */
     int parts_begun, parts_done; /* of the context models' update */
     gpuzip_status status;        /* of the last meeting */
@@ -133,7 +134,7 @@ void engine_team_close(engine_team *team)
     free(team);
 }
 
-/* Makes room for the batch's states on the device; what an earlier batch needed is kept. */
+/* Grows the device memory to the batch's states; never shrinks it. */
 static gpuzip_status reserve_learner(engine_team *team)
 {
     if (!team->learns || team->states <= team->learner_states)
@@ -251,15 +252,15 @@ void engine_team_end(engine_team *team)
 
 /* ---- meetings ------------------------------------------------------------ */
 
-/* A meeting's work: an update of all that was coded before `step`, or a reset there. */
+/* A barrier's work: an update with all tokens before `step`, or a reset at `step`. */
 typedef struct {
     size_t step;
     bool resets;
-    int states; /* that still learn, or are reset: the first so many */
+    int states; /* states to update or reset: the first so many */
     int parts;  /* of the context models' update */
 } team_work;
 
-/* States whose streams have all ended before are left alone: nobody reads them any more. */
+/* States whose streams have all ended are skipped: nothing reads them any more. */
 static team_work work_at(const engine_team *team, size_t step, bool resets)
 {
     team_work w = {.step = step, .resets = resets};
@@ -269,7 +270,7 @@ static team_work work_at(const engine_team *team, size_t step, bool resets)
     return w;
 }
 
-/* All have arrived. With the lock. */
+/* Begins the work: all members have arrived. With the lock. */
 static void begin_work(engine_team *team)
 {
     team->working = true;
@@ -277,7 +278,8 @@ static void begin_work(engine_team *team)
     pthread_cond_broadcast(&team->changed);
 }
 
-/* What is left when the parts are done. With the lock. */
+/* Ends the work when all parts are done: completes the context models' update, queues the mixer's,
+ * and wakes the members. With the lock. */
 static void end_work(engine_team *team, const team_work *w)
 {
     team->status = GPUZIP_OK;
@@ -302,7 +304,7 @@ static void work_part(const engine_team *team, const team_work *w, int part)
                             w->step);
 }
 
-/* All parts, where nobody else is there to take some: by threads if there is much to learn. */
+/* Does all parts in a team of one: in several threads if there are many tokens. */
 static void work_alone(engine_team *team, const team_work *w)
 {
     size_t rows = (size_t)team->streams * (w->step - team->updated);
@@ -313,7 +315,7 @@ static void work_alone(engine_team *team, const team_work *w)
     team->parts_begun = team->parts_done = w->parts;
 }
 
-/* Takes a share of the work, while the meeting lasts. With the lock. */
+/* Takes parts of the work until none is left. With the lock. */
 static void work(engine_team *team, const team_work *w)
 {
     unsigned meeting = team->meetings;

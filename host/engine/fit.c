@@ -6,11 +6,11 @@
 #include "fit.h"
 
 #define EXPERTS  GPUZIP_MAX_EXPERTS
-#define LANES    8  /* sums in a row, which the compiler may make at once */
-#define GROUPS   32 /* of rows, each summed by one thread */
+#define LANES    8  /* independent partial sums, for SIMD */
+#define GROUPS   32 /* groups of rows, each summed by one thread */
 #define LN2      0.693147180559945309
 #define STEPS    50   /* at most; a few suffice */
-#define ENOUGH   1e-6 /* bits a symbol that a step must promise */
+#define ENOUGH   1e-6 /* bits a symbol: the least predicted gain of a step */
 #define SMALLEST 1e-6 /* of a step, in Newton's steps */
 #define NEAR     1e-6 /* to an end of the range: at it */
 
@@ -23,8 +23,7 @@ typedef struct {
 
 /* ---- sums over a row ----------------------------------------------------- */
 
-/* 2^x for x <= 0: within 1e-8 of it, and made of the four operations alone, so that it is the
- * same on every machine. */
+/* 2^x for x <= 0, error below 1e-8; uses + - * / only, so that it is the same on every machine. */
 static inline double exp2_below(double x)
 {
     double bounded = x > -1000 ? x : -1000;
@@ -181,8 +180,8 @@ static void solve(const moments *m, const int *own, int n, double *x)
     }
 }
 
-/* Newton's step of the alphas but those at an end of their range beyond which F falls. Returns
- * what it would gain if F were quadratic. */
+/* Newton's step; alphas at a bound beyond which F falls stay there. Returns the gain that the
+ * quadratic model predicts. */
 static double find_step(const moments *m, const double *alpha, double most, int experts,
                         double *step)
 {

@@ -1,14 +1,13 @@
-/* fit.h: the alphas that suit a text, which the encoder finds and the frame's header tells.
+/* fit.h: the encoder fits the experts' alphas to a text; the frame's header stores them.
  *
  * Over rows of a text with the symbols y, and p_k the experts' probabilities,
  *     F(alpha) = mean of log2 Z - sum_k alpha_k log2 p_k(y),   Z = sum_i prod_k p_k(i)^alpha_k
- * are the bits that a symbol takes. F is convex, since log2 Z is and the rest is linear: what
- * cannot be improved a little cannot be improved at all. Adding a number to log2 p_k of a row
- * changes nothing, so rows need no normalisers.
+ * are the bits a symbol. F is convex, since log2 Z is convex and the rest is linear: a local
+ * minimum is the global one. Adding a constant to log2 p_k of a row leaves F unchanged, so rows
+ * need no normalisers.
  *
- * The floats here are the encoder's own: nothing of them is coded but the alphas. Sums are
- * made in a fixed order all the same, so that a file compresses to the same bytes with any
- * number of threads.
+ * Only the encoder computes these floats, and only the alphas are coded. Sums still have a fixed
+ * order, so that a file compresses to the same bytes with any number of threads.
  */
 #ifndef GPUZIP_FIT_H
 #define GPUZIP_FIT_H
@@ -21,18 +20,17 @@ typedef struct {
     int experts; /* 1 .. GPUZIP_MAX_EXPERTS */
     int vocab;
     int rows;              /* >= 1 */
-    const int16_t *log;    /* [rows][experts][vocab] log2 p_k, up to a number, Q8 */
-    const int32_t *symbol; /* [rows] < vocab, what came */
+    const int16_t *log;    /* [rows][experts][vocab] log2 p_k plus any constant, Q8 */
+    const int32_t *symbol; /* [rows] < vocab, the coded symbols */
 } fit_rows;
 
-/* Finds alpha [experts], each from 0 to most, of the least F, which becomes *bits.
- * Errors: MEMORY. */
+/* Finds the alpha [experts], each from 0 to most, that minimise F; *bits is that minimum. Errors:
+ * MEMORY. */
 gpuzip_status fit_alphas(const fit_rows *rows, double most, int threads, double *alpha,
                          double *bits);
 
-/* Rows of a block, spread over it: the models read some of its windows as they would when it
- * is coded, Naive Bayes all that comes before. memory: bytes that rows may take, about; at
- * least one is tried. */
+/* Rows of a block, at even distances: the models read some of its windows as in coding, Naive Bayes
+ * counts all earlier tokens. memory: bytes for the rows, about; at least one row is tried. */
 typedef struct {
     fit_rows rows;
     int16_t *log;

@@ -1,4 +1,4 @@
-/* fit_sample.c: the rows that alphas are fitted to, see fit.h. */
+/* fit_sample.c: samples the rows that fit_alphas() fits, see fit.h. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,9 +6,9 @@
 #include "detmath.h"
 #include "fit.h"
 
-#define ROWS_MOST    1024         /* more would move the alphas by less than they matter */
-#define TOKENS_MOST  16384        /* that the models read */
-#define TOKENS_SHARE 4            /* and no more than one of so many, but for a window */
+#define ROWS_MOST    1024         /* more rows change the alphas too little to matter */
+#define TOKENS_MOST  16384        /* read by the models, at most */
+#define TOKENS_SHARE 4            /* at most 1 of this many tokens, but a window at least */
 #define PASS_ROWS    256          /* of a model */
 #define LOG2E_SCALED 369.329935f  /* log2(e) FIT_SCALE */
 #define LOG_MIN      (-INT16_MAX) /* 2^-128 */
@@ -26,7 +26,7 @@ typedef struct {
     int first_row, end_row;
 } sample_window;
 
-/* What a sample is made with. */
+/* The inputs of a sample, and its windows and rows. */
 typedef struct {
     const ops *ops;
     ops_context *ctx;
@@ -63,7 +63,7 @@ static sample_window find_window(const sampler *s, size_t index)
                            .end = end < length ? end : length};
 }
 
-/* Windows that lie evenly in the block. */
+/* Chooses windows at even distances in the block. */
 static gpuzip_status choose_windows(sampler *s)
 {
     size_t last = (size_t)s->streams - 1, window = (size_t)s->config->window;
@@ -79,7 +79,8 @@ static gpuzip_status choose_windows(sampler *s)
     return GPUZIP_OK;
 }
 
-/* Of the steps that they code as many as there is memory for, evenly; but no escapes. */
+/* Chooses rows at even distances among the steps that the windows code, as many as fit in memory;
+ * never an escape. */
 static gpuzip_status choose_rows(sampler *s, size_t memory)
 {
     fit_rows *rows = &s->sample->rows;
@@ -141,7 +142,8 @@ static void keep_logits(int16_t *log, const float *logits, int vocab)
     }
 }
 
-/* Reads the steps [t, end) of a window, and keeps the logits of those among *row on. */
+/* Runs the model over the steps [t, end) of a window, and stores the logits of the sampled rows
+ * from *row on. */
 static gpuzip_status read_steps(sampler *s, int k, reader *in, const sample_window *w, size_t t,
                                 size_t end, int *row)
 {
@@ -224,7 +226,7 @@ static void count_steps(const sampler *s, size_t t, size_t end, uint32_t *count,
     }
 }
 
-/* Takes the counts as they are at the steps of the rows, which it sorts by these. */
+/* Stores the counts before each sampled row; sorts the rows by step. */
 static gpuzip_status count_tokens(sampler *s, int k)
 {
     size_t vocab = (size_t)s->config->vocab, origin = 0, end;

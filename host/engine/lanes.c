@@ -9,7 +9,7 @@
  * cores have alone or share. Larger ones are read from memory once for all streams. */
 #define LANE_MODEL_BYTES ((size_t)16 << 20)
 
-/* How much more than its share of the tokens a lane may get with whole blocks: a barrier at each
+/* The most tokens a lane may get with whole blocks, relative to an equal share: a barrier at each
  * update costs about as much (measured with 2 threads, default level). */
 #define SHARE_MOST 1.1
 
@@ -32,7 +32,7 @@ struct lanes {
     uint64_t limit;    /* bytes that lanes may take; 0: any number */
 };
 
-/* What lane 0 tells its caller, and whether to stop. */
+/* The caller's progress callback, which lane 0 calls, and its request to stop. */
 typedef struct {
     const engine_progress *progress;
     atomic_bool stop;
@@ -99,9 +99,9 @@ void lanes_close(lanes *l)
     free(l);
 }
 
-/* ---- who takes what ------------------------------------------------------ */
+/* ---- distribution --------------------------------------------------------- */
 
-/* How the streams of a batch are dealt out: lane i takes [first[i], first[i + 1]). */
+/* Distribution of a batch's streams: lane i codes [first[i], first[i + 1]). */
 typedef struct {
     int *first;  /* [count + 1] */
     bool united; /* the lanes are a team: they share states */
@@ -129,8 +129,8 @@ static void deal_streams(const lanes *l, int streams, deal *d)
         d->first[i] = (int)((int64_t)streams * i / l->count);
 }
 
-/* Gives each lane whole blocks, in their order; a lane's end is the block's that is nearest to its
- * share of the tokens. false: some lane would have much more than its share, or nothing. */
+/* Gives each lane consecutive whole blocks; a lane ends with the block whose end is nearest to its
+ * share of the tokens. false: some lane would exceed SHARE_MOST, or get none. */
 static bool deal_blocks(const lanes *l, const engine_stream *stream, int streams, deal *d)
 {
     double all = 0, done = 0, begin = 0;
@@ -154,7 +154,7 @@ static bool deal_blocks(const lanes *l, const engine_stream *stream, int streams
     return lane + 1 == l->count;
 }
 
-/* Deals out a batch; false: one engine is to take it all. The caller frees d->first. */
+/* Distributes a batch; false: one engine must code it all. The caller frees d->first. */
 static bool deal_out(const lanes *l, const engine_stream *stream, int streams, deal *d)
 {
     int blocks = stream[streams - 1].state - stream[0].state + 1;
@@ -231,7 +231,7 @@ static gpuzip_status open_lane(lanes *l, int i, bool united)
     return GPUZIP_OK;
 }
 
-/* Takes a lane's streams through the batch. A corrupt stream does not stop the other lanes. */
+/* Codes a lane's streams. A corrupt stream does not stop the other lanes. */
 static void *run_lane(void *context)
 {
     const lane_job *job = context;
@@ -250,7 +250,7 @@ static void *run_lane(void *context)
     return NULL;
 }
 
-/* Makes the team ready for a batch. */
+/* Prepares the team for a batch. */
 static gpuzip_status begin_team(lanes *l, const engine_stream *stream, const deal *d)
 {
     if (!d->united)
@@ -262,8 +262,8 @@ static gpuzip_status begin_team(lanes *l, const engine_stream *stream, const dea
     return engine_team_begin(l->team, stream, d->first[l->count], l->count, d->most);
 }
 
-/* The worse of two lanes' outcomes: a cause before the lanes that it stopped, these before
- * corrupt streams. */
+/* The worse of two lanes' statuses: first the error that stopped other lanes, then CANCELLED of
+ * those lanes, then CORRUPT. */
 static gpuzip_status worse(gpuzip_status a, gpuzip_status b)
 {
     static const gpuzip_status mild[] = {GPUZIP_OK, GPUZIP_ERR_CORRUPT, GPUZIP_ERR_CANCELLED};
@@ -307,7 +307,7 @@ out:
     return status;
 }
 
-/* Adds what the lanes cost: work is summed, time is that of the slowest. */
+/* Adds the lanes' costs: operations and bits are summed, seconds are those of the slowest lane. */
 static void add_costs(engine_costs *costs, const lanes *l)
 {
     const engine_costs *slowest = &l->lane[0].costs;

@@ -14,18 +14,17 @@
 
 typedef struct lanes lanes;
 
-/* ctx is the device's context, for the one engine; threads >= 1: the host's to
- * use, and how many lanes there may be if what they need is within limit bytes (0: any
- * number). ops, ctx and the models must outlive it. lanes_close() accepts NULL. Errors: MEMORY,
- * DEVICE. */
+/* ctx is the device's context, for the single engine. threads >= 1: CPU threads; also the most
+ * lanes, fewer if their memory would exceed limit bytes (0: no limit). ops, ctx and the models must
+ * outlive it. lanes_close() accepts NULL. Errors: MEMORY, DEVICE. */
 gpuzip_status lanes_open(lanes **l, const ops *ops, ops_context *ctx, const engine_config *config,
                          int threads, uint64_t limit);
 void lanes_close(lanes *l);
 
-/* Bytes of the device's memory that coding so many streams of so many blocks at once takes. */
+/* Device memory, in bytes, for coding `streams` streams of `blocks` blocks in one batch. */
 size_t lanes_bytes(const lanes *l, uint32_t streams, int blocks);
 
-/* Those of them that hold logits. */
+/* The part of lanes_bytes() for logits. */
 size_t lanes_logits_bytes(const lanes *l, uint32_t streams);
 
 /* engine_encode(), with the streams of each state side by side. costs are added to; the seconds
