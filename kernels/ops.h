@@ -5,7 +5,7 @@
  * correct.
  *
  * The law. Floats never meet a plus sign across elements; every sum is a sum of
- * integers, which is exact and has no order. What is left of float arithmetic
+ * integers, which is exact and has no order. The remaining float arithmetic
  * is single IEEE-754 binary32 operations (+ - * / sqrt fma rint, conversions,
  * max), each correctly rounded, round to nearest even, subnormals kept.
  * Below, every float expression is to be read as written: one rounding an
@@ -118,8 +118,8 @@ typedef struct {
     uint32_t alpha;        /* Q16, < 2^20 */
 } ops_expert;
 
-/* A symbol that contexts of the row have seen. feature[k] is what context k makes of it, the
- * logit of a probability, log2(q / (1 - q)) in Q8, or 0 if it knows nothing. */
+/* A symbol proposed by contexts of the row. feature[k] is context k's logit of its probability,
+ * log2(q / (1 - q)) in Q8, or 0 if context k has none. */
 typedef struct {
     int32_t symbol;                /* [0, vocab); the candidates of a row are distinct */
     int16_t feature[OPS_FEATURES]; /* |.| <= OPS_FEATURE_MAX */
@@ -172,7 +172,7 @@ typedef struct {
     uint32_t start, freq;
 } ops_symbol;
 
-/* What a device says of itself. */
+/* Properties of a device. */
 typedef struct {
     char name[256];      /* for people; any bytes */
     uint8_t id[16];      /* tells this device from every other, always the same; zeros: none */
@@ -185,8 +185,8 @@ typedef struct {
 typedef struct ops {
     const char *name; /* "cpu", "cuda" */
 
-    /* Rows of a forward pass beyond which it gains nothing, and bytes of logits to hold at
-     * a time, more of which gain nothing either. */
+    /* Rows of a forward pass, and bytes of logits held at a time, beyond which more give no
+     * speed. */
     int pass_rows;
     size_t logits_bytes;
 
@@ -212,13 +212,12 @@ typedef struct ops {
     gpuzip_status (*upload)(ops_context *ctx, void *dst, const void *host_src, size_t bytes);
     gpuzip_status (*download)(ops_context *ctx, void *host_dst, const void *src, size_t bytes);
     gpuzip_status (*sync)(ops_context *ctx);
-    /* Bytes of the device's memory: what is to be had, and all. Errors: DEVICE. */
+    /* Bytes of the device's memory, available and total. Errors: DEVICE. */
     gpuzip_status (*memory)(ops_context *ctx, uint64_t *available, uint64_t *total);
 
-    /* The operations below need memory of their own on the device for as long as they
-     * run: scratch_bytes() for passes of so many rows whose widest linear layer has so many
-     * columns. They take it when they need it, or ahead of time by reserve().
-     * Errors: MEMORY, DEVICE. */
+    /* The operations below need scratch memory on the device while they run: scratch_bytes() for
+     * passes of so many rows whose widest linear layer has so many columns. They allocate it on
+     * demand, or reserve() does in advance. Errors: MEMORY, DEVICE. */
     size_t (*scratch_bytes)(int rows, int columns);
     gpuzip_status (*reserve)(ops_context *ctx, int rows, int columns);
 
@@ -228,23 +227,21 @@ typedef struct ops {
      * work; released with host_release() (accepts NULL). Errors: MEMORY. */
     gpuzip_status (*host_alloc)(ops_context *ctx, void **ptr, size_t bytes);
     void (*host_release)(ops_context *ctx, void *ptr);
-    /* Queues a copy to host_dst, of host_alloc(), which is there after a wait() for a
-     * later mark(), or a sync(). */
+    /* Queues a copy to host_dst, of host_alloc(); complete after a wait() for a later mark(), or a
+     * sync(). */
     gpuzip_status (*fetch)(ops_context *ctx, void *host_dst, const void *src, size_t bytes);
-    /* mark() puts mark 0 .. OPS_MARKS - 1 behind all that is queued, wherever it stood
-     * before; wait() waits for what is queued before it, for nothing if it was never put.
-     * Errors: DEVICE. */
+    /* mark() puts mark 0 .. OPS_MARKS - 1 after all queued work, wherever it stood before; wait()
+     * waits for the work before it, for none if it was never put. Errors: DEVICE. */
     gpuzip_status (*mark)(ops_context *ctx, int mark);
     gpuzip_status (*wait)(ops_context *ctx, int mark);
 
-    /* Recordings save the time it takes to queue the same operations again and again. What
-     * is called from record_begin() to record_end() is not run but remembered, with all
-     * its arguments; replay() queues it. Only operations of a forward pass and of mixing
-     * may be recorded, after reserve() and after one such call that was not; their rows
-     * are fixed, tokens, positions and the like are read anew from device memory.
-     * record_end() comes after each record_begin(), whatever failed between them; if it
-     * fails (DEVICE), these operations cannot be recorded, but run. All four are NULL where
-     * nothing would be saved. */
+    /* Recordings save the cost of queueing the same operations repeatedly. Calls from
+     * record_begin() to record_end() do not run; they are recorded with all arguments, and replay()
+     * queues them. Only operations of a forward pass and of mixing may be recorded, after reserve()
+     * and after one such call without recording; their rows are fixed, while tokens, positions and
+     * the like are read from device memory at each replay. record_end() must follow each
+     * record_begin(), whatever failed between them; if it fails (DEVICE), these operations cannot
+     * be recorded, but run. All four are NULL where nothing would be saved. */
     gpuzip_status (*record_begin)(ops_context *ctx);
     gpuzip_status (*record_end)(ops_context *ctx, ops_recording **recording);
     gpuzip_status (*replay)(ops_context *ctx, const ops_recording *recording);
@@ -283,8 +280,8 @@ typedef struct ops {
      *        V = sum (u[i]-m)^2 in s64;  S' = S - m dim
      *        mean = ((float)S / (float)dim) * 2^(p-20)
      *        c = (float)S' / (float)dim
-     *        var = max((float)V / (float)dim - c * c, 0.25) * 2^(2p-40); what
-     *              the rounding to u hides is no less, and y stays finite
+     *        var = max((float)V / (float)dim - c * c, 0.25) * 2^(2p-40); the
+     *              rounding to u hides no less, and y stays finite
      *        r = 1 / sqrt(var + eps);  y[i] = ((x[i] - mean) * r) * gain[i] + bias[i]
      * A zero row has S = Q = V = 0 and p = 0; y takes its x[i] as they are. The
      * product with 2^(2p-40) is det_scale2(), which takes two steps, for the power
@@ -439,8 +436,8 @@ typedef struct ops {
      * (float) is of s64. */
     gpuzip_status (*mix_learn)(ops_context *ctx, ops_adaptive *a, int states);
 
-    /* What was found becomes what is read next: token[r] = found[r].symbol, or bos where
-     * that is not below vocab; and pos[r] += 1, unless pos is NULL. */
+    /* Makes decoded symbols the next input: token[r] = found[r].symbol, or bos if that is not below
+     * vocab; and pos[r] += 1, unless pos is NULL. */
     gpuzip_status (*next_tokens)(ops_context *ctx, const ops_symbol *found, int rows, int vocab,
                                  int32_t bos, int32_t *token, int32_t *pos);
 
@@ -457,13 +454,12 @@ typedef struct ops {
      * multiply-add) a second, measured with the instructions that linear() uses. */
     gpuzip_status (*measure_peak)(ops_context *ctx, double *ops_per_second);
 
-    /* The same of a large product of two s8 matrices by a library for such (cuBLAS); 0 where
-     * there is none. Errors: MEMORY, DEVICE. */
+    /* The same for a large product of two s8 matrices by a library (cuBLAS); 0 without one. Errors:
+     * MEMORY, DEVICE. */
     gpuzip_status (*measure_product)(ops_context *ctx, double *ops_per_second);
 
-    /* What a plain copy from memory to memory of the device reaches, in bytes read and
-     * written a second; takes buffers much larger than its caches for the time.
-     * Errors: MEMORY. */
+    /* Measures the speed of a plain copy within the device's memory, in bytes read and written a
+     * second, with buffers much larger than its caches. Errors: MEMORY. */
     gpuzip_status (*measure_copy)(ops_context *ctx, double *bytes_per_second);
 
     /* A named range of the host's time, for profilers; ranges nest. name: static. */
@@ -471,7 +467,7 @@ typedef struct ops {
     void (*range_pop)(void);
 } ops;
 
-/* The plain C and SIMD backend; always there. */
+/* The plain C and SIMD backend; always available. */
 extern const ops ops_cpu;
 
 #endif

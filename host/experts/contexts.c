@@ -13,13 +13,13 @@
 #define MATCH         TABLES
 #define NGRAMS        (TABLES + 1)
 #define PART_STATE    (TABLES + 1)
-#define NGRAMS_BEFORE 2  /* their candidates come before this table's */
-#define BATCH         16 /* rows whose memory is asked for before the first is read */
+#define NGRAMS_BEFORE 2  /* n-gram candidates precede those of this table */
+#define BATCH         16 /* rows prefetched before the first is read */
 
 #define HASH_BYTES   ((uint64_t)1 << 32)
 #define SEEN_MAX     255
-#define MATCH_TOKENS 6                      /* that must agree at least */
-#define MATCH_LOOK   32                     /* that are looked at */
+#define MATCH_TOKENS 6                      /* tokens that a match needs */
+#define MATCH_LOOK   32                     /* tokens compared at most */
 #define MATCH_LONG   16                     /* a match of this length may miss once */
 #define Q_MIN        ((uint64_t)2147484)    /* 0.0005, Q32 */
 #define Q_MAX        ((uint64_t)4294108303) /* 0.9998 */
@@ -218,7 +218,7 @@ static uint32_t bytes_before(const contexts *c, int stream, size_t step)
     return n << 24 | (bytes & 0xffffff);
 }
 
-/* Of what table k looks at, before a step. */
+/* Hash of table k's context before a step. */
 static uint64_t hash_context(const contexts *c, int k, int stream, size_t step)
 {
     static const int tokens[TABLES] = {0, 1, 2, 3, 4, 6};
@@ -436,7 +436,7 @@ static int32_t predict_row(contexts *c, contexts_row row, const row_hashes *hash
     return g.p->candidates;
 }
 
-/* Hashes what a row's contexts are looked for with, and asks for their memory. */
+/* Hashes a row's contexts and prefetches their slots. */
 static void begin_row(const contexts *c, contexts_row r, row_hashes *hash)
 {
     assert(r.step >= c->learnt && r.step - c->learnt < (size_t)c->config.update_interval);
@@ -516,7 +516,7 @@ static void learn_table(contexts *c, int k, size_t end)
 
 static void learn_places(contexts *c, size_t end)
 {
-    /* Streams first look at what was known before, else each would find itself. */
+    /* Match against the state before this update first, or each stream would find itself. */
     for (int s = 0; s < c->config.streams; s++)
         match_follow(c, s, end < c->config.length[s] ? end : c->config.length[s]);
     for (size_t step = c->learnt + 1; step <= end; step++)

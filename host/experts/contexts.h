@@ -25,25 +25,25 @@
 #include "ops.h"
 #include "status.h"
 
-#define CONTEXTS_STATES   NGRAMS_STATES /* of a context, at most; 0 is no state */
-#define CONTEXTS_PARTS    8             /* of learning */
+#define CONTEXTS_STATES   NGRAMS_STATES /* the most states of a context; state 0: none */
+#define CONTEXTS_PARTS    8             /* parts of an update */
 #define CONTEXTS_MAX_BITS 20
 #define CONTEXTS_EARLY    16 /* steps from the origin with an update after each */
 
-/* What is known before anything is learnt; belongs to a model. */
+/* Start values: probabilities of states and the mixer's weights; belong to a model. */
 typedef struct {
     uint16_t q[OPS_FEATURES][CONTEXTS_STATES]; /* Q16 */
     int32_t weights[OPS_SETS][OPS_WEIGHTS];    /* of ops_adaptive_config */
 } contexts_prior;
 
-/* Of the built-in model. tools/train_prior.c made it. */
+/* Start values of the built-in model, from tools/train_prior.c. */
 extern const contexts_prior contexts_prior_builtin;
 
 /* The class of the first of n bytes (coder/CONTEXTS.md, section 7). */
 uint32_t contexts_class(const uint8_t *bytes, size_t n);
 
-/* What contexts see of a symbol that stands for these bytes: the last 3 in bits 0 .. 23, newest
- * lowest, how many there are of them in 24 .. 25, the class of the first in 28 .. 31. */
+/* The context models' view of a symbol with these bytes: the last 3 in bits 0 .. 23, newest lowest,
+ * their number in 24 .. 25, the class of the first in 28 .. 31. */
 uint32_t contexts_tail(const uint8_t *bytes, size_t size);
 
 typedef struct {
@@ -54,17 +54,17 @@ typedef struct {
     ngrams_table ngrams; /* of this vocab, or none */
 
     int streams;                  /* >= 1 */
-    const uint32_t *const *token; /* [streams][length]; those that are asked for are there */
+    const uint32_t *const *token; /* [streams][length]; see Ownership above */
     const size_t *length;         /* [streams] < 2^32 */
-    size_t scope;                 /* the most steps from one reset to the next */
+    size_t scope;                 /* the most steps between two resets */
     int update_interval;          /* U >= 1 */
-    int table_bits; /* 1 .. CONTEXTS_MAX_BITS; 0: by the tokens, twice as many slots */
+    int table_bits;               /* 1 .. CONTEXTS_MAX_BITS; 0: twice as many slots as tokens */
 } contexts_config;
 
 typedef struct contexts contexts;
 
-/* All that config points to, the tokens' memory included, must outlive the contexts.
- * contexts_close() accepts NULL. Errors: MEMORY. */
+/* Memory that config points to, tokens included, must outlive the contexts. contexts_close()
+ * accepts NULL. Errors: MEMORY. */
 gpuzip_status contexts_open(contexts **c, const contexts_config *config);
 void contexts_close(contexts *c);
 
@@ -73,10 +73,10 @@ void contexts_close(contexts *c);
 uint64_t contexts_bytes(size_t streams, size_t longest, size_t scope, int update_interval,
                         int table_bits);
 
-/* Forgets everything; `step` is the origin and the next step of every stream. */
+/* Resets to the start values; `step` is the origin and the next step of every stream. */
 void contexts_reset(contexts *c, size_t step);
 
-/* The step > step before which the next update comes. */
+/* The next update is before this step, which is > step. */
 static inline size_t contexts_next_update(size_t step, size_t origin, int update_interval)
 {
     size_t since = step - origin, u = (size_t)update_interval;
@@ -88,35 +88,35 @@ typedef struct {
     uint32_t step;
 } contexts_row;
 
-/* For every row, candidate[r][0 .. candidates[r]). Rows lie after the last update and before
- * the next, less than U steps away; those of a stream come with ascending steps, and each
- * but once. At the same time only for other streams. */
+/* Writes candidate[r][0 .. candidates[r]) of every row r. Rows lie between the last update and the
+ * next, less than U steps from the last; those of one stream come once each, with ascending steps.
+ * Concurrent calls must be for different streams. */
 void contexts_predict(contexts *c, const contexts_row *row, int rows,
                       ops_candidate (*candidate)[OPS_CANDIDATES], int32_t *candidates);
 
-/* A row of one of several contexts. */
+/* A row of one of several context models. */
 typedef struct {
     contexts *of;
     contexts_row row;
     int32_t key; /* >= 0, the same for all rows of a stream */
 } contexts_query;
 
-/* contexts_predict() for the rows of any contexts, but only those whose key modulo parts is
- * part; parts may run at the same time. */
+/* contexts_predict() for rows of several contexts, restricted to keys with key % parts == part;
+ * parts may run at the same time. */
 void contexts_predict_part(int part, int parts, const contexts_query *query, int rows,
                            ops_candidate (*candidate)[OPS_CANDIDATES], int32_t *candidates);
 
-/* Learns the tokens of the steps [last update, end) of all streams, and how the candidates
- * that were predicted for them did. */
+/* Updates with the tokens of the steps [last update, end) of all streams, and with the hits and
+ * misses of the candidates predicted for them. */
 void contexts_learn(contexts *c, size_t end);
 
-/* The same in pieces: part 0 .. CONTEXTS_PARTS - 1, in any order or at the same time, then
+/* contexts_learn() in parts 0 .. CONTEXTS_PARTS - 1, in any order or at the same time, then
  * contexts_learn_end(). */
 void contexts_learn_part(contexts *c, int part, size_t end);
 void contexts_learn_end(contexts *c, size_t end);
 
-/* What states have become: their probabilities, Q16, and of how many candidates (up to 255)
- * that was learnt. */
+/* Reads the states: probabilities, Q16, and the number of candidates (up to 255) that they were
+ * learnt from. */
 void contexts_read(const contexts *c, uint16_t q[OPS_FEATURES][CONTEXTS_STATES],
                    uint8_t seen[OPS_FEATURES][CONTEXTS_STATES]);
 

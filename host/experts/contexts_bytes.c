@@ -1,4 +1,4 @@
-/* contexts_bytes.c: what contexts see of the bytes of tokens. */
+/* contexts_bytes.c: the last bytes and the class of a token, for the contexts. */
 #include "contexts.h"
 
 typedef enum { NONE, LINE, BLANK, DIGIT, LOWER, UPPER, HIGH, OTHER, GROUPS } group;

@@ -1,16 +1,16 @@
-/* ngrams.h: what came after the last tokens in other texts, counted ahead and kept in a model file.
+/* ngrams.h: n-gram statistics of other texts, counted in advance and stored in a model file.
  *
  * A table (weights/FORMAT.md; ngrams_build.h makes one) has buckets of NGRAMS_BUCKET
- * entries, u32, of which those that are not 0 come first. An entry says that a symbol came after
- * a context of n = 2 .. 5 tokens:
+ * entries, u32; nonzero ones come first. An entry records a symbol seen after a context of
+ * n = 2 .. 5 tokens:
  *     level | symbol << 5 | check << (5 + b)      b: the bits of vocab - 1
  * With h = ngrams_context() of the n tokens:
  *     H = mix64(h + n * 2^48)
  *     bucket = ((H >> 32) * buckets) >> 32        check = the low 27 - b bits of H
- * Contexts of the same check in a bucket are taken for one another; 1 in 2^(27 - b) are.
+ * Contexts with the same check in a bucket collide: 1 in 2^(27 - b).
  *
- * The level, 0 .. 31, tells how likely the symbol was; the maker of a table chooses them, and what
- * one is worth is learnt (contexts.h).
+ * The level, 0 .. 31, grows with the symbol's probability. The maker of a table chooses the
+ * levels; the coder learns the probability of each (contexts.h).
  */
 #ifndef GPUZIP_NGRAMS_H
 #define GPUZIP_NGRAMS_H
@@ -39,20 +39,20 @@ uint64_t ngrams_context(const uint32_t *end, size_t n);
 /* H of such a context of n tokens. */
 uint64_t ngrams_hash(uint64_t context, size_t n);
 
-/* Where to look for the contexts of a row: hash[i] H of NGRAMS_SHORT + i tokens, 0 where there are
- * not as many. end: behind the newest of them. Asks the processor for the buckets. */
+/* Hashes the contexts of a row: hash[i] is H of NGRAMS_SHORT + i tokens, 0 if there are fewer. end:
+ * behind the newest of them. Prefetches the buckets. */
 void ngrams_look(const ngrams_table *table, const uint32_t *end, size_t there,
                  uint64_t hash[NGRAMS_ORDERS]);
 
-/* Symbols that came after a row's contexts, those after the longest first, and the state of each,
- * after the longest that it came after: 1 + 32 i + level for NGRAMS_SHORT + i tokens. *other: the
- * state of every other symbol, 129 + i if a context of that length is the longest that is here; 0
- * if none is. Entries whose symbol is >= vocab are left out. Returns how many were found, <=
- * NGRAMS_FOUND. */
+/* Finds the symbols seen after a row's contexts, the longest context's first. state: of the longest
+ * context that has the symbol, 1 + 32 i + level for NGRAMS_SHORT + i tokens. *other: the state of
+ * every other symbol, 129 + i if the longest context found has that length; 0 if none is found.
+ * Symbols >= vocab are skipped. Returns how many were found, <= NGRAMS_FOUND. */
 int ngrams_find(const ngrams_table *table, const uint64_t hash[NGRAMS_ORDERS],
                 uint32_t symbol[NGRAMS_FOUND], uint8_t state[NGRAMS_FOUND], uint8_t *other);
 
-/* The entry of a context (its H) and a symbol, and its bucket; for makers of tables. */
+/* The entry of a context (its H) and a symbol, and the bucket of a context; for makers of
+ * tables. */
 uint32_t ngrams_entry(const ngrams_table *table, uint64_t hash, uint32_t symbol, uint32_t level);
 uint32_t ngrams_bucket(const ngrams_table *table, uint64_t hash);
 

@@ -21,7 +21,7 @@ typedef struct {
     float gain; /* bits */
 } ngram;
 
-/* All of a length that came often enough, by ascending key. */
+/* The frequent n-grams of one length, by ascending key. */
 typedef struct {
     ngram *gram; /* [grams] */
     size_t grams;
@@ -32,14 +32,14 @@ typedef struct {
     const uint32_t *token;
     size_t tokens;
     uint32_t vocab;
-    uint32_t *alone; /* [vocab] how often a symbol comes */
+    uint32_t *alone; /* [vocab] count of each symbol */
     ngram_list list[ORDERS];
     uint64_t *key, *sorted; /* [tokens] */
 } builder;
 
 /* ---- counting ----------------------------------------------------------- */
 
-/* The n-grams that a text has had. */
+/* The n-grams seen in the current piece of a text. */
 typedef struct {
     uint64_t *key;   /* [2 PIECE] */
     uint32_t *stamp; /* [2 PIECE] of which piece */
@@ -62,7 +62,7 @@ static bool add_seen(seen_set *seen, uint64_t key)
     return true;
 }
 
-/* The keys of all contexts of n tokens and what came after them. Returns how many. */
+/* Writes the keys (context, next symbol) of all contexts of n tokens. Returns how many. */
 static size_t gather_keys(const builder *b, size_t n, seen_set *seen)
 {
     size_t keys = 0, start = 0;
@@ -78,7 +78,7 @@ static size_t gather_keys(const builder *b, size_t n, seen_set *seen)
         if (i < start + n || b->token[i] >= b->vocab)
             continue;
         uint64_t key = ngrams_context(b->token + i, n) << SYMBOL_BITS | b->token[i];
-        if (n == 1 || add_seen(seen, key)) /* single tokens only tell what is to be expected */
+        if (n == 1 || add_seen(seen, key)) /* n = 1 is the baseline, not an entry */
             b->key[keys++] = key;
     }
     return keys;
@@ -112,7 +112,7 @@ static size_t run_length(const uint64_t *key, size_t i, size_t keys, int shift)
     return end - i;
 }
 
-/* Writes what comes often enough to `to`, or only counts it (NULL). */
+/* Writes the n-grams with MIN_COUNT occurrences to `to`, or only counts them (NULL). */
 static size_t keep_frequent(const builder *b, size_t keys, ngram *to)
 {
     size_t kept = 0;
@@ -183,8 +183,8 @@ static ngram *find(const ngram_list *list, uint64_t key)
     return low < list->grams && list->gram[low].key == key ? &list->gram[low] : NULL;
 }
 
-/* What each n-gram would have saved where it came. The probability after a context is that
- * after one shorter by one, with the weight of so many occurrences, and those but for this one. */
+/* Sums each n-gram's gain: the bits it would have saved at its occurrences. p after a context mixes
+ * p after the next shorter one, as weight[n] occurrences, with the other occurrences' counts. */
 static void weigh(builder *b)
 {
     static const double weight[ORDERS] = {0, 200, 2, 2, 2, 2};
@@ -229,7 +229,7 @@ static int by_gain(const void *a, const void *b)
     return x->entry < y->entry ? 1 : x->entry > y->entry ? -1 : 0;
 }
 
-/* Puts an entry into its bucket, if need be in the place of the worst. */
+/* Puts an entry into its bucket; a full bucket loses its worst entry. */
 static void place(rated *bucket, rated new)
 {
     rated *worst = bucket;

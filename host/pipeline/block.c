@@ -54,7 +54,7 @@ gpuzip_status block_extend(block *b, size_t raw_size)
     return GPUZIP_OK;
 }
 
-/* What is needed between the first and the last step alone. */
+/* Releases the memory held between the first and the last step. */
 static void release_work(block *b)
 {
     free(b->work.token);
@@ -67,7 +67,7 @@ static void release_work(block *b)
     b->again = NULL;
 }
 
-/* What was measured is kept until the block is used again. */
+/* Releases the measurements, which live until the block is reused. */
 static void release_measures(block *b)
 {
     free(b->token);
@@ -102,7 +102,7 @@ uint64_t block_bytes(const block_rules *rules, size_t raw_size)
     return bytes;
 }
 
-/* What block_coding_bytes() counts of what adapts. */
+/* The adaptive state's part of block_coding_bytes(). */
 static uint64_t adaptive_bytes(const engine_config *c, size_t tokens, uint32_t streams)
 {
     uint64_t bytes = 0;
@@ -141,8 +141,7 @@ uint64_t block_coding_bytes(const block_rules *rules, size_t tokens, uint32_t st
 
 /* ---- preparing ---------------------------------------------------------- */
 
-/* How many streams a block of n tokens gets: what the level or the caller wants, less
- * where memory is short. */
+/* Streams of a block of n tokens: the caller's or the level's, fewer if memory is short. */
 static uint32_t choose_streams(const block_rules *rules, size_t n)
 {
     uint64_t limit = rules->memory_limit;
@@ -242,8 +241,8 @@ void block_streams(const block_rules *rules, const block *b, engine_stream *stre
                rules->config.experts);
 }
 
-/* The streams of all blocks that are coded, to stream[]; block i has the adaptive state i. Those
- * of a verification hold the tokens that are decoded again. Returns how many. */
+/* Writes the streams of all coded blocks to stream[]; block i has the adaptive state i. With
+ * `again`, decoding goes to b->again, to verify. Returns the number of streams. */
 static int gather(const block_rules *rules, block *const *b, int n, bool again,
                   engine_stream *stream)
 {
@@ -259,7 +258,7 @@ static int gather(const block_rules *rules, block *const *b, int n, bool again,
     return streams;
 }
 
-/* What gather() gave the engine, back to its blocks. */
+/* Copies the streams' bits and statuses back to their blocks. */
 static void spread(block *const *b, int n, const engine_stream *stream)
 {
     for (int i = 0; i < n; i++) {
@@ -421,7 +420,7 @@ out:
     return status;
 }
 
-/* Unpacks what a reader of b->code finds, to a place of its own. */
+/* Parses b->code as a reader does, unpacks it to separate memory and compares it with raw. */
 static gpuzip_status check_packed(const block *b)
 {
     gpuzip_status status = GPUZIP_OK;

@@ -82,7 +82,7 @@ static int coding_step(void *context, size_t done, size_t steps)
     return stop;
 }
 
-/* Shares out what coding a group cost: the time by the tokens. */
+/* Divides the costs of a group among its blocks, in proportion to their tokens. */
 static void share_costs(slot *const *group, int count, const block_costs *costs)
 {
     double all_tokens = 0;
@@ -165,16 +165,16 @@ static gpuzip_status open_worker(worker *w)
     return lanes_open(&w->l, d->ops, d->ctx, &config, threads > 1 ? threads : 1, 0);
 }
 
-/* Whether so many streams of so many blocks fit in the device's memory, as far as is known; a
- * little is left for others. */
+/* Whether so many streams of so many blocks fit in the device's memory, as far as is known; leaves
+ * a reserve for other programs. */
 static bool fits(const worker *w, uint32_t streams, int blocks)
 {
     return streams <= w->streams_most &&
            (!w->l || lanes_bytes(w->l, streams, blocks) <= w->room - w->room / 16);
 }
 
-/* How many blocks a worker takes at most: when no more are coming, those that are ready are
- * for all idle workers. */
+/* The most blocks a worker takes: when no more are coming, all idle workers share the ready
+ * ones. */
 static int choose_share(const pipeline *p, int ready, bool last)
 {
     int idle = 0;
@@ -183,10 +183,9 @@ static int choose_share(const pipeline *p, int ready, bool last)
     return last && idle > 1 ? (ready + idle - 1) / idle : ITEMS_MAX;
 }
 
-/* Writes the blocks that the worker should take now to its group: the earliest that are
- * ready, as many as fit and as are its share, of whichever files. Returns how many; 0: it
- * should wait for more. So that others are read while these are coded, it takes no more
- * than its part of the room. With the lock. */
+/* Writes the worker's next blocks to its group: the earliest ready ones of any files, as many as
+ * fit and as its share allows, using at most its part of the room so that reading goes on during
+ * coding. Returns how many; 0: wait for more. With the lock. */
 static int choose_group(worker *w)
 {
     pipeline *p = w->p;

@@ -1,4 +1,4 @@
-/* cpu.h: what the files of the CPU backend share. */
+/* cpu.h: shared by the files of the CPU backend. */
 #ifndef GPUZIP_CPU_H
 #define GPUZIP_CPU_H
 
@@ -17,7 +17,7 @@ typedef enum {
 
 struct ops_context {
     int threads;    /* OpenMP threads an operation may use, >= 1 */
-    cpu_isa isa;    /* the best that the machine has, or what the caller asked for */
+    cpu_isa isa;    /* the best of the machine, or the caller's choice */
     float *scratch; /* [threads][OPS_MAX_DIM] a row of each thread */
 };
 

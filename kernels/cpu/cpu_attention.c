@@ -55,7 +55,7 @@ gpuzip_status cpu_kv_create(ops_context *ctx, ops_kv **kv, int layers, int slots
         status = FAIL(GPUZIP_ERR_MEMORY);
         goto out;
     }
-    /* What is read before it is written meets weight zero, but must be finite. */
+    /* Unwritten positions are read with weight zero, but must be finite. */
     memset(memory, 0, bytes);
     *cache = (ops_kv){layers, slots, kv_heads, head_dim, bits};
     cache->positions = (int)round_up(positions, ATTENTION_SEGMENT);

@@ -1,5 +1,5 @@
-/* cpu_attention.h: what cpu_attention.c, the driver, shares with cpu_attention_isa.c,
- * the inner loops that are compiled once an instruction set. Private to these two.
+/* cpu_attention.h: shared by cpu_attention.c, the driver, and cpu_attention_isa.c,
+ * the inner loops compiled once an instruction set. Private to these two.
  *
  * The cache. A sequence is one (layer, slot, KV head). Values of 8 or 12 bits are
  * held as s16, arranged for i32x16_dot(), which adds two products a lane:
@@ -8,7 +8,7 @@
  * so that both products of attention meet one repeated pair (of a query's dims, of
  * two positions' weights) with 16 lanes (of positions, of dims), and no sum runs
  * across lanes. Positions are padded to ATTENTION_SEGMENT, dims of v to 16.
- * What lies beyond a row's own position is finite but stale; its weight is zero.
+ * Data beyond a row's own position is finite but stale; its weight is zero.
  *
  * Exactness. |q| <= 16256, |k| <= 2047 and 0 <= w <= 16256, |v| <= 2047, so 64
  * products sum to at most 64 * 16256 * 2047 < 2^31 in s32. Longer sums go on in

@@ -177,7 +177,7 @@ static void sum_tile(int32_t sum[QUERIES][LANES], const int16_t *const *a, const
     }
 }
 
-/* The queries of an item, and what they read. */
+/* The queries of an item, and their inputs. */
 typedef struct {
     int count;     /* <= ATTENTION_QUERIES */
     int positions; /* that the last row reads, padded to segments */
@@ -266,8 +266,8 @@ static float max_score(const float *s, int n)
     return largest;
 }
 
-/* Turns the scores of one query into weights; returns what a unit of them is worth.
- * score, weight, v_scale: [positions], those beyond pos become zero weights. */
+/* Turns the scores of one query into weights; returns the value of weight 1. score, weight,
+ * v_scale: [positions]; weights beyond pos are zero. */
 static float form_weights(float *score, int16_t *weight, const float *v_scale, float v_max, int pos,
                           int positions)
 {

@@ -156,7 +156,7 @@ static size_t cpu_scratch_bytes(int rows, int columns)
 {
     (void)rows;
     (void)columns;
-    return 0; /* but for what open() takes */
+    return 0; /* beyond the memory that open() allocates */
 }
 
 static gpuzip_status cpu_reserve(ops_context *ctx, int rows, int columns)

@@ -1,4 +1,4 @@
-/* cpu_device.c: what the processor says of itself. */
+/* cpu_device.c: describes the processor. */
 #include <string.h>
 #include <unistd.h>
 

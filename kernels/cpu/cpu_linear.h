@@ -1,12 +1,12 @@
-/* cpu_linear.h: what cpu_linear.c, the driver, shares with cpu_linear_isa.c, the
- * inner loops that are compiled once an instruction set. Private to these two.
+/* cpu_linear.h: shared by cpu_linear.c, the driver, and cpu_linear_isa.c, the
+ * inner loops compiled once an instruction set. Private to these two.
  *
  * Packed weights. Output channels stand in panels, columns in steps of 4 bytes of
  * the activation operand: 4 s8 where four products fit a lane (VNNI), 2 s16
  * elsewhere. A plane of weights is [panels][steps][panel][step], so that a tile
  * streams through one panel, and one operand word, repeated, meets 16 channels in
  * one instruction. Channels are padded to whole panels and columns to whole
- * steps; what stands in the pad does not matter, for the activations' pad is zero
+ * steps; the pad's content does not matter, since the activations' pad is zero
  * and surplus channels are not written.
  *
  * 15-bit weights are two such planes, w = 128 * hi + lo. VNNI multiplies u8 by s8;
@@ -53,7 +53,7 @@ typedef struct {
     size_t pitch;    /* bytes from row to row of an operand, >= 4 * steps */
     int8_t *wide;    /* s16 paths: the rows as s16, [rows][pitch] */
     int chunks;      /* of LINEAR_CHUNK columns */
-    int32_t *offset; /* VNNI: [rows][chunks], what w + 128 adds to the totals, mod 2^32 */
+    int32_t *offset; /* VNNI: [rows][chunks], excess of the totals from w + 128, mod 2^32 */
 } linear_job;
 
 struct linear_path {

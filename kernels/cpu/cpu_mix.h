@@ -1,7 +1,7 @@
-/* cpu_mix.h: what cpu_mix.c and cpu_adaptive.c ask of cpu_mix_isa.c, the weights w[i] of
- * ops.h, tile by tile, and of cpu_mix_learn_isa.c, candidates and learning. Where nothing is
- * learnt, weights are formed twice, once for the sums of all tiles and once more for the one
- * tile that matters, so that no row needs room for its vocabulary; else they are kept. */
+/* cpu_mix.h: functions that cpu_mix.c and cpu_adaptive.c call in cpu_mix_isa.c (the weights
+ * w[i] of ops.h, tile by tile) and cpu_mix_learn_isa.c (candidates, learning). Without adaptation
+ * weights are computed twice, first for the sums of all tiles, then for the one tile of the
+ * symbol, so that no row stores a weight for each symbol; with it they are stored. */
 #ifndef GPUZIP_CPU_MIX_H
 #define GPUZIP_CPU_MIX_H
 
@@ -12,7 +12,7 @@
 
 /* The pending sums of one thread for one adaptive state. */
 typedef struct {
-    int64_t *expected; /* [vocab] E of ops.h, but for what is in recent */
+    int64_t *expected; /* [vocab] E of ops.h, without the rows in recent */
     uint32_t *recent;  /* [vocab] E of the last rows */
     uint32_t *seen;    /* [vocab] N */
     int recent_rows;   /* of recent: p(i) <= 2^20, so that it holds MIX_RECENT_MAX */

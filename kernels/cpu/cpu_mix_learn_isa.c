@@ -1,4 +1,4 @@
-/* cpu_mix_learn_isa.c: candidates, and what rows add to the sums that are learnt; compiled
+/* cpu_mix_learn_isa.c: candidates, and the rows' contributions to the sums of an update; compiled
  * once a level of instruction set. ops.h has the formulas and the bounds. */
 #include <math.h>
 #include <stdlib.h>

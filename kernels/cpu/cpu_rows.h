@@ -1,4 +1,5 @@
-/* cpu_rows.h: what cpu_rows.c asks of cpu_rows_isa.c: one row of an operation. */
+/* cpu_rows.h: functions of cpu_rows_isa.c that cpu_rows.c calls, each for one row of an
+ * operation. */
 #ifndef GPUZIP_CPU_ROWS_H
 #define GPUZIP_CPU_ROWS_H
 

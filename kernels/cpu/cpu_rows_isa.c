@@ -1,8 +1,8 @@
 /* cpu_rows_isa.c: one row of embed, norm and quantize; compiled once a level of
  * instruction set.
  *
- * Plain C that the compiler vectorises. `omp simd` says what it cannot know: that
- * rows overlap only where they are the same (y may be x). */
+ * Plain C that the compiler vectorises. `omp simd` tells it that rows overlap only
+ * where they are the same (y may be x). */
 #include <math.h>
 #include <string.h>
 

@@ -2,7 +2,7 @@
  *
  * The inner loops of linear() and attention() are written once over i32x16 and
  * compiled once an instruction set (the files cpu_*_isa.c, see cpu_isa.h); the
- * compiler's target macros choose here what sixteen lanes are: one zmm register,
+ * compiler's target macros choose the type of sixteen lanes: one zmm register,
  * two ymm or an array. Integer sums are exact, so every choice gives the same
  * bits.
  */
@@ -27,7 +27,7 @@
  *   repeat    the 4 bytes at p in every lane
  *   widen     32 s8 to 32 s16, two a lane
  *   dot       acc + a.lo * b.lo + a.hi * b.hi, with two s16 a lane
- *   opaque    makes the compiler forget what it knows of a value (for timing) */
+ *   opaque    hides a value's origin from the compiler (for timing) */
 #if defined(__AVX512BW__)
 
 #include <immintrin.h>

@@ -1,6 +1,6 @@
-/* attention.cuh: what the two kernels of attention() share.
+/* attention.cuh: shared by the two kernels of attention().
  *
- * A pass's rows are divided on the device, for only there are its slots known: runs
+ * The device divides a pass's rows, since only it knows their slots: runs
  * of one slot are cut into pieces of at most TILE_QUERIES queries (a query is a row
  * and one of the heads that share a KV head). Large pieces are tiles, for tensor
  * cores; the rows of small ones go one by one.
@@ -20,7 +20,7 @@ typedef struct {
     int32_t first_row, rows;
 } attention_tile;
 
-/* What the division found; in device memory, in no particular order. */
+/* The division's result, in device memory, in no particular order. */
 typedef struct {
     int32_t *counts;      /* [2]: of single rows, of tiles */
     int32_t *single;      /* [rows] */

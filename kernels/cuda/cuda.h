@@ -1,4 +1,4 @@
-/* cuda.h: what the files of the CUDA backend share; ops_cuda for everyone else.
+/* cuda.h: shared by the files of the CUDA backend; others use ops_cuda.
  *
  * The kernels are written once and compiled twice: by nvcc, and as C++ for the
  * CPU by the emulator in tests/cuda/emulator, which has its own <cuda_runtime.h> and

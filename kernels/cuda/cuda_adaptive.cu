@@ -108,7 +108,7 @@ out:
 
 /* -- values ---------------------------------------------------------------------- */
 
-/* Waits for what other contexts have queued that adds to the sums. */
+/* Waits for other contexts' queued work that adds to the sums. */
 static gpuzip_status wait_for_parts(const ops_context *ctx, const ops_adaptive *a)
 {
     for (int part = 0; part < a->config.parts; part++)
@@ -117,7 +117,8 @@ static gpuzip_status wait_for_parts(const ops_context *ctx, const ops_adaptive *
     return GPUZIP_OK;
 }
 
-/* What has been queued is there for whatever other contexts queue afterwards. */
+/* Makes queued work visible to work that other contexts queue later: waits for it if there are
+ * several parts. */
 static gpuzip_status tell_parts(const ops_context *ctx, const ops_adaptive *a)
 {
     return a->config.parts > 1 ? cuda_status(cudaStreamSynchronize(ctx->stream)) : GPUZIP_OK;

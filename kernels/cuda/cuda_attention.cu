@@ -16,7 +16,7 @@
 #define CHUNK     1024 /* positions whose scores fit shared memory */
 #define KEY_LANES 4    /* lanes that share a key, each 16 bytes of it at a time */
 
-/* What a block holds in shared memory. A query's planes stand as s8x4 words. */
+/* A block's shared memory. A query's planes are s8x4 words. */
 template <int QUERIES> struct attention_shared {
     int4 q_hi[QUERIES][OPS_MAX_HEAD_DIM / 16], q_lo[QUERIES][OPS_MAX_HEAD_DIM / 16];
     unsigned long long sum[QUERIES][OPS_MAX_HEAD_DIM]; /* of w v, modulo 2^64 */

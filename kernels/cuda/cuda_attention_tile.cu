@@ -18,7 +18,7 @@
 #define DIM_FRAGS   8
 #define VALUE_BYTES (KEYS * DIMS) /* of a plane of a chunk */
 
-/* Where a block's shared memory begins to hold what. Rows are cut into chunks of 16
+/* Layout of a block's shared memory. Rows are cut into chunks of 16
  * bytes, [pitch / 16][queries or keys][16], so that ldmatrix meets no bank twice. */
 typedef struct {
     unsigned char *q; /* [2 planes] */

@@ -257,7 +257,7 @@ static bool choose(const ops_context *ctx, const ops_matrix *m, const linear_arg
     }
     if (b->shapes == SHAPES_MAX)
         return false;
-    /* What fails here is not chosen; what is broken will say so again. */
+    /* On failure cuBLAS is not chosen; a lasting error recurs in the next call. */
     if (measure(ctx, m, p, a_planes, w_planes, sums, pitch, spare, &shape.blas) != GPUZIP_OK)
         shape.blas = false;
     b->shape[b->shapes++] = shape;

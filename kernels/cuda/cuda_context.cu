@@ -35,7 +35,7 @@ static void cuda_close(ops_context *ctx)
     free(ctx);
 }
 
-/* Fills in what the device says of itself. */
+/* Reads the device's properties. */
 static gpuzip_status device_read(ops_context *ctx)
 {
     int major = 0, minor = 0;

@@ -1,4 +1,4 @@
-/* cuda_kv.cu: the KV cache, and what writes to it: rotation and quantisation of
+/* cuda_kv.cu: the KV cache and the kernels that write it: rotation and quantisation of
  * queries, keys and values. A warp a head. */
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* cuda_linear.cu: linear layers, s8 products on tensor cores (linear.cuh says of what).
+/* cuda_linear.cu: linear layers, s8 products on tensor cores (operands: linear.cuh).
  *
  * linear_kernel has tiles of 128 columns by 64 or 128 rows and a pipeline of
  * asynchronous copies; linear_small_kernel, for at most 16 rows, reads the

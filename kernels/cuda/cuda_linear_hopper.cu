@@ -22,8 +22,8 @@
 #define STAGED_BYTES (16 * STORE_COLUMNS * (int)sizeof(float)) /* of a warp, in the epilogue */
 #define SHARED_MAX   (227 << 10)                               /* of a block, on 9.0 */
 
-/* 64 K registers for 384 threads are 168 each, and what the producers do not need the
- * consumers take: 24 + 2 * 240 = 3 * 168. */
+/* 64 K registers for 384 threads are 168 each; producers give their surplus to consumers: 24 + 2 *
+ * 240 = 3 * 168. */
 #define PRODUCER_REGISTERS 24
 #define CONSUMER_REGISTERS 240
 
@@ -128,7 +128,7 @@ static __device__ __forceinline__ void consume(const hopper_args *p, unsigned ri
         for (int k = 0; k < p->linear.pitch; k += TILE_ROW) {
             unsigned stage = ring + at.stage * shape::stage_bytes;
             mbarrier_wait(&full[at.stage], at.parity);
-            __syncwarp(); /* what follows wants the warp together */
+            __syncwarp(); /* wgmma needs a converged warp */
             wgmma_fence();
             multiply_stage<A_PLANES, W_PLANES, N>(acc, stage + group * 64 * TILE_ROW,
                                                   stage + A_PLANES * shape::a_bytes, k == 0);
@@ -256,16 +256,16 @@ static gpuzip_status launch_shape(const ops_context *ctx, hopper_args *p)
     return cuda_launched();
 }
 
-/* About how long the busiest multiprocessor works with tiles of n columns: those it takes,
- * times their columns and what a tile costs besides. */
+/* Estimates the time of the busiest multiprocessor with tiles of n columns: its tiles, times their
+ * columns and a fixed cost of 32 columns. */
 static long tile_cost(const ops_context *ctx, const linear_args *p, int n)
 {
     long tiles = (long)ceil_div(p->rows, TILE_ROWS) * ceil_div(p->n, n);
     return (tiles + ctx->processors - 1) / ctx->processors * (n + 32);
 }
 
-/* Wide tiles read shared memory least, narrow ones fill the device with few rows. WIDE: what
- * the accumulators have registers for. */
+/* Wide tiles read shared memory least; narrow ones occupy all multiprocessors with few rows. WIDE:
+ * the widest tile whose accumulators fit in registers. */
 template <int A_PLANES, int W_PLANES, int WIDE>
 static gpuzip_status launch(const ops_context *ctx, hopper_args *p)
 {

@@ -1,4 +1,4 @@
-/* cuda_peak.cu: what the device reaches at best: s8 multiply-adds a second of the tensor cores
+/* cuda_peak.cu: measures the device's peaks: s8 multiply-adds a second of the tensor cores
  * with the instruction that linear() uses for many rows, operands in registers or, for wgmma, in
  * shared memory; bytes a second of a copy. */
 #include "linear.cuh"

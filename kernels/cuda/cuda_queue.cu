@@ -1,4 +1,4 @@
-/* cuda_queue.cu: what lets the host work beside the device: page-locked memory, marks in
+/* cuda_queue.cu: lets the host run in parallel with the device: page-locked memory, marks in
  * the queue, recordings (CUDA graphs); and the ranges that profilers show. */
 #include <stdlib.h>
 #include <string.h>

@@ -3,8 +3,8 @@
  * Keys and values are s8 planes: hi alone for 8 bits, 128 hi + lo for 12. A head's
  * keys are [positions][pitch]. A head's values stand as the tensor cores and dp4a
  * want them, positions innermost: [positions / 16][pitch][16], the 16 in the order
- * of kv_slot(). pitch is head_dim, positions what was asked for, both up to
- * multiples of 32. Pads and positions not yet written hold numbers that only meet
+ * of kv_slot(). pitch is head_dim and positions is kv_create()'s, both rounded up to
+ * multiples of 32. Pads and unwritten positions hold arbitrary numbers, multiplied only by
  * weights of 0.
  */
 #ifndef GPUZIP_KV_CUH

@@ -1,4 +1,4 @@
-/* linear.cuh: what the paths of linear() share: the matrix, a call's arguments, and the
+/* linear.cuh: shared by the paths of linear(): the matrix, a call's arguments, and the
  * epilogue, one for all of them.
  *
  * Rows and weights come as one or two s8 planes (hi alone, or 128 hi + lo). Each
@@ -99,7 +99,7 @@ static __device__ __forceinline__ void store_rows(const linear_args *p, const fl
                                                   float *staged, int first_row, int first_column)
 {
     int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3, column = first_column + lane;
-    __syncwarp(); /* what was staged before has been read */
+    __syncwarp(); /* wait for reads of the previous stage */
 #pragma unroll
     for (int i = 0; i < 16; i++) {
         int row = g + (i >> 1 & 1) * 8;

@@ -21,7 +21,7 @@
 #define WEIGHT_MIN_LOG (-40 * 65536)
 #define ESCAPE_SHIFT   20 /* an escape's weight is Z >> this */
 
-/* What kernels are compiled for: one model alone; any experts; those with an adaptive state. */
+/* Kernels are compiled for: one model alone; any experts; experts with an adaptive state. */
 enum mix_kind { SINGLE, PRODUCT, ADAPTIVE };
 
 typedef struct {
@@ -40,7 +40,7 @@ typedef struct {
     int state;
 } mix_source;
 
-/* What a row's weights depend on; shared. */
+/* The inputs of a row's weights; in shared memory. */
 typedef struct {
     long long scratch[32];
     float max_logit[OPS_MAX_EXPERTS];

@@ -1,6 +1,6 @@
-/* mix_adaptive.cuh: candidates of a row, and what the row adds to the sums that are learnt.
- * Sums over the vocabulary take the weights as if there were no candidates; what candidates
- * change is put right afterwards, one symbol at a time.
+/* mix_adaptive.cuh: candidates of a row, and the row's contributions to the sums of an update.
+ * Sums over the vocabulary use the weights without candidates; a correction for each
+ * candidate's symbol follows.
  */
 #ifndef GPUZIP_MIX_ADAPTIVE_CUH
 #define GPUZIP_MIX_ADAPTIVE_CUH
@@ -85,7 +85,7 @@ static __device__ void mix_change(const mix_args *p, const mix_row *row, mix_cha
     __syncthreads();
 }
 
-/* What C[i] gains. */
+/* The change of C[i] by candidates. */
 static __device__ __forceinline__ unsigned long long changes_before(const mix_changes *ch, int i)
 {
     unsigned long long sum = 0;
@@ -139,8 +139,8 @@ static __device__ void add_moments(const adaptive_state *s, int k, mix_moments m
     add_s64(&s->h[k], variance > 0 ? variance : 0);
 }
 
-/* Takes the candidates' symbols out of the sums for expert k, and adds the rest to what is
- * learnt; the first warp calls it. */
+/* Subtracts the candidates' symbols from the sums for expert k and adds the rest to the adaptive
+ * state; called by the first warp. */
 static __device__ void add_alpha(const mix_args *p, const adaptive_state *s, const mix_row *row,
                                  const mix_changes *ch, mix_source from, int k, int coded,
                                  mix_moments m)

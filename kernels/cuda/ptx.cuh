@@ -40,8 +40,8 @@ static __device__ __forceinline__ unsigned shared_address(const void *p)
     return (unsigned)__cvta_generic_to_shared(p);
 }
 
-/* Returns x, of which the compiler knows no more than that it is an int: what is done with x
- * afterwards does not change how it was made. */
+/* Returns x, but hides its origin from the compiler: later arithmetic on x cannot change how it was
+ * computed. */
 static __device__ __forceinline__ int opaque(int x)
 {
     asm("" : "+r"(x));

@@ -1,4 +1,4 @@
-/* ptx_hopper.cuh: what compute capability 9.0 adds to ptx.cuh: barriers in shared memory that
+/* ptx_hopper.cuh: additions of compute capability 9.0 to ptx.cuh: barriers in shared memory that
  * count bytes, copies of whole tiles, and products of a warpgroup (128 threads, four warps
  * beginning at a multiple of four) that run beside it.
  * tests/cuda/emulator/ptx_hopper_emulated.h holds the twin of each.
@@ -7,9 +7,9 @@
  * 16-byte chunk c of row r lies at chunk c ^ (r % 8). Copies write tiles so and products
  * read them so; nothing else needs to know.
  *
- * Proxies. Copies and products go another way to memory ("async proxy") than loads and
- * stores do, and a fence is due where one reads what the other wrote. In linear layers a tile
- * is only ever written by copies and read by products, so barriers alone order them.
+ * Proxies. Copies and products access memory through the async proxy, loads and stores through
+ * the generic one; data that crosses from one to the other needs a fence. In linear layers only
+ * copies write a tile and only products read it, so barriers alone order them.
  */
 #ifndef GPUZIP_PTX_HOPPER_CUH
 #define GPUZIP_PTX_HOPPER_CUH
@@ -27,7 +27,8 @@
 /* A plane of bytes, [rows][pitch], as the copies see it; 64-byte aligned. */
 typedef CUtensorMap tensor_map;
 
-/* What makes a tensor_map: a function of the driver, looked up since nothing links it. */
+/* Encodes a tensor_map: a driver function, looked up at run time, since the driver is not
+ * linked. */
 typedef CUresult (*tensor_map_encoder)(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *,
                                        const cuuint64_t *, const cuuint64_t *, const cuuint32_t *,
                                        const cuuint32_t *, CUtensorMapInterleave,
@@ -99,8 +100,8 @@ static __device__ __forceinline__ void mbarrier_init_fence(void)
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
-/* Shows what this thread has stored in shared memory to products, after the barrier that other
- * threads wait at. */
+/* Makes this thread's stores to shared memory visible to products that start after the next
+ * barrier. */
 static __device__ __forceinline__ void proxy_fence(void)
 {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
@@ -237,8 +238,8 @@ static __device__ __forceinline__ void wgmma_s8(int *c, uint64_t a, uint64_t b, 
                      : "l"(a), "l"(b), "r"(accumulate));
 }
 
-/* Due after the wait, before N / 2 accumulators are read: keeps the compiler from reading
- * them before, for it does not know what the wait is for. */
+/* Required between the wait and the use of N / 2 accumulators: the compiler, which does not know
+ * that the wait completes them, must not read them earlier. */
 template <int N> static __device__ __forceinline__ void wgmma_result(int *c)
 {
 #pragma unroll
