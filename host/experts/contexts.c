@@ -29,7 +29,7 @@ typedef struct {
 } place;
 
 typedef struct {
-    place at; /* whose token is expected at `next` */
+    place at; /* its token is the prediction for `next` */
     uint32_t length;
     bool missed;
     size_t next; /* step */
@@ -37,7 +37,7 @@ typedef struct {
 
 /* The candidates that were predicted for a row. */
 typedef struct {
-    uint32_t stamp; /* step + 1, else nothing was predicted */
+    uint32_t stamp; /* step + 1; else the row was not predicted */
     int32_t candidates;
     uint32_t symbol[OPS_CANDIDATES];
     uint8_t state[OPS_FEATURES][OPS_CANDIDATES];
@@ -47,7 +47,7 @@ typedef struct {
 typedef struct {
     uint32_t q;            /* Q32 */
     uint32_t seen;         /* <= SEEN_MAX */
-    uint32_t shown, right; /* since the last update: candidates, and those that came */
+    uint32_t shown, right; /* since the last update: candidates, and correct ones */
 } state_stats;
 
 struct contexts {

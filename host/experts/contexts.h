@@ -49,7 +49,7 @@ uint32_t contexts_tail(const uint8_t *bytes, size_t size);
 typedef struct {
     int vocab;            /* symbols that may be candidates */
     int symbols;          /* >= vocab: tokens are below */
-    const uint32_t *tail; /* [symbols] contexts_tail(), 0 where there are no bytes */
+    const uint32_t *tail; /* [symbols] contexts_tail(), 0 without bytes */
     const contexts_prior *prior;
     ngrams_table ngrams; /* of this vocab, or none */
 

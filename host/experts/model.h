@@ -29,8 +29,8 @@ gpuzip_status model_state_open(model_state **s, const model *m, ops_context *ctx
                                int positions, int max_rows, int max_logits);
 void model_state_close(model_state *s);
 
-/* Bytes that model_state_open() with these arguments allocates for the state, and those that
- * it reserves in the context, where all states share them. */
+/* Bytes that model_state_open() with these arguments allocates for the state, and bytes that it
+ * reserves in the context, which all states share. */
 size_t model_state_bytes(const model *m, int slots, int positions, int max_rows, int max_logits);
 size_t model_scratch_bytes(const model *m, int max_rows, int max_logits);
 
@@ -38,8 +38,7 @@ size_t model_scratch_bytes(const model *m, int max_rows, int max_logits);
  * extends the cache. Errors: DEVICE. */
 gpuzip_status model_forward(model_state *s, const ops_batch *batch);
 
-/* The same for rows whose logits nobody wants: it ends as soon as the last
- * layer's keys and values are in the cache. */
+/* The same for rows without logits: ends once the last layer's keys and values are in the cache. */
 gpuzip_status model_extend(model_state *s, const ops_batch *batch);
 
 /* The logits of rows [first, first + count) of the last pass, count <=

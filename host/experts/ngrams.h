@@ -9,7 +9,7 @@
  *     bucket = ((H >> 32) * buckets) >> 32        check = the low 27 - b bits of H
  * Contexts with the same check in a bucket collide: 1 in 2^(27 - b).
  *
- * The level, 0 .. 31, grows with the symbol's probability. The maker of a table chooses the
+ * The level, 0 .. 31, grades the symbol's probability. The maker of a table chooses the
  * levels; the coder learns the probability of each (contexts.h).
  */
 #ifndef GPUZIP_NGRAMS_H

@@ -10,7 +10,7 @@
 
 #define CODING_MEMORY ((uint64_t)2 << 30) /* bytes that compressing takes at most by itself */
 #define NOMINAL_ROWS  512                 /* of a pass, for block_coding_bytes() */
-#define VERIFY_SHARE  0.6                 /* of the time, where there is a verification */
+#define VERIFY_SHARE  0.6                 /* share of the time, with a verification */
 
 /* Tokens of the largest vocabulary that is taken for one of bytes or other single symbols. A model
  * that has it may well have been trained for data that is not text. */
@@ -367,7 +367,7 @@ out:
 
 /* ---- finishing ---------------------------------------------------------- */
 
-/* Joins the tokens' bytes into raw[0, raw_size); anything else is CORRUPT. */
+/* Joins the tokens' bytes into raw[0, raw_size); CORRUPT if they do not fill it exactly. */
 static gpuzip_status join_tokens(const tokenizer *t, const uint32_t *token, size_t n, uint8_t *raw,
                                  size_t raw_size)
 {

@@ -1,5 +1,4 @@
-/* block.h: one block on its way through compression or decompression: everything but its
- * reading and writing.
+/* block.h: compression and decompression of one block, without reading and writing files.
  *
  * Three steps: block_prepare() and block_finish() run on the host, for any number of blocks
  * in as many threads at once; block_code() between them runs on a device, for a batch of
@@ -43,8 +42,8 @@ typedef struct {
     uint8_t *code; /* [code_size] the same as a block of a .gpz file, and vice versa */
     size_t code_size, code_capacity;
     container_block coded; /* the decoder's: code, read */
-    container_kind kind;   /* encoding: CODED until it is clear that the model does not suit the
-                              content; decoding: as read. A device has to do with CODED alone */
+    container_kind kind;   /* encoding: CODED until the model is known not to suit the
+                              content; decoding: as read. Devices process only CODED */
     size_t estimate;       /* encoding: packed_estimate() of the content; 0: not made */
     gpuzip_status status;  /* the last step's */
 

@@ -117,8 +117,8 @@ static gpuzip_status pack_zstd(uint8_t *dst, size_t capacity, size_t *size, cons
     return GPUZIP_OK;
 }
 
-/* Whether src[0, size) is one frame of the kind that RFC 8878 calls a Zstandard frame, and no
- * more: the library would also read several, frames that it skips, and those of old versions. */
+/* Whether src[0, size) is exactly one Zstandard frame of RFC 8878: the library would also accept
+ * several, skippable frames and old versions. */
 static bool is_one_frame(const uint8_t *src, size_t size)
 {
     uint32_t magic = 0;

@@ -7,12 +7,12 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define HOST_MEMORY  ((uint64_t)2 << 30) /* bytes for them where there is no limit */
+#define HOST_MEMORY  ((uint64_t)2 << 30) /* bytes for blocks, without a limit */
 #define WAIT_SECONDS 0.1                 /* from one progress report to the next */
 
 /* ---- the host's steps --------------------------------------------------- */
 
-/* Where a prepared block goes: those that need no device straight on. */
+/* The next state of a prepared block; blocks that need no device skip the coding. */
 static slot_state after_preparing(const slot *s)
 {
     if (s->dropped)
@@ -26,7 +26,7 @@ static void *run_helper(void *context)
     pipeline *p = context;
     pthread_mutex_lock(&p->lock);
     while (!p->stop) {
-        slot *found = NULL; /* the earliest: its turn to be written comes first */
+        slot *found = NULL; /* the earliest: it is written first */
         for (int i = 0; i < p->used && !found; i++) {
             slot *s = pipeline_slot(p, i);
             if (s->state == SLOT_READ || s->state == SLOT_CODED)
@@ -111,8 +111,7 @@ static gpuzip_status open_workers(pipeline *p)
     return GPUZIP_OK;
 }
 
-/* Starts the threads, or makes the CPU ready where there are none. On an error some may
- * run; stop() ends them. */
+/* Starts the threads; without any, prepares the CPU. On an error some may run; stop() ends them. */
 static gpuzip_status start(pipeline *p)
 {
     int helpers = p->gz->threads < HELPERS_MAX ? p->gz->threads : HELPERS_MAX;

@@ -1,13 +1,13 @@
-/* pipeline.h: jobs of several files on their way through the devices, completed in order.
+/* pipeline.h: codes jobs of several files on the devices and completes them in order.
  *
- * The caller's thread submits jobs and calls their done() functions. Beside GPUs, threads of the
- * pipeline work meanwhile: one for each GPU, which codes as many blocks together as its memory
- * holds, of whichever files, and some for the host's steps (tokenizing, packing, checking). On
- * the CPU alone there are no further threads: when the earliest job must be completed, the
- * caller's thread codes the blocks of all jobs, as many together as memory allows.
+ * The caller's thread submits jobs and calls their done() functions. With GPUs, the pipeline has
+ * threads: one for each GPU, which codes batches of blocks of any files, as large as its memory
+ * allows, and some for the host's steps (tokenizing, packing, checking). On the CPU alone there
+ * are no further threads: when the earliest job must be completed, the caller's thread codes the
+ * blocks of all jobs, in batches as large as memory allows.
  *
- * A GPU that reports an error is given up, with a note; its blocks are coded on the CPU, as is a
- * block that no GPU has room for.
+ * A GPU that reports an error is not used again, with a note; its blocks are coded on the CPU, as
+ * is a block that fits in no GPU's memory.
  */
 #ifndef GPUZIP_PIPELINE_H
 #define GPUZIP_PIPELINE_H
@@ -38,7 +38,7 @@ typedef struct pipeline_job {
     container_end end; /* of a frame's end */
 } pipeline_job;
 
-/* A pipeline that no plan has been given takes blocks that need no device alone (decompressing).
+/* Without a plan a pipeline accepts only blocks that need no device (decompressing).
  * pipeline_close() accepts NULL and drops all jobs. Errors: MEMORY. */
 gpuzip_status pipeline_open(pipeline **p, gpuzip *gz);
 void pipeline_close(pipeline *p);
@@ -47,8 +47,8 @@ void pipeline_close(pipeline *p);
  * first. Both arguments are copied. Errors: MEMORY, DEVICE, SELF_TEST; then p is as just opened. */
 gpuzip_status pipeline_prepare(pipeline *p, const coding_plan *plan, const block_rules *rules);
 
-/* The next block to fill in, for content of at most raw_size bytes; completes the earliest jobs
- * until there is room. The block is submitted or, if the next call is another pipeline_next(),
+/* Returns the next block to fill in, for content of at most raw_size bytes; completes the earliest
+ * jobs until it fits. The block is submitted or, if the next call is another pipeline_next(),
  * abandoned. */
 block *pipeline_next(pipeline *p, size_t raw_size);
 
@@ -61,8 +61,7 @@ void pipeline_submit(pipeline *p, pipeline_file *file, void (*done)(pipeline_job
 void pipeline_submit_end(pipeline *p, pipeline_file *file, void (*done)(pipeline_job *job),
                          const container_end *end);
 
-/* Cancels work on the blocks of this file that no device has begun; done() is called all the
- * same. */
+/* Cancels the blocks of this file that no device has begun; done() is still called. */
 void pipeline_drop(pipeline *p, const pipeline_file *file);
 
 /* Completes all jobs. */

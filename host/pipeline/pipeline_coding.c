@@ -244,8 +244,8 @@ static void tell_memory(worker *w)
     w->told = true;
 }
 
-/* Codes the group, or as many of its blocks as the device has room for; w->count is how
- * many. MEMORY: not even one. */
+/* Codes the group, or as many of its blocks as fit on the device; w->count becomes their number.
+ * MEMORY: none fits. */
 static gpuzip_status code_on_gpu(worker *w)
 {
     pipeline *p = w->p;
@@ -308,7 +308,7 @@ void *pipeline_run_worker(void *context)
     worker *w = context;
     pipeline *p = w->p;
     pthread_mutex_lock(&p->lock);
-    /* The thread of a lost device goes on with the CPU if no other one is left. */
+    /* The thread of a lost device continues on the CPU if no other worker is left. */
     while (!p->stop && !(w->d->lost && p->healthy > 0)) {
         w->count = choose_group(w);
         if (!w->count) {

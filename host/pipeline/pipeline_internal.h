@@ -10,9 +10,9 @@
 #define ITEMS_MAX     1024  /* under way at once, beside GPUs */
 #define GROUP_STREAMS 16384 /* coded together at most: more gain nothing */
 #define HELPERS_MAX   8     /* threads for the host's steps */
-#define CPU_ITEMS     64    /* under way at once on the CPU alone: blocks and ends of files */
+#define CPU_ITEMS     64    /* items in progress on the CPU alone: blocks and ends of files */
 #define CPU_BLOCKS    8     /* coded together at most on the CPU */
-#define CPU_MEMORY    ((uint64_t)2 << 30) /* that these take at most, where there is no limit */
+#define CPU_MEMORY    ((uint64_t)2 << 30) /* bytes that these take at most, without a limit */
 
 /* A block's way; the host's steps and the device's are each taken up by some thread. */
 typedef enum {
@@ -29,8 +29,8 @@ typedef struct {
     pipeline_job item;
     slot_state state;
     size_t input_bytes, raw_size;
-    double part;  /* of the coding done, 0 .. 1 */
-    bool dropped; /* nobody wants it any more */
+    double part;  /* progress of the coding, 0 .. 1 */
+    bool dropped; /* its result is not needed */
 } slot;
 
 /* A GPU's thread. */
@@ -59,14 +59,14 @@ struct pipeline {
     int slots, capacity, first, used; /* capacity: how many may be under way */
     uint64_t room;                    /* bytes for all of them */
 
-    /* With GPUs. The lock is held for all that follows and for the slots' states. */
+    /* With GPUs. The lock protects all members below and the slots' states. */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     worker *worker;       /* [workers] */
     int workers, healthy; /* healthy: whose device is not lost */
     pthread_t helper[HELPERS_MAX];
     int workers_started, helpers_started;
-    bool draining; /* the caller waits: no block will come before a job is completed */
+    bool draining; /* the caller waits: it submits no block before a job is completed */
     bool stop;
 
     /* The CPU, for one thread at a time. */
@@ -92,8 +92,8 @@ static inline void pipeline_set_state(pipeline *p, slot *s, slot_state state)
 /* Drops a file's queued blocks; those being coded run to completion. Caller holds the lock. */
 void pipeline_drop_blocks(pipeline *p, const pipeline_file *f);
 
-/* Tells the earliest file how much of its input is done; it may cancel. In the caller's
- * thread, with the lock. */
+/* Reports the progress of the earliest file's input; the file may cancel. In the caller's thread,
+ * with the lock. */
 void pipeline_tell(pipeline *p);
 
 /* Writes how much memory coding some blocks together takes on a device. */
@@ -107,7 +107,7 @@ gpuzip_status pipeline_open_cpu(pipeline *p);
  * far as their caches and adaptive states are within the limit. */
 int pipeline_cpu_batch(const pipeline *p, slot *const *group, int count);
 
-/* Codes blocks on the CPU in such batches; their status tells. */
+/* Codes blocks on the CPU in such batches; sets their statuses. */
 void pipeline_code_on_cpu(pipeline *p, slot *const *group, int count);
 
 /* A GPU's thread; context is the worker. */

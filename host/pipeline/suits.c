@@ -51,7 +51,7 @@ static void count_bytes(bytes_counted *c, const uint8_t *raw, size_t size)
     }
 }
 
-/* Returns the bits that the bytes would take by their frequencies alone. */
+/* Returns the order-0 entropy of the bytes, in bits. */
 static uint64_t entropy_bits(const bytes_counted *c, size_t size)
 {
     uint64_t bits = 0; /* Q16: below 2^24 * 24 * 2^16 */

@@ -22,8 +22,8 @@
 #define STAGED_BYTES (16 * STORE_COLUMNS * (int)sizeof(float)) /* of a warp, in the epilogue */
 #define SHARED_MAX   (227 << 10)                               /* of a block, on 9.0 */
 
-/* 64 K registers for 384 threads are 168 each; producers give their surplus to consumers: 24 + 2 *
- * 240 = 3 * 168. */
+/* 64 K registers for 384 threads are 168 each; producers give their surplus to consumers:
+ * 24 + 2 * 240 = 3 * 168. */
 #define PRODUCER_REGISTERS 24
 #define CONSUMER_REGISTERS 240
 
