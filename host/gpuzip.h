@@ -250,8 +250,8 @@ typedef struct gpuzip_stats {
     uint64_t packed_blocks; /* packed by LZMA2 or zstd, whose result was smaller */
     uint64_t tokens;        /* coded with the model (other blocks have none) */
     uint64_t model_bytes;   /* raw bytes of the blocks coded with the model */
-    int batch_blocks;       /* the most blocks, of any files, that one was coded together with,
-                               itself included */
+    int batch_blocks;       /* of the largest batch that had a block of this file, the others'
+                               blocks included */
     double model_bits;      /* sum of -log2(freq / 2^30) over the tokens */
     double coder_bits;      /* bits of the range coder's output for them */
     double seconds_tokenizer, seconds_forward, seconds_contexts, seconds_mix, seconds_coder,

@@ -9,8 +9,8 @@
  * cores have alone or share. Larger ones are read from memory once for all streams. */
 #define LANE_MODEL_BYTES ((size_t)16 << 20)
 
-/* The most tokens a lane may get with whole blocks, relative to an equal share: a barrier at each
- * update costs about as much (measured with 2 threads, default level). */
+/* With whole blocks, a lane may get this times its share of the tokens. Whole blocks need no
+ * barrier; streams of a divided block wait for each other at each update. Not tuned. */
 #define SHARE_MOST 1.1
 
 /* One thread's engine, opened when first used. */
