@@ -17,6 +17,7 @@
 #define GPUZIP_CPU_ATTENTION_H
 
 #include "cpu_isa.h"
+#include "cpu_threads.h"
 
 #define ATTENTION_SEGMENT 64 /* products whose sum fits s32 */
 #define ATTENTION_QUERIES 16 /* (row, head) pairs that share a pass over the cache */

@@ -1,5 +1,6 @@
 /* cpu_context.c: the CPU backend's context: which instructions, how many threads,
- * memory, and the table of operations. */
+ * memory, and the table of operations. It is above all other files of the backend: none of
+ * them calls it. */
 #include <assert.h>
 #include <omp.h>
 #include <stdio.h>
@@ -7,17 +8,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cpu_isa.h"
+#include "cpu.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
 
 #define CPU_MAX_THREADS 1024
-/* Below this many elements a parallel region costs more than it saves (a few
- * microseconds to wake the threads; an element takes about a nanosecond). */
-#define CPU_PARALLEL_MIN 16384
-#define CPU_COPY_BYTES   ((size_t)128 << 20) /* of cpu_measure_copy(), beyond the caches */
+#define CPU_COPY_BYTES  ((size_t)128 << 20) /* of cpu_measure_copy(), beyond the caches */
 
 #if defined(__x86_64__)
 /* The state components that the system saves, XCR0: 0x6 SSE and AVX registers,
@@ -234,19 +232,6 @@ out:
     cpu_release(ctx, dst);
     cpu_release(ctx, src);
     return status;
-}
-
-void cpu_for_rows(const ops_context *ctx, int rows, size_t cost, cpu_row_fn fn, const void *job)
-{
-    int threads = ctx->threads < rows ? ctx->threads : rows;
-    if (threads <= 1 || (size_t)rows * cost < CPU_PARALLEL_MIN) {
-        for (int row = 0; row < rows; row++)
-            fn(job, row, 0);
-        return;
-    }
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int row = 0; row < rows; row++)
-        fn(job, row, omp_get_thread_num());
 }
 
 const ops ops_cpu = {

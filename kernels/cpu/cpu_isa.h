@@ -26,12 +26,4 @@
 #define CPU_ISA_PICK(ctx, name)     ((void)(ctx), &name##_c)
 #endif
 
-/* Does one row of an operation; job is the operation's own description, thread in
- * [0, threads) tells which scratch it may use. */
-typedef void (*cpu_row_fn)(const void *job, int row, int thread);
-
-/* Calls fn for every row in [0, rows), on several threads when rows times cost (of
- * a row, in elements read) is worth waking them. */
-void cpu_for_rows(const ops_context *ctx, int rows, size_t cost, cpu_row_fn fn, const void *job);
-
 #endif

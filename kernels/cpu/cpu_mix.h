@@ -6,6 +6,7 @@
 #define GPUZIP_CPU_MIX_H
 
 #include "cpu_isa.h"
+#include "cpu_threads.h"
 
 #define MIX_TILE      512 /* symbols; a tile's scratch stays in the first cache */
 #define MIX_TILES_MAX (OPS_MAX_VOCAB / MIX_TILE)

@@ -4,6 +4,7 @@
 #define GPUZIP_CPU_ROWS_H
 
 #include "cpu_isa.h"
+#include "cpu_threads.h"
 
 /* Parameters as in ops.h. */
 typedef struct {

@@ -21,21 +21,27 @@ struct ops_context {
     struct linear_blas *blas; /* cuda_blas.cu's; NULL until it is used */
 };
 
+/* -- cuda_memory.cu ----------------------------------------------------------------- */
+
 /* The status of a CUDA error: MEMORY or DEVICE. */
 gpuzip_status cuda_status(cudaError_t error);
 
 /* Makes the context's device the calling thread's; every operation begins so. */
 gpuzip_status cuda_enter(const ops_context *ctx);
 
+/* Whether the launches since the last call could be queued. */
+gpuzip_status cuda_launched(void);
+
 /* Makes ctx->scratch at least so large. Its contents are lost. Whatever an operation asks for
  * here is part of cuda_scratch_bytes(), or it could not be recorded. Errors: MEMORY, DEVICE. */
 gpuzip_status cuda_scratch(ops_context *ctx, size_t bytes);
 
-/* cuda_blas.cu: releases ctx->blas. */
+/* -- cuda_blas.cu ------------------------------------------------------------------- */
+
+/* Releases ctx->blas. */
 void linear_blas_close(ops_context *ctx);
 
-/* Whether the launches since the last call could be queued. */
-gpuzip_status cuda_launched(void);
+/* -- all files ---------------------------------------------------------------------- */
 
 /* ceil(a / b) for a >= 0, b > 0. */
 static inline unsigned ceil_div(size_t a, size_t b)

@@ -28,6 +28,14 @@ extern const ops ops_cuda;
 int cuda_devices(void);
 gpuzip_status cuda_describe(int device, ops_device *about);
 
+/* cuda_memory.cu; the operations themselves call these, too. */
+gpuzip_status cuda_alloc(ops_context *ctx, void **ptr, size_t bytes);
+void cuda_release(ops_context *ctx, void *ptr);
+gpuzip_status cuda_memory(ops_context *ctx, uint64_t *available, uint64_t *total);
+gpuzip_status cuda_upload(ops_context *ctx, void *dst, const void *host_src, size_t bytes);
+gpuzip_status cuda_download(ops_context *ctx, void *host_dst, const void *src, size_t bytes);
+gpuzip_status cuda_sync(ops_context *ctx);
+
 /* cuda_queue.cu */
 gpuzip_status cuda_host_alloc(ops_context *ctx, void **ptr, size_t bytes);
 void cuda_host_release(ops_context *ctx, void *ptr);
@@ -45,7 +53,7 @@ void cuda_range_pop(void);
 gpuzip_status cuda_matrix_create(ops_context *ctx, ops_matrix **m, const ops_weights *src);
 void cuda_matrix_destroy(ops_context *ctx, ops_matrix *m);
 
-/* cuda_linear.cu */
+/* cuda_linear_paths.cu */
 gpuzip_status cuda_linear(ops_context *ctx, const ops_qrows *q, const ops_matrix *w,
                           const float *bias, const float *residual, float *out);
 

@@ -236,7 +236,7 @@ static gpuzip_status measure(const ops_context *ctx, const ops_matrix *m, const 
     LAUNCH(compare_kernel, 4 * (unsigned)ctx->processors, THREADS, 0, ctx->stream,
            (const unsigned *)spare, (const unsigned *)(spare + elements), elements, differ);
     TRY(cuda_launched());
-    TRY(ops_cuda.download((ops_context *)ctx, &differs, differ, sizeof differs));
+    TRY(cuda_download((ops_context *)ctx, &differs, differ, sizeof differs));
     *blas = ms[1] < ms[0] && differs == 0;
     return GPUZIP_OK;
 }
@@ -272,7 +272,7 @@ static bool blas_scratch(ops_context *ctx, linear_blas *b, size_t bytes)
     (void)cudaFree(b->scratch); /* waits for those who use it */
     b->scratch = NULL;
     b->scratch_bytes = 0;
-    if (ops_cuda.alloc(ctx, &b->scratch, bytes) != GPUZIP_OK)
+    if (cuda_alloc(ctx, &b->scratch, bytes) != GPUZIP_OK)
         return false;
     b->scratch_bytes = bytes;
     return true;
@@ -353,7 +353,7 @@ static gpuzip_status time_product(ops_context *ctx, const linear_blas *b, void *
         random = random * 1664525u + 1013904223u;
         noise[i] = (int8_t)((int)(random >> 24) % 255 - 127);
     }
-    TRY_OUT(ops_cuda.upload(ctx, operand, noise, count));
+    TRY_OUT(cuda_upload(ctx, operand, noise, count));
     for (int run = 0; run <= RUNS; run++) {
         float ms = 0.0f;
         TRY_OUT(cuda_status(cudaEventRecord(b->start, ctx->stream)));
@@ -384,9 +384,9 @@ gpuzip_status cuda_measure_product(ops_context *ctx, double *ops_per_second)
     for (int dim = PRODUCT_MIN; b->library != NULL && dim <= PRODUCT_MAX && ms < PRODUCT_MS;
          dim *= 2) {
         void *memory = NULL;
-        TRY(ops_cuda.alloc(ctx, &memory, (size_t)dim * dim * (sizeof(int8_t) + sizeof(int))));
+        TRY(cuda_alloc(ctx, &memory, (size_t)dim * dim * (sizeof(int8_t) + sizeof(int))));
         gpuzip_status status = time_product(ctx, b, memory, dim, &ms);
-        ops_cuda.release(ctx, memory);
+        cuda_release(ctx, memory);
         TRY(status);
         rate = 2.0 * dim * dim * dim / (ms * 1e-3);
     }

@@ -165,14 +165,14 @@ gpuzip_status cuda_kv_create(ops_context *ctx, ops_kv **kv, int layers, int slot
     made->kv_heads = kv_heads, made->head_dim = head_dim, made->bits = bits;
     made->pitch = round_up_32(head_dim);
     plane = count * made->pitch;
-    TRY_OUT(ops_cuda.alloc(ctx, (void **)&made->k_hi, plane));
-    TRY_OUT(ops_cuda.alloc(ctx, (void **)&made->v_hi, plane));
+    TRY_OUT(cuda_alloc(ctx, (void **)&made->k_hi, plane));
+    TRY_OUT(cuda_alloc(ctx, (void **)&made->v_hi, plane));
     if (bits == 12) {
-        TRY_OUT(ops_cuda.alloc(ctx, (void **)&made->k_lo, plane));
-        TRY_OUT(ops_cuda.alloc(ctx, (void **)&made->v_lo, plane));
+        TRY_OUT(cuda_alloc(ctx, (void **)&made->k_lo, plane));
+        TRY_OUT(cuda_alloc(ctx, (void **)&made->v_lo, plane));
     }
-    TRY_OUT(ops_cuda.alloc(ctx, (void **)&made->k_scale, count * sizeof(float)));
-    TRY_OUT(ops_cuda.alloc(ctx, (void **)&made->v_scale, count * sizeof(float)));
+    TRY_OUT(cuda_alloc(ctx, (void **)&made->k_scale, count * sizeof(float)));
+    TRY_OUT(cuda_alloc(ctx, (void **)&made->v_scale, count * sizeof(float)));
     *kv = made;
     made = NULL;
 
@@ -185,11 +185,11 @@ void cuda_kv_destroy(ops_context *ctx, ops_kv *kv)
 {
     if (kv == NULL)
         return;
-    ops_cuda.release(ctx, kv->v_scale);
-    ops_cuda.release(ctx, kv->k_scale);
-    ops_cuda.release(ctx, kv->v_lo);
-    ops_cuda.release(ctx, kv->k_lo);
-    ops_cuda.release(ctx, kv->v_hi);
-    ops_cuda.release(ctx, kv->k_hi);
+    cuda_release(ctx, kv->v_scale);
+    cuda_release(ctx, kv->k_scale);
+    cuda_release(ctx, kv->v_lo);
+    cuda_release(ctx, kv->k_lo);
+    cuda_release(ctx, kv->v_hi);
+    cuda_release(ctx, kv->k_hi);
     free(kv);
 }

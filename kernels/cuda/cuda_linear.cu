@@ -264,30 +264,3 @@ gpuzip_status linear_own(const ops_context *ctx, const ops_matrix *m, const line
         return linear_hopper(ctx, m, p, a_planes, w_planes);
     return linear_mma(ctx, p, a_planes, w_planes);
 }
-
-gpuzip_status cuda_linear(ops_context *ctx, const ops_qrows *q, const ops_matrix *w,
-                          const float *bias, const float *residual, float *out)
-{
-    if (q->dim != w->k)
-        return FAIL(GPUZIP_ERR_ARGUMENT);
-    if (q->rows == 0 || w->n == 0)
-        return GPUZIP_OK;
-    TRY(cuda_enter(ctx));
-    linear_args p = {{q->hi, q->lo},
-                     {w->plane[0], w->plane[1]},
-                     q->scale,
-                     w->scale,
-                     bias,
-                     residual,
-                     out,
-                     q->rows,
-                     w->n,
-                     (int)w->pitch,
-                     0};
-    int a_planes = q->bits == 8 ? 1 : 2, w_planes = w->bits == 8 ? 1 : 2, done = 0;
-    TRY(linear_blas_run(ctx, w, &p, a_planes, w_planes, &done));
-    if (done == p.rows)
-        return GPUZIP_OK;
-    p = linear_rows(&p, done, p.rows - done);
-    return linear_own(ctx, w, &p, a_planes, w_planes);
-}

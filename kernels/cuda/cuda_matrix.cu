@@ -40,14 +40,14 @@ gpuzip_status cuda_matrix_create(ops_context *ctx, ops_matrix **m, const ops_wei
             status = FAIL(GPUZIP_ERR_MEMORY);
             goto out;
         }
-        TRY_OUT(ops_cuda.alloc(ctx, (void **)&made->plane[i], bytes));
+        TRY_OUT(cuda_alloc(ctx, (void **)&made->plane[i], bytes));
     }
-    TRY_OUT(ops_cuda.alloc(ctx, (void **)&made->scale, (size_t)src->n * sizeof(float)));
+    TRY_OUT(cuda_alloc(ctx, (void **)&made->scale, (size_t)src->n * sizeof(float)));
     matrix_split(host, pitch, src);
     for (int i = 0; i < planes; i++)
-        TRY_OUT(ops_cuda.upload(ctx, made->plane[i], host[i], bytes));
-    TRY_OUT(ops_cuda.upload(ctx, made->scale, src->scale, (size_t)src->n * sizeof(float)));
-    TRY_OUT(ops_cuda.sync(ctx)); /* the copies may still read host[] and src */
+        TRY_OUT(cuda_upload(ctx, made->plane[i], host[i], bytes));
+    TRY_OUT(cuda_upload(ctx, made->scale, src->scale, (size_t)src->n * sizeof(float)));
+    TRY_OUT(cuda_sync(ctx)); /* the copies may still read host[] and src */
     linear_hopper_prepare(ctx, made);
     *m = made;
     made = NULL;
@@ -63,8 +63,8 @@ void cuda_matrix_destroy(ops_context *ctx, ops_matrix *m)
 {
     if (m == NULL)
         return;
-    ops_cuda.release(ctx, m->scale);
-    ops_cuda.release(ctx, m->plane[1]);
-    ops_cuda.release(ctx, m->plane[0]);
+    cuda_release(ctx, m->scale);
+    cuda_release(ctx, m->plane[1]);
+    cuda_release(ctx, m->plane[0]);
     free(m);
 }

@@ -100,7 +100,7 @@ gpuzip_status cuda_measure_peak(ops_context *ctx, double *ops_per_second)
     float ms = 0.0f;
     double work = 0;
     int rounds = 8;
-    TRY_OUT(ops_cuda.alloc(ctx, (void **)&sink, sizeof *sink));
+    TRY_OUT(cuda_alloc(ctx, (void **)&sink, sizeof *sink));
     TRY_OUT(cuda_status(cudaEventCreate(&start)));
     TRY_OUT(cuda_status(cudaEventCreate(&end)));
     /* Twice as long until the time is long enough: the last measurement counts. */
@@ -119,7 +119,7 @@ out:
         (void)cudaEventDestroy(end);
     if (start != NULL)
         (void)cudaEventDestroy(start);
-    ops_cuda.release(ctx, sink);
+    cuda_release(ctx, sink);
     return status;
 }
 
@@ -146,14 +146,14 @@ gpuzip_status cuda_measure_copy(ops_context *ctx, double *bytes_per_second)
     TRY_OUT(cuda_status(cudaEventCreate(&event[1])));
     /* Twice the size until a copy takes long enough; the first touches new memory. */
     for (;;) {
-        TRY_OUT(ops_cuda.alloc(ctx, &src, bytes));
-        TRY_OUT(ops_cuda.alloc(ctx, &dst, bytes));
+        TRY_OUT(cuda_alloc(ctx, &src, bytes));
+        TRY_OUT(cuda_alloc(ctx, &dst, bytes));
         TRY_OUT(copy_time(ctx, &ms, dst, src, bytes, event));
         TRY_OUT(copy_time(ctx, &ms, dst, src, bytes, event));
         if (ms >= COPY_MIN_MS)
             break;
-        ops_cuda.release(ctx, dst);
-        ops_cuda.release(ctx, src);
+        cuda_release(ctx, dst);
+        cuda_release(ctx, src);
         dst = src = NULL;
         bytes *= 2;
     }
@@ -165,8 +165,8 @@ gpuzip_status cuda_measure_copy(ops_context *ctx, double *bytes_per_second)
     *bytes_per_second = 2.0 * (double)bytes / (best * 1e-3);
 
 out:
-    ops_cuda.release(ctx, dst);
-    ops_cuda.release(ctx, src);
+    cuda_release(ctx, dst);
+    cuda_release(ctx, src);
     for (int i = 0; i < 2; i++)
         if (event[i] != NULL)
             (void)cudaEventDestroy(event[i]);

@@ -54,7 +54,7 @@ bool linear_hopper_takes(const ops_matrix *m, int rows);
 gpuzip_status linear_hopper(const ops_context *ctx, const ops_matrix *m, const linear_args *p,
                             int a_planes, int w_planes);
 
-/* cuda_linear.cu: whichever of the two takes the call. */
+/* cuda_linear.cu: linear_hopper() if it takes the call, else linear_mma(). */
 gpuzip_status linear_own(const ops_context *ctx, const ops_matrix *m, const linear_args *p,
                          int a_planes, int w_planes);
 

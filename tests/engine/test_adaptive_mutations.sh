@@ -89,15 +89,15 @@ mutations=(
     'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/memset(state->trust, 0, vocab . sizeof .state->trust);//'
     'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/memset(sums->gradient, 0, sizeof sums->gradient);//'
     # several states: rows in state 0, counts and sums of another, resets and steps too far
-    'mix_adaptive||kernels/cpu/cpu_mix.c|s/int s = mix->state ? mix->state\[r\] : 0;/int s = 0;/'
-    'mix_adaptive||kernels/cpu/cpu_mix.c|s/expert->counts + (size_t)s . (size_t)mix->vocab/expert->counts/'
-    'mix_adaptive||kernels/cpu/cpu_mix.c|s/a->sums\[s . a->config.parts . a->threads + worker\]/a->sums[worker]/'
-    'mix_adaptive||kernels/cpu/cpu_mix.c|s/row->state = &a->state\[s\];/row->state = \&a->state[0];/'
-    'mix_adaptive||kernels/cpu/cpu_mix.c|s/a->state\[s\].alpha\[k\]/a->state[0].alpha[k]/'
-    'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/i < (first + n) . workers(a)/i < a->config.states * workers(a)/'
-    'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/s < first + n; s++/s < a->config.states; s++/'
-    'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/cpu_for_rows(ctx, states,/cpu_for_rows(ctx, a->config.states,/'
-    'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/    to->used = true;//'
+    'mix_states||kernels/cpu/cpu_mix.c|s/int s = mix->state ? mix->state\[r\] : 0;/int s = 0;/'
+    'mix_states||kernels/cpu/cpu_mix.c|s/expert->counts + (size_t)s . (size_t)mix->vocab/expert->counts/'
+    'mix_states||kernels/cpu/cpu_mix.c|s/a->sums\[s . a->config.parts . a->threads + worker\]/a->sums[worker]/'
+    'mix_states||kernels/cpu/cpu_mix.c|s/row->state = &a->state\[s\];/row->state = \&a->state[0];/'
+    'mix_states||kernels/cpu/cpu_mix.c|s/a->state\[s\].alpha\[k\]/a->state[0].alpha[k]/'
+    'mix_states||kernels/cpu/cpu_adaptive.c|s/i < (first + n) . workers(a)/i < a->config.states * workers(a)/'
+    'mix_states||kernels/cpu/cpu_adaptive.c|s/s < first + n; s++/s < a->config.states; s++/'
+    'mix_states||kernels/cpu/cpu_adaptive.c|s/cpu_for_rows(ctx, states,/cpu_for_rows(ctx, a->config.states,/'
+    'mix_states||kernels/cpu/cpu_adaptive.c|s/    to->used = true;//'
     # a row's candidates, and its contribution to the sums
     'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/(logit >= -1024)/(logit >= -1000)/'
     'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/c->known - 1;/c->known % 3;/'
@@ -227,7 +227,7 @@ try()
 
 rm -rf "$work"
 mkdir -p "$work" || exit 1
-for test in contexts ngrams mix_adaptive engine_plain engine; do
+for test in contexts ngrams mix_adaptive mix_states engine_plain engine; do
     compile "$(find_file "$source/tests" "test_$test.c")" "$work/$test.o" \
         "$source/tests/support" || exit 1
     link "$work/$test" "$work/$test.o" || exit 1

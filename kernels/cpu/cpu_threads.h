@@ -1,0 +1,15 @@
+/* cpu_threads.h: the rows of an operation, spread over threads. */
+#ifndef GPUZIP_CPU_THREADS_H
+#define GPUZIP_CPU_THREADS_H
+
+#include "cpu.h"
+
+/* Does one row of an operation; job is the operation's own description, thread in
+ * [0, threads) tells which scratch it may use. */
+typedef void (*cpu_row_fn)(const void *job, int row, int thread);
+
+/* Calls fn for every row in [0, rows), on several threads when rows times cost (of
+ * a row, in elements read) is worth waking them. */
+void cpu_for_rows(const ops_context *ctx, int rows, size_t cost, cpu_row_fn fn, const void *job);
+
+#endif
