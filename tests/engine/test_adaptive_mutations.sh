@@ -138,6 +138,7 @@ mutations=(
     'engine_plain||host/engine_team.c|s/c->prior ? c->prior->weights\[0\] : NULL/NULL/'
     'engine_plain||host/engine_learn.c|s/contexts_next_update(t, e->origin, e->config.update_interval)/(t + 1)/'
     # counts are forgotten with a block, and learnt once
+    'engine|batches*|host/engine_decode.c|s/e->step.state + g->first + done/e->step.state + done/'
     'engine|blocks_are*|host/engine_learn.c|s/TRY(e->ops->upload(e->ctx, e->count\[k\] + i . vocab, e->zeros, bytes));//'
     'engine|blocks_d*|host/engine_learn.c|s/e->pending_first += n;/;/'
     'engine|blocks_d*|host/engine_learn.c|s/e->pending_first = e->pending_end = 0;$/;/'

@@ -47,7 +47,6 @@ mutations=(
     # the states of blocks that share a batch
     'engine_team.c|what_adapts*|s/return x->longest > y->longest ? -1 : 1;/return x->longest > y->longest ? 1 : -1;/'
     'engine_encode.c|what_adapts*|s/g->state\[rows\] = job->stream\[s\].state;/g->state[rows] = 0;/'
-    'engine_decode.c|what_adapts*|s/e->step.state + g->first + done/e->step.state + g->first/'
     'engine.c|what_adapts*|s/TRY(upload_states(job));/(void)upload_states;/'
     # a graph is not released
     'engine_decode.c|steps_are*|s/ops->recording_destroy(job->e->ctx, d.mix.recording);//'
