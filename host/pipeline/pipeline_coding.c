@@ -130,12 +130,15 @@ gpuzip_status pipeline_open_cpu(pipeline *p)
 int pipeline_cpu_batch(const pipeline *p, slot *const *group, int count)
 {
     uint64_t limit = p->rules.memory_limit ? p->rules.memory_limit / 2 : CPU_MEMORY, bytes = 0;
+    uint32_t streams = 0; /* of group[0, n) */
     int n = 0;
     for (; n < count && n < CPU_BLOCKS; n++) {
         const block *b = &group[n]->item.b;
+        bool enough = streams >= CPU_STREAMS && n >= p->gz->threads;
         bytes += block_coding_bytes(&p->rules, b->work.tokens, b->work.streams);
-        if (n > 0 && bytes > limit)
+        if (n > 0 && (enough || bytes > limit))
             break;
+        streams += b->work.streams;
     }
     return n;
 }

@@ -12,7 +12,12 @@
 #define HELPERS_MAX   8     /* threads for the host's steps */
 #define CPU_ITEMS     64    /* items in progress on the CPU alone: blocks and ends of files */
 #define CPU_BLOCKS    8     /* coded together at most on the CPU */
-#define CPU_MEMORY    ((uint64_t)2 << 30) /* bytes that these take at most, without a limit */
+/* With so many streams, and a block for each thread, a batch on the CPU takes no further block.
+ * More rows no longer speed up the matrix products, and each block's context tables and mixer
+ * compete for the caches: 8 blocks of 512 KiB (10 streams each) decoded in 143 and 149 s of user
+ * time one by one, in 186, 184 and 201 s as batches of 2, 4 and 8 (one thread, a busy machine). */
+#define CPU_STREAMS 8
+#define CPU_MEMORY  ((uint64_t)2 << 30) /* bytes that these take at most, without a limit */
 
 /* A block's way; the host's steps and the device's are each taken up by some thread. */
 typedef enum {
