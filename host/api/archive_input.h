@@ -22,7 +22,7 @@ gpuzip_status archive_fill(archive_input *in, size_t size);
 /* Unused bytes in the window, at most `wanted`. */
 size_t archive_have(const archive_input *in, size_t wanted);
 
-/* Reads the frame header that comes next. Sets the session's text for another version of the
+/* Reads the frame header that comes next. Sets gz's error text for another version of the
  * format. Errors: FORMAT, CORRUPT, UNSUPPORTED, MEMORY, IO. */
 gpuzip_status archive_frame(gpuzip *gz, archive_input *in, container_frame *frame);
 
@@ -37,7 +37,7 @@ gpuzip_status archive_end(archive_input *in, size_t size, container_end *end);
  * IO. */
 gpuzip_status archive_skip(archive_input *in, size_t size);
 
-/* Sets the session's text for a status that reading an archive gave, unless a text is set
+/* Sets gz's error text for a status that reading an archive gave, unless a text is set
  * already. frames: complete frames before. Returns the status, or CORRUPT where bytes that are
  * no archive follow a frame. */
 gpuzip_status archive_fail(gpuzip *gz, gpuzip_status status, uint64_t frames);

@@ -54,7 +54,7 @@ gpuzip_status coding_next(coding_file *f, size_t raw_size, block **b)
     return coding_status(f);
 }
 
-/* Ends the file's writing with this status and the session's text. */
+/* Ends the file's writing with this status and gz's error text. */
 static void fail(coding_file *f, gpuzip_status status)
 {
     f->way.status = status;

@@ -39,7 +39,7 @@ gpuzip_status coding_open(coding_file *f, gpuzip *gz, const gpuzip_io *io, void 
 /* Records how reading ended and submits the file's last job, whose done() calls coding_end(). */
 void coding_read_all(coding_file *f, gpuzip_status status, void (*done)(pipeline_job *job));
 
-/* The status of the writing so far. Clears the session's text, which may be another file's. */
+/* The status of the writing so far. Clears gz's error text, which may be another file's. */
 gpuzip_status coding_status(coding_file *f);
 
 /* As pipeline_next(). Errors: those of writing the file's earlier blocks. */
@@ -53,7 +53,7 @@ bool coding_may_write(coding_file *f, const pipeline_job *job);
  * which may cancel. */
 void coding_wrote(coding_file *f, const pipeline_job *job, gpuzip_status status);
 
-/* In the last job's done(): the file's status, with the session's text set for it. */
+/* In the last job's done(): the file's status, with gz's error text set for it. */
 gpuzip_status coding_outcome_of(coding_file *f);
 
 /* Calls ended() and releases the memory that f owns. */

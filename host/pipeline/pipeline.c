@@ -297,12 +297,22 @@ void pipeline_drain(pipeline *p)
         ;
 }
 
-/* Whether there is room for one more block of raw_size bytes. */
-static bool has_room(const pipeline *p, size_t raw_size)
+/* Whether to take one more block of raw_size bytes before completing the first. On the CPU alone,
+ * blocks wait only for as long as they may share a batch, so that a long file is written while it
+ * is read. */
+static bool has_room(pipeline *p, size_t raw_size)
 {
     uint64_t bytes = block_bytes(&p->rules, raw_size);
-    for (int i = 0; i < p->used; i++)
-        bytes += block_bytes(&p->rules, pipeline_slot((pipeline *)p, i)->raw_size);
+    size_t waiting = 0;
+    int blocks = 0;
+    for (int i = 0; i < p->used; i++) {
+        const slot *s = pipeline_slot(p, i);
+        bytes += block_bytes(&p->rules, s->raw_size);
+        waiting += s->raw_size;
+        blocks += !s->item.is_end;
+    }
+    if (!p->workers && blocks >= p->gz->threads && waiting >= CPU_WAITING)
+        return false;
     return p->used < p->capacity && (!p->used || bytes <= p->room);
 }
 

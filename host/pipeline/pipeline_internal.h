@@ -17,6 +17,9 @@
  * compete for the caches: 8 blocks of 512 KiB (10 streams each) decoded in 143 and 149 s of user
  * time one by one, in 186, 184 and 201 s as batches of 2, 4 and 8 (one thread, a busy machine). */
 #define CPU_STREAMS 8
+/* Bytes of content that wait for a batch on the CPU, unless there are fewer blocks than threads:
+ * text of twice CPU_STREAMS streams of the default level, which hold about 50 KB each. */
+#define CPU_WAITING ((size_t)1 << 20)
 #define CPU_MEMORY  ((uint64_t)2 << 30) /* bytes that these take at most, without a limit */
 
 /* A block's way; the host's steps and the device's are each taken up by some thread. */

@@ -15,7 +15,7 @@ typedef struct {
 
 /* Turns a frame's experts into an engine's: finds each model, checks that all share one
  * vocabulary and that the window fits. Errors: MODEL (one is missing), UNSUPPORTED, with the
- * session's text set. */
+ * session's error text set. */
 gpuzip_status plan_frame(gpuzip *gz, const container_frame *frame, coding_plan *plan);
 
 /* The engine's configuration with the models as a device holds them. */

@@ -257,6 +257,50 @@ static void blocks_of_files_share_batches(void **state)
     }
 }
 
+/* A source of content that no model helps, and the bytes of it that were read before the first
+ * byte was written, beyond the header that comes with it. */
+typedef struct {
+    size_t size, read, read_before_write;
+    uint64_t random;
+} long_file;
+
+static int read_long(void *context, void *data, size_t size, size_t *got)
+{
+    long_file *f = context;
+    *got = size < f->size - f->read ? size : f->size - f->read;
+    for (size_t i = 0; i < *got; i++) {
+        f->random = f->random * 6364136223846793005u + 1442695040888963407u;
+        ((uint8_t *)data)[i] = (uint8_t)(f->random >> 56);
+    }
+    f->read += *got;
+    return 0;
+}
+
+static int write_long(void *context, const void *data, size_t size)
+{
+    long_file *f = context;
+    (void)data;
+    (void)size;
+    if (!f->read_before_write)
+        f->read_before_write = f->read;
+    return 0;
+}
+
+/* Blocks wait for a batch, but not until the whole file has been read. */
+static void on_the_cpu_a_long_file_is_written_as_it_is_read(void **state)
+{
+    gpuzip_options o = options[0];
+    long_file f = {.size = (size_t)4 << 20, .random = 1};
+    gpuzip_io io = {.context = &f, .read = read_long, .write = write_long};
+    (void)state;
+    o.block_size = (size_t)128 << 10;
+    open_on("cpu");
+    assert_int_equal(gpuzip_compress_stream(handle, &o, &io, NULL), GPUZIP_OK);
+    gpuzip_close(handle);
+    assert_int_equal(f.read, f.size);
+    assert_true(f.read_before_write <= (size_t)2 << 20);
+}
+
 static void on_gpus_they_come_out_the_same(void **state)
 {
     (void)state;
@@ -502,6 +546,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(on_the_cpu_they_come_out_the_same),
         cmocka_unit_test(blocks_of_files_share_batches),
+        cmocka_unit_test(on_the_cpu_a_long_file_is_written_as_it_is_read),
         cmocka_unit_test(on_gpus_they_come_out_the_same),
         cmocka_unit_test(a_broken_gpu_changes_nothing),
         cmocka_unit_test(a_group_spans_files),
