@@ -14,7 +14,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 compact=$here/run4.safetensors
 
 prepare() { # OUT
-    "$PYTHON" "$here/from_gpzm.py" "$here/../builtin.gpzm" "$1/start"
+    "$PYTHON" "$here/from_gpzm.py" "$here/../builtin/builtin.gpzm" "$1/start"
     cp "$1/start/tokenizer.json" "$1/"
     "$PYTHON" "$here/prepare.py" text --data "$DATA" --out "$1" --megabytes 300 --seed 20261129 --book 200000 --leave
     "$PYTHON" "$here/prepare.py" tokens --out "$1"
