@@ -39,7 +39,7 @@ typedef struct {
     weights_norm norm;
     weights_act act;
     bool post_norm; /* x = norm(x + f(x)) instead of x = x + f(norm(x)) */
-    bool rope;      /* cosine and sine are set; else position is */
+    bool rope;      /* turns is set; else position is */
     int layers, dim, heads, kv_heads, head_dim, ffn, vocab, context;
     int weight_bits;     /* 8 or 15 */
     int activation_bits; /* 8 or 15 */
@@ -82,7 +82,7 @@ struct weights_model {
     weights_matrix embedding;     /* n = vocab, k = dim */
     float embedding_factor;       /* embed() uses scale * factor: sqrt(dim) for wpoe, else 1 */
     const float *position;        /* [context][dim], or NULL with RoPE */
-    const int32_t *cosine, *sine; /* [context][head_dim / 2], Q30, or NULL */
+    const uint64_t *turns;        /* [head_dim / 2] of rope.h, Q64, or NULL */
     weights_layer *layer;         /* [layers] */
     weights_norm_vectors final_norm;
     weights_matrix head;    /* n = vocab, k = dim; the embedding itself when tied */

@@ -132,17 +132,6 @@ static gpuzip_status check_layer(const weights_config *c, const weights_layer *l
     return GPUZIP_OK;
 }
 
-/* Entries of the RoPE tables are at most 2^30 in magnitude. */
-static bool table_valid(const int32_t *table, size_t count)
-{
-    int32_t least = 0, most = 0;
-    for (size_t i = 0; i < count; i++) {
-        least = table[i] < least ? table[i] : least;
-        most = table[i] > most ? table[i] : most;
-    }
-    return least >= -(1 << 30) && most <= 1 << 30;
-}
-
 gpuzip_status weights_check(const weights_model *model, weights_error *error)
 {
     const weights_config *c = &model->config;
@@ -150,11 +139,7 @@ gpuzip_status weights_check(const weights_model *model, weights_error *error)
     if (!embedding.valid)
         return check_failed(error, "a weight or scale of the embedding is out of bounds");
     double stream = SLACK * (embedding.entry * (double)model->embedding_factor);
-    if (c->rope) {
-        size_t count = (size_t)c->context * (size_t)(c->head_dim / 2);
-        if (!table_valid(model->cosine, count) || !table_valid(model->sine, count))
-            return check_failed(error, "a RoPE table is out of bounds");
-    } else {
+    if (!c->rope) {
         stream += largest_value(model->position, (size_t)c->context * (size_t)c->dim);
         if (isnan(stream))
             return check_failed(error, "a position's vector is out of bounds");

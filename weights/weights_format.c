@@ -289,11 +289,9 @@ static void lay_out(cursor *at, weights_model *model, uint32_t flags)
     model->tokenizer = take(at, model->tokenizer_size, 1);
     model->embedding = take_matrix(at, c->vocab, c->dim, c->weight_bits);
     model->position = NULL;
-    model->cosine = model->sine = NULL;
+    model->turns = NULL;
     if (c->rope) {
-        uint64_t count = (uint64_t)c->context * (uint64_t)(c->head_dim / 2);
-        model->cosine = take(at, count, sizeof(int32_t));
-        model->sine = take(at, count, sizeof(int32_t));
+        model->turns = take(at, (uint64_t)(c->head_dim / 2), sizeof(uint64_t));
     } else {
         uint64_t count = (uint64_t)c->context * (uint64_t)c->dim;
         /* A sinusoidal table is not learned. */

@@ -9,7 +9,7 @@
 #error "a .gpzm file is little-endian and used in place: this needs a little-endian machine"
 #endif
 
-#define FORMAT_VERSION       1u
+#define FORMAT_VERSION       2u
 #define FORMAT_HEADER        192u /* bytes, a multiple of FORMAT_ALIGN */
 #define FORMAT_ALIGN         64u  /* of every section */
 #define FORMAT_MAX_TOKENIZER ((uint64_t)1 << 26)

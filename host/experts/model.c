@@ -1,5 +1,6 @@
 /* model.c: the forward pass of every architecture over the operations of ops.h. */
 #include "model.h"
+#include "rope.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -138,8 +139,12 @@ gpuzip_status model_open(model **out, const ops *ops, ops_context *ctx,
     TRY_OUT(prepare_embedding(m));
     TRY_OUT(copy_to_device(m, &m->position, weights->position, context * (size_t)c->dim,
                            sizeof(float)));
-    TRY_OUT(copy_to_device(m, &m->cosine, weights->cosine, context * half, sizeof(int32_t)));
-    TRY_OUT(copy_to_device(m, &m->sine, weights->sine, context * half, sizeof(int32_t)));
+    if (weights->turns) {
+        int32_t *t=malloc(context*half*8);
+        rope_rows(t,t+context*half,weights->turns,(int)half,0,(int)context);
+    TRY_OUT(copy_to_device(m, &m->cosine, t, context * half, sizeof(int32_t)));
+    TRY_OUT(copy_to_device(m, &m->sine, t+context*half, context * half, sizeof(int32_t)));
+    free(t);}
     for (int i = 0; i < c->layers; i++)
         TRY_OUT(prepare_layer(m, &m->layer[i], &weights->layer[i]));
     TRY_OUT(prepare_norm(m, &m->final_norm, &weights->final_norm));

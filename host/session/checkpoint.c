@@ -357,7 +357,7 @@ out:
     if (status != GPUZIP_OK) {
         say(error, "%s: %s", path,
             status == GPUZIP_ERR_UNSUPPORTED
-                ? "made by a newer version of gpuzip"
+                ? "made by another version of gpuzip; import the model again"
                 : "damaged or not a model file; get or import it anew");
         checkpoint_close(&opened);
         return status;

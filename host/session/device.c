@@ -213,8 +213,6 @@ uint64_t device_weights_bytes(const weights_model *w)
     }
     if (w->position)
         bytes += context * (uint64_t)c->dim * sizeof(float);
-    if (w->cosine)
-        bytes += context * (uint64_t)c->head_dim * sizeof(int32_t);
     return bytes;
 }
 

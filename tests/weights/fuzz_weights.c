@@ -53,7 +53,7 @@ static double touch(const weights_model *m)
         }
     }
     if (c->rope)
-        sum += m->sine[(size_t)c->context * (size_t)(c->head_dim / 2) - 1];
+        sum += (double)m->turns[c->head_dim / 2 - 1];
     else
         sum += (double)m->position[(size_t)c->context * (size_t)c->dim - 1];
     sum += m->tests ? m->test_token[m->tests - 1] : 0;

@@ -6,7 +6,7 @@
                                          ids are others)
     golden_import.py --seeds FOLDER      writes small inputs for fuzz_import to begin with
 
-A second implementation of the import: plain Python, big decimals instead of fixed point.
+A second implementation of the import, in plain Python.
 """
 
 import hashlib
@@ -15,13 +15,10 @@ import math
 import re
 import struct
 import sys
-from decimal import Decimal, getcontext
 from pathlib import Path
 
 DATA = Path(__file__).parent.parent / "data"
-PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899863")
 TOKENIZER = b"not a tokenizer"  # goes into the file as it is
-getcontext().prec = 110
 
 
 def f32(x):
@@ -86,37 +83,34 @@ class Matrix:
 # ---- tables --------------------------------------------------------------------------------------
 
 
-def sine_cosine(angle):
-    sine = cosine = Decimal(0)
-    term, n = Decimal(1), 0
-    while abs(term) > Decimal("1e-60") or n < angle:
-        if n % 2:
-            sine += term if n % 4 == 1 else -term
-        else:
-            cosine += term if n % 4 == 0 else -term
-        n += 1
-        term = term * angle / n
-    return sine, cosine
-
-
-def rope(context, head_dim, p):
-    """cosine and sine in Q30, as two sections"""
-    tables = [b"", b""]
-    frequencies = []
+def rope(head_dim, p):
+    """turns of each pair from a position to the next, Q64, by the integers of rope.c; test_rope.c compares those with MPFR"""
+    mantissa, exponent = math.frexp(p["rope_theta"])
+    y, fraction = int(mantissa * 2**53) << 11, 0  # Q63, in [1, 2)
+    for _ in range(64):
+        y *= y
+        fraction = fraction << 1 | y >> 127
+        y >>= 64 if y >> 127 else 63
+    log2_theta = (exponent - 1) << 64 | fraction
+    section = b""
     for i in range(head_dim // 2):
-        f = Decimal(p["rope_theta"]) ** (Decimal(-2 * i) / head_dim)
+        power = log2_theta * 2 * i // head_dim
+        whole, fraction = power >> 64, power % 2**64
+        t, e = (-fraction % 2**64) * 0xB17217F7D1CF79AC >> 64, 2**62
+        for k in range(22, 0, -1):
+            e = 2**62 + (t * e >> 64) // k
+        shift = 64 + whole + (fraction != 0)
+        turns = e * 0xA2F9836E4E44152A + (1 << (shift - 1)) >> shift
         if p["rope_type"] == "llama3":
-            low, high = Decimal(p["low_freq_factor"]), Decimal(p["high_freq_factor"])
-            cycles = p["original_max_position_embeddings"] * f / (2 * PI)
-            smooth = min(max((cycles - low) / (high - low), Decimal(0)), Decimal(1))
-            f = f / Decimal(p["factor"]) * (1 - smooth) + f * smooth
-        frequencies.append(f)
-    for pos in range(context):
-        for f in frequencies:
-            sine, cosine = sine_cosine(pos * f)
-            for k, value in enumerate((cosine, sine)):
-                tables[k] += struct.pack("<i", int((value * 2**30).to_integral_value()))
-    return tables
+            low, high = p["low_freq_factor"], p["high_freq_factor"]
+            slow = turns // int(p["factor"])  # a power of two here
+            cycles = turns * 2.0**-64 * p["original_max_position_embeddings"]
+            if cycles <= low:
+                turns = slow
+            elif cycles < high:
+                turns = slow + ((turns - slow) * int((cycles - low) / (high - low) * 2**52) >> 52)
+        section += struct.pack("<Q", turns)
+    return section
 
 
 # ---- the model file ------------------------------------------------------------------------------
@@ -127,7 +121,7 @@ def assemble(config, sections, flags, name):
     body = b""
     for s in sections:
         body += s + b"\0" * (-len(s) % 64)
-    head = b"\x89GPZM\r\n\x1a" + struct.pack("<IIQ", 1, flags, 192 + len(body))
+    head = b"\x89GPZM\r\n\x1a" + struct.pack("<IIQ", 2, flags, 192 + len(body))
     head += struct.pack("<15I3fIIQQ", *config, 0, 0, 0, len(TOKENIZER))
     head += name.encode().ljust(72, b"\0")
     assert len(head) == 192
@@ -143,7 +137,7 @@ def import_llama(folder, bits):
     layers, dim, heads = c["num_hidden_layers"], c["hidden_size"], c["num_attention_heads"]
     kv, hd, context = c["num_key_value_heads"], c["head_dim"], c["max_position_embeddings"]
     sections = [TOKENIZER, *Matrix(t["model.embed_tokens.weight"]).pack(bits)]
-    sections += rope(context, hd, c["rope_parameters"])
+    sections.append(rope(hd, c["rope_parameters"]))
     for i in range(layers):
         p = f"model.layers.{i}."
         a, m = p + "self_attn.", p + "mlp."

@@ -25,10 +25,10 @@ typedef struct {
 
 /* Made by: golden_import.py test_import.c */
 static const golden goldens[] = {
-    {"import_gpt2", 8, "ecea934538b13cf864042994488ac7eb1406773052648e0118198f6281d3f9fd"},
-    {"import_gpt2", 15, "d1769cbbfb3ba9658c8414a3a59735cb59e6db1874418b8b89ca36c53031b26f"},
-    {"import_llama", 8, "55cc0db9fd6be1c7938d180275bfff95882433523f333f996283e0ab19066919"},
-    {"import_llama", 15, "77ed706bbb685f7d95d78d9c99183c60497da4a0556d8e7fb17f61541c7c42dd"},
+    {"import_gpt2", 8, "28b08775a41ac3a89ae5ce3f93f21838ff1d435ab5c480e7da9482a1bcfe1402"},
+    {"import_gpt2", 15, "37b3c6c732e565b70d8191fcc825394977b7dca49ec09b0cef0c6ee29e002740"},
+    {"import_llama", 8, "4532f1336da67eb3e7fd326574c5708d03b68a90b0b0bcdb5888604e27f4ba7c"},
+    {"import_llama", 15, "2bc876e7991e44ee8cb636ab8db301a9762787b75d1accec864da6454c601d01"},
 };
 
 /* An imported model and its bytes. */

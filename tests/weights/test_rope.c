@@ -52,7 +52,10 @@ static double rope_error(const rope_config *c, int context, int head_dim, int st
     mpfr_t f, s, k;
     mpfr_inits2(200, f, s, k, (mpfr_ptr)NULL);
     assert_true(rope_config_valid(c));
-    rope_tables(cosine, sine, context, head_dim, c);
+    uint64_t *turns = malloc(pairs * sizeof *turns);
+    rope_turns(turns, head_dim, c);
+    rope_rows(cosine, sine, turns, (int)pairs, 0, context);
+    free(turns);
     for (size_t i = 0; i < pairs; i++) {
         mpfr_frequency(f, c, (int)i, head_dim);
         for (int pos = context - 1; pos >= 0; pos -= step) {

@@ -130,17 +130,14 @@ static void take_positions(arena *a, weights_model *w)
 {
     static const rope_config rope = {.theta = 500000, .scaling = ROPE_PLAIN};
     const weights_config *c = &w->config;
-    size_t context = (size_t)c->context, half = (size_t)c->head_dim / 2;
     if (!c->rope) {
-        w->position = take_floats(a, context * (size_t)c->dim, 0.01f);
+        w->position = take_floats(a, (size_t)c->context * (size_t)c->dim, 0.01f);
         return;
     }
-    int32_t *cosine = arena_take(a, context * half * sizeof *cosine);
-    int32_t *sine = arena_take(a, context * half * sizeof *sine);
-    if (cosine)
-        rope_tables(cosine, sine, c->context, c->head_dim, &rope);
-    w->cosine = cosine;
-    w->sine = sine;
+    uint64_t *turns = arena_take(a, (size_t)c->head_dim / 2 * sizeof *turns);
+    if (turns)
+        rope_turns(turns, c->head_dim, &rope);
+    w->turns = turns;
 }
 
 static uint64_t matrix_count(const weights_matrix *m)

@@ -149,7 +149,7 @@ static gpuzip_status fill(const builder *b, const import_checkpoint *c)
     TRY(fill_matrix(b, &m->embedding, &c->embedding, -1, "embedding"));
     TRY(fill_floats(b, m->position, g->context, g->dim, &c->position, -1, "positions"));
     if (g->rope)
-        rope_tables((int32_t *)m->cosine, (int32_t *)m->sine, g->context, g->head_dim, &c->rope);
+        rope_turns((uint64_t *)m->turns, g->head_dim, &c->rope);
     for (int i = 0; i < g->layers; i++)
         TRY(fill_layer(b, &c->layer[i], i));
     TRY(fill_floats(b, m->final_norm.gain, g->dim, 1, &c->final_gain, -1, "gain of the last norm"));

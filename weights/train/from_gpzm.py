@@ -102,15 +102,15 @@ def main(path, folder):
     header = struct.unpack_from(HEADER, data)
     magic, version, flags, size = header[:4]
     arch, _, _, layers, dim, heads, kv_heads, head_dim, ffn, vocab, context, bits = header[4:16]
-    if magic != b"\x89GPZM\r\n\x1a" or version != 1 or size != len(data) or arch != 0 or flags != 6:
-        sys.exit(f"{path}: not a Llama with RoPE and tied embeddings in version 1 of the format")
+    if magic != b"\x89GPZM\r\n\x1a" or version != 2 or size != len(data) or arch != 0 or flags != 6:
+        sys.exit(f"{path}: not a Llama with RoPE and tied embeddings in version 2 of the format")
     model = Model(Config(vocab, dim, ffn, layers, heads, kv_heads, head_dim, context))
     reader = Reader(data)
     blob = reader.section("u1", struct.unpack_from("<Q", data, 112)[0]).tobytes()
     state = {"model.embed_tokens.weight": reader.matrix(vocab, dim, bits)}
-    for table in model.model.cos, model.model.sin:  # says that theta is the configuration's
-        stored = reader.section("<i4", context, head_dim // 2) * 2.0**-30
-        assert np.allclose(stored, table[:, : head_dim // 2].numpy(), rtol=0, atol=1e-6)
+    turns = reader.section("<u8", head_dim // 2) * 2.0**-64  # says that theta is the configuration's
+    theta = model.config.rope_theta ** (-2 * np.arange(head_dim // 2) / head_dim)
+    assert np.allclose(turns, theta / (2 * np.pi), rtol=1e-12, atol=0)
     for i in range(layers):
         name = f"model.layers.{i}."
         queries, keys = heads * head_dim, kv_heads * head_dim

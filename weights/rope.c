@@ -1,4 +1,4 @@
-/* rope.c: log, exp, sine and cosine in 64-bit fixed point, for the tables of rope.h.
+/* rope.c: log, exp, sine and cosine in 64-bit fixed point, for the angles of rope.h.
  *
  * Qn: an integer that stands for itself times 2^-n. Errors: a logarithm 2^-62, so
  * an exponential 2^-60 relative, so a phase at position 2^17 less than 2^-44 turns;
@@ -106,6 +106,7 @@ static void cosine_sine(uint64_t phase, int32_t *cosine, int32_t *sine)
         part = ((uint64_t)1 << 61) - part;
     uint64_t x = mul(part, PI_Q62, 62); /* radians, Q63 */
     uint64_t square = mul(x, x, 63), c = ONE_Q63, s = ONE_Q63;
+#pragma GCC unroll 10 /* so that the divisors are constants */
     for (unsigned k = SINE_TERMS; k > 0; k--) {
         c = ONE_Q63 - mul(square, c, 63) / ((2 * k - 1) * (2 * k));
         s = ONE_Q63 - mul(square, s, 63) / ((2 * k) * (2 * k + 1));
@@ -132,15 +133,18 @@ bool rope_config_valid(const rope_config *c)
     return valid;
 }
 
-void rope_tables(int32_t *cosine, int32_t *sine, int context, int head_dim, const rope_config *c)
+void rope_turns(uint64_t *turns, int head_dim, const rope_config *c)
 {
     uint128 log2_theta = log2_q64(c->theta);
-    int pairs = head_dim / 2;
-    for (int i = 0; i < pairs; i++) {
-        uint64_t turns = scale_turns(plain_turns(log2_theta, i, head_dim), c);
-        for (int pos = 0; pos < context; pos++) {
-            size_t at = (size_t)pos * (size_t)pairs + (size_t)i;
-            cosine_sine((uint64_t)pos * turns, &cosine[at], &sine[at]);
-        }
+    for (int i = 0; i < head_dim / 2; i++)
+        turns[i] = scale_turns(plain_turns(log2_theta, i, head_dim), c);
+}
+
+void rope_rows(int32_t *cosine, int32_t *sine, const uint64_t *turns, int pairs, uint64_t first,
+               int count)
+{
+    for (int row = 0; row < count; row++) {
+        for (int i = 0; i < pairs; i++, cosine++, sine++)
+            cosine_sine((first + (uint64_t)row) * turns[i], cosine, sine);
     }
 }
