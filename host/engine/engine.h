@@ -12,10 +12,10 @@
  *
  * Adaptive state (Naive Bayes counts, context models, the mixer's biases, alphas and weights)
  * belongs to a block and is shared by its streams. It is updated with the tokens of all of them
- * after each of the first CONTEXTS_EARLY steps, then every U steps (contexts_next_update()). With
- * window_scope it is reset at the start of each window. Windows and updates depend on the step
- * alone, so the blocks of a batch have them at the same time. A stream's bytes depend on its
- * block only, never on the rest of the batch.
+ * after each of the first CONTEXT_MODEL_EARLY steps, then every U steps
+ * (context_model_next_update()). With window_scope it is reset at the start of each window. Windows
+ * and updates depend on the step alone, so the blocks of a batch have them at the same time. A
+ * stream's bytes depend on its block only, never on the rest of the batch.
  *
  * The encoder runs many steps a pass, the decoder one; both through the same
  * code, and by the law of ops.h with the same numbers.
@@ -24,7 +24,7 @@
 #define GPUZIP_ENGINE_H
 
 #include "container.h"
-#include "contexts.h"
+#include "context_model.h"
 #include "gpuzip.h"
 #include "model.h"
 
@@ -44,11 +44,11 @@ typedef struct {
     int pass_rows;       /* the most rows of a pass; 0: chosen for the device */
     int experts;         /* >= 1, at least one a model */
     engine_expert expert[GPUZIP_MAX_EXPERTS];
-    bool bias, learn_alpha;      /* adapt the mixer's; then alphas are <= OPS_LEARNT_MAX */
-    const contexts_prior *prior; /* contexts propose candidates; NULL: no contexts */
-    ngrams_table ngrams;         /* n-grams of other texts, for the contexts; or none */
-    int host_threads;            /* threads of the context models on the host; 0: one */
-    const uint32_t *tail;        /* [vocab + escapes] with contexts, see contexts_config */
+    bool bias, learn_alpha;       /* adapt the mixer's; then alphas are <= OPS_LEARNT_MAX */
+    const context_prior *prior;   /* context models propose candidates; NULL: no context models */
+    ngrams_table ngrams;          /* n-grams of other texts, for the context models; or none */
+    int host_threads;             /* threads of the context models on the host; 0: one */
+    const uint32_t *token_suffix; /* [vocab + escapes] with context models: theirs */
 } engine_config;
 
 /* Costs of a block, accumulated. Where the device runs asynchronously, seconds_forward is the time

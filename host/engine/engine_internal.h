@@ -28,18 +28,18 @@ typedef struct {
     int32_t *slot, *pos;                        /* [pass_rows] */
     int32_t *row;                               /* [pass_rows] as in ops_mix */
     ops_candidate (*candidate)[OPS_CANDIDATES]; /* [pass_rows], as in ops_mix; NULL without */
-    int32_t *candidates;                        /* [pass_rows] contexts */
+    int32_t *candidates;                        /* [pass_rows] with context models */
 } pass_rows;
 
 /* A pass in progress. */
 typedef struct {
-    void *memory;          /* page-locked, holds all arrays below but `stream` */
-    pass_rows rows;        /* uploaded; the intervals are fetched */
-    int32_t *symbol;       /* [pass_rows] of the mixed rows, uploaded */
-    int32_t *state;        /* [pass_rows] of the mixed rows' streams, uploaded */
-    int32_t *stream;       /* [pass_rows] streams of the mixed rows */
-    contexts_query *asked; /* [pass_rows] the mixed rows, with contexts */
-    int mixed;             /* rows whose intervals are not range-coded yet; 0: none */
+    void *memory;               /* page-locked, holds all arrays below but `stream` */
+    pass_rows rows;             /* uploaded; the intervals are fetched */
+    int32_t *symbol;            /* [pass_rows] of the mixed rows, uploaded */
+    int32_t *state;             /* [pass_rows] of the mixed rows' streams, uploaded */
+    int32_t *stream;            /* [pass_rows] streams of the mixed rows */
+    context_model_query *asked; /* [pass_rows] the mixed rows, with context models */
+    int mixed;                  /* rows whose intervals are not range-coded yet; 0: none */
 } engine_stage;
 
 /* See engine_measure.c. */
@@ -210,10 +210,10 @@ gpuzip_status measure_rows(engine_job *job, const engine_stage *g, const ops_mix
 
 /* engine_team.c: updates that the members of a team share. */
 
-ops_adaptive *team_learner(const engine_team *team);         /* on the device, or NULL */
-contexts *team_contexts(const engine_team *team, int state); /* or NULL */
-int team_states(const engine_team *team);                    /* of the batch */
-int team_most_streams(const engine_team *team);              /* of a member */
+ops_adaptive *team_learner(const engine_team *team);              /* on the device, or NULL */
+context_model *team_contexts(const engine_team *team, int state); /* or NULL */
+int team_states(const engine_team *team);                         /* of the batch */
+int team_most_streams(const engine_team *team);                   /* of a member */
 /* Bytes of device memory, for so many states of one member. */
 size_t team_bytes(const engine_team *team, int states);
 
@@ -242,7 +242,7 @@ gpuzip_status forget(engine_job *job, size_t step);
 gpuzip_status learn(engine_job *job, size_t t, size_t n);
 
 /* The context models' query for step t of a stream of a job. */
-contexts_query query_of(const engine_job *job, int stream, size_t t);
+context_model_query query_of(const engine_job *job, int stream, size_t t);
 
 /* Queues the candidates of mixed rows [first, first + rows) of a stage. */
 gpuzip_status find_candidates(engine_job *job, engine_stage *g, int first, int rows);

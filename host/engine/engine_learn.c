@@ -49,7 +49,7 @@ gpuzip_status learn(engine_job *job, size_t t, size_t n)
 
 int steps_to_update(const engine *e, size_t t)
 {
-    return (int)(contexts_next_update(t, e->origin, e->config.update_interval) - t);
+    return (int)(context_model_next_update(t, e->origin, e->config.update_interval) - t);
 }
 
 int steps_to_last_update(const engine *e, size_t t, int steps)
@@ -62,14 +62,14 @@ int steps_to_last_update(const engine *e, size_t t, int steps)
     return last;
 }
 
-/* ---- contexts ------------------------------------------------------------ */
+/* ---- context models ------------------------------------------------------ */
 
-contexts_query query_of(const engine_job *job, int stream, size_t t)
+context_model_query query_of(const engine_job *job, int stream, size_t t)
 {
     const job_stream *s = &job->stream[stream];
     if (!job->e->config.prior)
-        return (contexts_query){0};
-    return (contexts_query){
+        return (context_model_query){0};
+    return (context_model_query){
         team_contexts(job->e->team, s->state), {(int32_t)s->index, (uint32_t)t}, stream};
 }
 
@@ -84,8 +84,8 @@ gpuzip_status find_candidates(engine_job *job, engine_stage *g, int first, int r
     e->ops->range_push("predict by contexts");
 #pragma omp parallel for num_threads(threads) schedule(static, 1) if (threads > 1)
     for (int part = 0; part < threads; part++)
-        contexts_predict_part(part, threads, g->asked + first, rows, g->rows.candidate + first,
-                              g->rows.candidates + first);
+        context_model_predict_part(part, threads, g->asked + first, rows, g->rows.candidate + first,
+                                   g->rows.candidates + first);
     e->ops->range_pop();
     job->costs->seconds_contexts += clock_seconds() - start;
     TRY(e->ops->upload(e->ctx, e->pass.candidate + first, g->rows.candidate + first,

@@ -11,7 +11,7 @@ typedef struct {
     size_t longest; /* of its streams */
     int number;     /* the caller's, from the lowest on */
     int streams;
-    contexts *contexts;     /* or NULL */
+    context_model *cm;      /* or NULL */
     const uint32_t **token; /* [streams] */
     size_t *length;         /* [streams] */
 } team_state;
@@ -52,9 +52,9 @@ ops_adaptive *team_learner(const engine_team *team)
     return team->learner;
 }
 
-contexts *team_contexts(const engine_team *team, int state)
+context_model *team_contexts(const engine_team *team, int state)
 {
-    return team->state[state].contexts;
+    return team->state[state].cm;
 }
 
 int team_states(const engine_team *team)
@@ -204,18 +204,19 @@ static gpuzip_status open_contexts(engine_team *team)
     }
     for (int i = 0; i < team->states; i++) {
         team_state *state = &team->state[i];
-        contexts_config config = {.vocab = c->vocab,
-                                  .symbols = c->vocab + c->escapes,
-                                  .tail = c->tail,
-                                  .prior = c->prior,
-                                  .ngrams = c->ngrams,
-                                  .streams = state->streams,
-                                  .token = state->token,
-                                  .length = state->length,
-                                  .scope = c->window_scope ? (size_t)c->window : state->longest,
-                                  .update_interval = c->update_interval};
+        context_model_config config = {.vocab = c->vocab,
+                                       .symbols = c->vocab + c->escapes,
+                                       .token_suffix = c->token_suffix,
+                                       .prior = c->prior,
+                                       .ngrams = c->ngrams,
+                                       .streams = state->streams,
+                                       .token = state->token,
+                                       .length = state->length,
+                                       .scope =
+                                           c->window_scope ? (size_t)c->window : state->longest,
+                                       .update_interval = c->update_interval};
         if (state->streams > 0)
-            TRY(contexts_open(&state->contexts, &config));
+            TRY(context_model_open(&state->cm, &config));
     }
     return GPUZIP_OK;
 }
@@ -238,7 +239,7 @@ gpuzip_status engine_team_begin(engine_team *team, const engine_stream *stream, 
 void engine_team_end(engine_team *team)
 {
     for (int i = 0; i < team->states && team->state; i++) {
-        contexts_close(team->state[i].contexts);
+        context_model_close(team->state[i].cm);
         free(team->state[i].token);
         free(team->state[i].length);
     }
@@ -266,7 +267,7 @@ static team_work work_at(const engine_team *team, size_t step, bool resets)
     team_work w = {.step = step, .resets = resets};
     while (w.states < team->states && team->state[w.states].longest >= step + resets)
         w.states++;
-    w.parts = !team->config.prior ? 0 : resets ? w.states : w.states * CONTEXTS_PARTS;
+    w.parts = !team->config.prior ? 0 : resets ? w.states : w.states * CONTEXT_MODEL_PARTS;
     return w;
 }
 
@@ -284,7 +285,7 @@ static void end_work(engine_team *team, const team_work *w)
 {
     team->status = GPUZIP_OK;
     for (int i = 0; i < w->states && w->parts && !w->resets; i++)
-        contexts_learn_end(team->state[i].contexts, w->step);
+        context_model_learn_end(team->state[i].cm, w->step);
     if (team->learner && w->states > 0)
         team->status = w->resets ? team->ops->adaptive_reset(team->ctx, team->learner, 0, w->states)
                                  : team->ops->mix_learn(team->ctx, team->learner, w->states);
@@ -298,10 +299,10 @@ static void end_work(engine_team *team, const team_work *w)
 static void work_part(const engine_team *team, const team_work *w, int part)
 {
     if (w->resets)
-        contexts_reset(team->state[part].contexts, w->step);
+        context_model_reset(team->state[part].cm, w->step);
     else
-        contexts_learn_part(team->state[part / CONTEXTS_PARTS].contexts, part % CONTEXTS_PARTS,
-                            w->step);
+        context_model_learn_part(team->state[part / CONTEXT_MODEL_PARTS].cm,
+                                 part % CONTEXT_MODEL_PARTS, w->step);
 }
 
 /* Does all parts in a team of one: in several threads if there are many tokens. */

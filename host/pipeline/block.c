@@ -118,7 +118,7 @@ static uint64_t adaptive_bytes(const engine_config *c, size_t tokens, uint32_t s
     if (c->prior) {
         size_t longest = container_stream_length((uint32_t)tokens, streams);
         size_t scope = c->window_scope ? (size_t)c->window : longest;
-        bytes += contexts_bytes(streams, longest, scope, c->update_interval, 0);
+        bytes += context_model_bytes(streams, longest, scope, c->update_interval, 0);
     }
     return bytes;
 }

@@ -309,7 +309,7 @@ static void lanes_learn_as_one(void **state)
     fixture_close(&f);
 }
 
-/* Enough rows that contexts take several threads, beside an engine that no lane shares. */
+/* Enough rows that context models take several threads, beside an engine that no lane shares. */
 static void host_threads_learn_the_same(void **state)
 {
     fixture f;
