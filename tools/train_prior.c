@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #include "builtin.h"
-#include "lanes.h"
+#include "engine_mt.h"
 #include "tokenizer.h"
 
 static const uint32_t stream_tokens[] = {16384, 2048, 256};

@@ -1,7 +1,7 @@
 /* engine_decode.c: decodes all streams step by step. The symbols of a step stay on the device as
  * the input of the next; while the models compute that, the host advances its range decoders.
  * Neither waits for the other longer than the slower one takes. */
-#include "engine_internal.h"
+#include "engine_state.h"
 
 /* The streams of a pass at one step: all, unless they exceed the rows of a pass. */
 typedef struct {
@@ -54,7 +54,7 @@ static gpuzip_status run_mix(engine_job *job, const step_group *g)
     for (int done = 0; done < g->padded; done += e->logits_rows) {
         ops_mix mix;
         int left = g->padded - done, n = left < e->logits_rows ? left : e->logits_rows;
-        TRY(begin_mix(job, &mix, done, n, e->step.state + g->first + done));
+        TRY(pass_mix(job, &mix, done, n, e->step.state + g->first + done));
         if (e->config.prior) {
             mix.candidate = e->pass.candidate[done];
             mix.candidates = e->pass.candidates + done;
@@ -113,12 +113,12 @@ static gpuzip_status run_part(decoder *d, step_part *part, const step_group *g)
 /* ---- queueing ------------------------------------------------------------ */
 
 /* Sets the positions of the group's streams at the start of a window. */
-static gpuzip_status place_group(engine_job *job, const step_group *g)
+static gpuzip_status set_positions(engine_job *job, const step_group *g)
 {
     engine *e = job->e;
     size_t bytes = (size_t)g->padded * sizeof(int32_t);
     int index;
-    TRY(take_stage(job, &index));
+    TRY(pass_stage(job, &index));
     pass_rows *host = &e->stage[index].rows;
     for (int r = 0; r < g->padded; r++)
         host->pos[r] = (int32_t)(g->t - g->base);
@@ -141,11 +141,11 @@ static gpuzip_status queue_layers(decoder *d, const step_group *g)
     engine *e = job->e;
     if (g->restart && g->first == 0) {
         if (e->config.window_scope)
-            TRY(forget(job, g->base));
-        TRY(read_again(job, g->base, g->t));
+            TRY(adapt_reset(job, g->base));
+        TRY(pass_prefill(job, g->base, g->t));
     }
     if (g->restart)
-        TRY(place_group(job, g));
+        TRY(set_positions(job, g));
     double start = clock_seconds();
     e->ops->range_push("step");
     gpuzip_status status = run_part(d, &d->layers, g);
@@ -168,11 +168,11 @@ static gpuzip_status queue_candidates(decoder *d, const step_group *g)
     int index;
     if (!job->e->config.prior)
         return GPUZIP_OK;
-    TRY(take_stage(job, &index));
+    TRY(pass_stage(job, &index));
     engine_stage *stage = &job->e->stage[index];
     for (int r = 0; r < g->rows; r++)
-        stage->asked[r] = query_of(job, g->first + r, g->t);
-    TRY(find_candidates(job, stage, 0, g->rows));
+        stage->asked[r] = adapt_query(job, g->first + r, g->t);
+    TRY(adapt_predict(job, stage, 0, g->rows));
     return job->e->ops->mark(job->e->ctx, index);
 }
 
@@ -190,7 +190,7 @@ static gpuzip_status queue_mix(decoder *d, const step_group *g)
     TRY(ops->upload(e->ctx, e->step.target + g->first, e->host_target + g->first,
                     rows * sizeof *e->host_target));
     if (g->first == 0 && job->update_due == g->t)
-        TRY(learn(job, g->t, e->pending_end));
+        TRY(adapt_update(job, g->t, e->pending_end));
     TRY(queue_candidates(d, g));
     ops->range_push("mix");
     gpuzip_status status = run_part(d, &d->mix, g);
@@ -203,11 +203,11 @@ static gpuzip_status queue_mix(decoder *d, const step_group *g)
         return GPUZIP_OK;
     TRY(ops->next_tokens(e->ctx, e->step.found + g->first, g->rows, e->config.vocab,
                          e->config.vocab, e->pending + e->pending_end, NULL));
-    if (team_states(e->team) > 1)
+    if (group_states(e->group) > 1)
         TRY(ops->upload(e->ctx, e->pending_state + e->pending_end, e->host_state + g->first,
                         rows * sizeof *e->host_state));
     e->pending_end += rows;
-    if (steps_to_update(e, g->t) > 1 || g->first + g->rows < job_active(job, g->t))
+    if (adapt_steps_to_update(e, g->t) > 1 || g->first + g->rows < job_active(job, g->t))
         return GPUZIP_OK;
     job->update_due = g->t + 1;
     return GPUZIP_OK;
@@ -247,7 +247,7 @@ static void fit_group(decoder *d, step_group *g)
     g->padded = g->rows;
     if (g->first > 0)
         return;
-    bool may_pad = d->records && !team_learner(job->e->team);
+    bool may_pad = d->records && !group_learner(job->e->group);
     if (may_pad && g->rows < d->padded && g->rows > d->padded / 4 * 3)
         g->padded = d->padded;
     d->padded = g->padded;
@@ -290,7 +290,7 @@ static gpuzip_status decode_groups(decoder *d)
     return GPUZIP_OK;
 }
 
-gpuzip_status decode_job(engine_job *job)
+gpuzip_status job_decode(engine_job *job)
 {
     const ops *ops = job->e->ops;
     decoder d = {.job = job, .layers.run = run_layers, .mix.run = run_mix};

@@ -273,12 +273,13 @@ static void spread(block *const *b, int n, const engine_stream *stream)
     }
 }
 
-static gpuzip_status decode(const block_rules *rules, lanes *l, block *const *b, int n,
+static gpuzip_status decode(const block_rules *rules, engine_mt *mt, block *const *b, int n,
                             engine_stream *stream, engine_costs *costs,
                             const engine_progress *progress)
 {
     int streams = gather(rules, b, n, !rules->decode, stream);
-    gpuzip_status status = streams ? lanes_decode(l, stream, streams, costs, progress) : GPUZIP_OK;
+    gpuzip_status status =
+        streams ? engine_mt_decode(mt, stream, streams, costs, progress) : GPUZIP_OK;
     if (status != GPUZIP_OK && status != GPUZIP_ERR_CORRUPT)
         return FAIL(status);
     spread(b, n, stream);
@@ -300,7 +301,7 @@ static void judge(block *const *b, int n)
     }
 }
 
-static gpuzip_status verify(const block_rules *rules, lanes *l, block *const *b, int n,
+static gpuzip_status verify(const block_rules *rules, engine_mt *mt, block *const *b, int n,
                             engine_stream *stream, const engine_progress *progress)
 {
     engine_costs costs = {0};
@@ -311,7 +312,7 @@ static gpuzip_status verify(const block_rules *rules, lanes *l, block *const *b,
         if (!b[i]->again)
             return FAIL(GPUZIP_ERR_MEMORY);
     }
-    TRY(decode(rules, l, b, n, stream, &costs, progress));
+    TRY(decode(rules, mt, b, n, stream, &costs, progress));
     for (int i = 0; i < n; i++)
         if (b[i]->kind == CONTAINER_CODED &&
             (b[i]->status != GPUZIP_OK ||
@@ -320,7 +321,7 @@ static gpuzip_status verify(const block_rules *rules, lanes *l, block *const *b,
     return GPUZIP_OK;
 }
 
-static gpuzip_status encode(const block_rules *rules, lanes *l, block *const *b, int n,
+static gpuzip_status encode(const block_rules *rules, engine_mt *mt, block *const *b, int n,
                             engine_stream *stream, block_costs *costs,
                             const engine_progress *progress)
 {
@@ -328,18 +329,18 @@ static gpuzip_status encode(const block_rules *rules, lanes *l, block *const *b,
     partial first = {progress, 0, share}, second = {progress, share, 1 - share};
     engine_progress encoding = {partial_step, &first}, verifying = {partial_step, &second};
     int streams = gather(rules, b, n, false, stream);
-    TRY(lanes_encode(l, stream, streams, &costs->engine, progress ? &encoding : NULL));
+    TRY(engine_mt_encode(mt, stream, streams, &costs->engine, progress ? &encoding : NULL));
     spread(b, n, stream);
     judge(b, n);
     if (!rules->verify)
         return GPUZIP_OK;
     double start = clock_seconds();
-    TRY(verify(rules, l, b, n, stream, progress ? &verifying : NULL));
+    TRY(verify(rules, mt, b, n, stream, progress ? &verifying : NULL));
     costs->seconds_verify = clock_seconds() - start;
     return GPUZIP_OK;
 }
 
-gpuzip_status block_code(const block_rules *rules, lanes *l, block *const *b, int n,
+gpuzip_status block_code(const block_rules *rules, engine_mt *mt, block *const *b, int n,
                          block_costs *out, const engine_progress *progress)
 {
     gpuzip_status status = GPUZIP_OK;
@@ -357,8 +358,8 @@ gpuzip_status block_code(const block_rules *rules, lanes *l, block *const *b, in
         free(b[i]->again);
         b[i]->again = NULL;
     }
-    TRY_OUT(rules->decode ? decode(rules, l, b, n, stream, &costs.engine, progress)
-                          : encode(rules, l, b, n, stream, &costs, progress));
+    TRY_OUT(rules->decode ? decode(rules, mt, b, n, stream, &costs.engine, progress)
+                          : encode(rules, mt, b, n, stream, &costs, progress));
     *out = costs;
 out:
     free(stream);

@@ -8,7 +8,7 @@
 #define GPUZIP_BLOCK_H
 
 #include "container.h"
-#include "lanes.h"
+#include "engine_mt.h"
 #include "tokenizer.h"
 
 /* Settings of all blocks of a frame. */
@@ -91,7 +91,7 @@ gpuzip_status block_prepare(const block_rules *rules, block *b);
 /* Codes b[n], n >= 1, all of them CODED, as one batch; a block that does not shrink becomes STORED.
  * Sets a block's own status to CORRUPT, or to SELF_TEST if its verification failed; the others are
  * still coded and OK is returned. Sets *costs. Errors: MEMORY, DEVICE, CANCELLED. */
-gpuzip_status block_code(const block_rules *rules, lanes *l, block *const *b, int n,
+gpuzip_status block_code(const block_rules *rules, engine_mt *mt, block *const *b, int n,
                          block_costs *costs, const engine_progress *progress);
 
 /* Writes the streams of a prepared block to stream[b->work.streams]. */

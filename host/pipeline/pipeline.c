@@ -152,7 +152,7 @@ static void stop(pipeline *p)
     for (int i = 0; i < p->helpers_started; i++)
         pthread_join(p->helper[i], NULL);
     pass_notes(p);
-    lanes_close(p->cpu);
+    engine_mt_close(p->cpu);
     free(p->worker);
     p->cpu = NULL;
     p->worker = NULL;

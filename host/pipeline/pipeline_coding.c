@@ -35,12 +35,12 @@ void pipeline_tell(pipeline *p)
     }
 }
 
-void pipeline_describe_memory(const pipeline *p, const device *d, const lanes *l, int blocks,
+void pipeline_describe_memory(const pipeline *p, const device *d, const engine_mt *mt, int blocks,
                               uint32_t streams, uint64_t available, char text[GPUZIP_ERROR_BYTES])
 {
     const engine_config config = plan_config_on(&p->plan, d);
-    uint64_t weights = 0, cache = 0, logits = lanes_logits_bytes(l, streams);
-    uint64_t all = lanes_bytes(l, streams, blocks);
+    uint64_t weights = 0, cache = 0, logits = engine_mt_logits_bytes(mt, streams);
+    uint64_t all = engine_mt_bytes(mt, streams, blocks);
     for (int k = 0; k < config.experts; k++) {
         if (config.expert[k].kind != GPUZIP_EXPERT_MODEL)
             continue;
@@ -104,7 +104,7 @@ static void share_costs(slot *const *group, int count, const block_costs *costs)
     }
 }
 
-static gpuzip_status code(pipeline *p, lanes *l, slot *const *group, int count)
+static gpuzip_status code(pipeline *p, engine_mt *mt, slot *const *group, int count)
 {
     block *b[ITEMS_MAX] = {NULL};
     block_costs costs;
@@ -112,7 +112,7 @@ static gpuzip_status code(pipeline *p, lanes *l, slot *const *group, int count)
     engine_progress progress = {coding_step, &c};
     for (int i = 0; i < count; i++)
         b[i] = &group[i]->item.b;
-    TRY(block_code(&p->rules, l, b, count, &costs, &progress));
+    TRY(block_code(&p->rules, mt, b, count, &costs, &progress));
     share_costs(group, count, &costs);
     return GPUZIP_OK;
 }
@@ -124,7 +124,7 @@ gpuzip_status pipeline_open_cpu(pipeline *p)
         return GPUZIP_OK;
     TRY(session_cpu(p->gz, &d));
     engine_config config = plan_config_on(&p->plan, d);
-    return lanes_open(&p->cpu, d->ops, d->ctx, &config, p->gz->threads, p->rules.memory_limit);
+    return engine_mt_open(&p->cpu, d->ops, d->ctx, &config, p->gz->threads, p->rules.memory_limit);
 }
 
 int pipeline_cpu_batch(const pipeline *p, slot *const *group, int count)
@@ -165,7 +165,7 @@ static gpuzip_status open_worker(worker *w)
     engine_config config = plan_config_on(&w->p->plan, d);
     TRY(d->ops->memory(d->ctx, &w->room, &total));
     int threads = w->p->gz->threads / w->p->workers;
-    return lanes_open(&w->l, d->ops, d->ctx, &config, threads > 1 ? threads : 1, 0);
+    return engine_mt_open(&w->mt, d->ops, d->ctx, &config, threads > 1 ? threads : 1, 0);
 }
 
 /* Whether so many streams of so many blocks fit in the device's memory, as far as is known; leaves
@@ -173,7 +173,7 @@ static gpuzip_status open_worker(worker *w)
 static bool fits(const worker *w, uint32_t streams, int blocks)
 {
     return streams <= w->streams_most &&
-           (!w->l || lanes_bytes(w->l, streams, blocks) <= w->room - w->room / 16);
+           (!w->mt || engine_mt_bytes(w->mt, streams, blocks) <= w->room - w->room / 16);
 }
 
 /* The most blocks a worker takes: when no more are coming, all idle workers share the ready
@@ -242,7 +242,7 @@ static void give_back(worker *w)
 static void tell_memory(worker *w)
 {
     pthread_mutex_lock(&w->p->lock);
-    pipeline_describe_memory(w->p, w->d, w->l, w->count, group_streams(w), w->room, w->detail);
+    pipeline_describe_memory(w->p, w->d, w->mt, w->count, group_streams(w), w->room, w->detail);
     pthread_mutex_unlock(&w->p->lock);
     w->told = true;
 }
@@ -252,7 +252,7 @@ static void tell_memory(worker *w)
 static gpuzip_status code_on_gpu(worker *w)
 {
     pipeline *p = w->p;
-    if (!w->l)
+    if (!w->mt)
         TRY(open_worker(w));
     for (;;) {
         while (w->count > 1 && !fits(w, group_streams(w), w->count))
@@ -260,7 +260,7 @@ static gpuzip_status code_on_gpu(worker *w)
         if (!w->told)
             tell_memory(w);
         w->d->ops->range_push("blocks");
-        gpuzip_status status = code(p, w->l, w->group, w->count);
+        gpuzip_status status = code(p, w->mt, w->group, w->count);
         w->d->ops->range_pop();
         if (status != GPUZIP_ERR_MEMORY || w->count == 1)
             return status;
@@ -330,7 +330,7 @@ void *pipeline_run_worker(void *context)
         w->count = 0;
     }
     pthread_mutex_unlock(&p->lock);
-    lanes_close(w->l);
-    w->l = NULL;
+    engine_mt_close(w->mt);
+    w->mt = NULL;
     return NULL;
 }

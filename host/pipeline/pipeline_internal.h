@@ -46,7 +46,7 @@ typedef struct {
     struct pipeline *p;
     device *d;
     pthread_t thread;
-    lanes *l;              /* opened by the thread */
+    engine_mt *mt;         /* opened by the thread */
     uint64_t room;         /* bytes of memory that were free before */
     uint32_t streams_most; /* that it takes at once, as far as is known */
     slot *group[ITEMS_MAX];
@@ -79,7 +79,7 @@ struct pipeline {
 
     /* The CPU, for one thread at a time. */
     pthread_mutex_t cpu_lock;
-    lanes *cpu;
+    engine_mt *cpu;
     bool told; /* how much memory it takes */
 };
 
@@ -105,7 +105,7 @@ void pipeline_drop_blocks(pipeline *p, const pipeline_file *f);
 void pipeline_tell(pipeline *p);
 
 /* Writes how much memory coding some blocks together takes on a device. */
-void pipeline_describe_memory(const pipeline *p, const device *d, const lanes *l, int blocks,
+void pipeline_describe_memory(const pipeline *p, const device *d, const engine_mt *mt, int blocks,
                               uint32_t streams, uint64_t available, char text[GPUZIP_ERROR_BYTES]);
 
 /* Makes the CPU ready to code. Errors: MEMORY, DEVICE, SELF_TEST. */

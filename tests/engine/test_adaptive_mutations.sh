@@ -1,5 +1,5 @@
 #!/bin/bash
-# Tests the tests: breaks adaptation (context models, the mixer's updates, the lanes that learn
+# Tests the tests: breaks adaptation (context models, the mixer's updates, the workers that learn
 # together) in ways that are easy to write, one at a time, and requires the test that stands for
 # it to fail. A test that hangs has noticed, too.
 #
@@ -60,7 +60,7 @@ mutations=(
     'ngrams||host/ngrams_build.c|s/if (count >= MIN_COUNT)/if (count > MIN_COUNT)/'
     'ngrams||host/ngrams_build.c|s/(g->count - 1 + weight/(g->count + weight/'
     'ngrams||host/ngrams_build.c|s/if (by_gain(&new, worst) < 0)/if (!worst->entry)/'
-    'engine_plain||host/engine_team.c|s/.ngrams = c->ngrams,//'
+    'engine_plain||host/engine_group.c|s/.ngrams = c->ngrams,//'
 
     # the mixer's updates: sums of several parts, steps and their bounds
     'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/ + from->recent\[i\];/;/'
@@ -115,33 +115,33 @@ mutations=(
     'mix_adaptive||kernels/cpu/cpu_mix.c|s/mix->candidates\[r\] >= 0)/true)/'
     'mix_adaptive||kernels/cpu/cpu_mix.c|s/row->alpha\[k\] = a && a->config.alpha/row->alpha[k] = a/'
 
-    # lanes: a meeting that does not wait, parts learnt twice or not, whose tokens, when
-    'engine|lanes*|host/engine_team.c|/assert(team->arrived <= /{n;s/if (.*)$/if (true)/}'
-    'engine|lanes*|host/engine_team.c|s/int part = team->parts_begun++;/int part = team->parts_begun++ \& 6;/'
-    'engine_plain||host/engine_team.c|s/part < w->parts;/part < w->parts - 1;/'
+    # workers: a barrier that does not wait, parts learnt twice or not, whose tokens, when
+    'engine|workers*|host/engine_group.c|/assert(group->arrived <= /{n;s/if (.*)$/if (true)/}'
+    'engine|workers*|host/engine_group.c|s/int part = group->parts_begun++;/int part = group->parts_begun++ \& 6;/'
+    'engine_plain||host/engine_group.c|s/part < w->parts;/part < w->parts - 1;/'
     'engine|host*|host/context_model.c|s/key % parts != part)/key % parts != part || (part \&\& next == rows - 1))/'
-    'engine_plain||host/engine_team.c|s/w.states . CONTEXT_MODEL_PARTS;/w.states * CONTEXT_MODEL_PARTS - 1;/'
-    'engine|lanes*|host/engine_team.c|s/team->parts_begun = team->parts_done = 0;/team->parts_done = 0;/'
-    'engine|lanes*|host/engine_team.c|s/    team->arrived = 0;$/;/'
-    'engine|nobody*|host/engine_team.c|s/if (team->members > 0 && team->arrived == team->members)/if (false)/'
-    'engine|nobody*|host/engine_team.c|s/team->members--;/;/'
-    'engine|lanes*|host/engine_team.c|s/context_model_learn_end(team->state\[i\].cm, w->step);/context_model_learn_end(team->state[i].cm, w->step - 1);/'
-    'engine|lanes*|host/engine_team.c|s/context_model_reset(team->state\[part\].cm, w->step);/;/'
-    'engine_plain||host/engine_team.c|s/adaptive_reset(team->ctx, team->learner, 0, w->states)/adaptive_reset(team->ctx, team->learner, 0, 0)/'
-    'engine|lanes*|host/engine_job.c|s/&made->index);/\&made->index), made->index = 0;/'
-    'engine|lanes*|host/engine_encode.c|s/if (group == to_update && s1 == job_active(job, t))/if (group == to_update \&\& i < steps \&\& s1 == job_active(job, t))/'
-    'engine|lanes*|host/engine_decode.c|s/job->update_due = g->t + 1;/job->update_due = g->t + 2;/'
-    'engine|lanes*|host/engine_decode.c|s/steps_to_update(e, g->t) > 1/steps_to_update(e, g->t) > 2/'
-    'engine|lanes*|host/engine_learn.c|s/TRY(team_meet(e->team, t, false));//'
-    'engine_plain||host/engine_learn.c|s/e->origin = step;/e->origin = 0;/'
-    'engine|lanes*|host/engine_learn.c|s/g->asked + first, rows/g->asked, rows/'
-    'engine_plain||host/engine_team.c|s/c->prior ? c->prior->weights\[0\] : NULL/NULL/'
-    'engine_plain||host/engine_learn.c|s/context_model_next_update(t, e->origin, e->config.update_interval)/(t + 1)/'
+    'engine_plain||host/engine_group.c|s/w.states . CONTEXT_MODEL_PARTS;/w.states * CONTEXT_MODEL_PARTS - 1;/'
+    'engine|workers*|host/engine_group.c|s/group->parts_begun = group->parts_done = 0;/group->parts_done = 0;/'
+    'engine|workers*|host/engine_group.c|s/    group->arrived = 0;$/;/'
+    'engine|nobody*|host/engine_group.c|s/if (group->members > 0 && group->arrived == group->members)/if (false)/'
+    'engine|nobody*|host/engine_group.c|s/group->members--;/;/'
+    'engine|workers*|host/engine_group.c|s/context_model_learn_end(group->state\[i\].cm, w->step);/context_model_learn_end(group->state[i].cm, w->step - 1);/'
+    'engine|workers*|host/engine_group.c|s/context_model_reset(group->state\[part\].cm, w->step);/;/'
+    'engine_plain||host/engine_group.c|s/adaptive_reset(group->ctx, group->learner, 0, w->states)/adaptive_reset(group->ctx, group->learner, 0, 0)/'
+    'engine|workers*|host/engine_job.c|s/&made->index);/\&made->index), made->index = 0;/'
+    'engine|workers*|host/engine_encode.c|s/if (group == to_update && s1 == job_active(job, t))/if (group == to_update \&\& i < steps \&\& s1 == job_active(job, t))/'
+    'engine|workers*|host/engine_decode.c|s/job->update_due = g->t + 1;/job->update_due = g->t + 2;/'
+    'engine|workers*|host/engine_decode.c|s/adapt_steps_to_update(e, g->t) > 1/adapt_steps_to_update(e, g->t) > 2/'
+    'engine|workers*|host/engine_adapt.c|s/TRY(group_barrier(e->group, t, false));//'
+    'engine_plain||host/engine_adapt.c|s/e->origin = step;/e->origin = 0;/'
+    'engine|workers*|host/engine_adapt.c|s/g->asked + first, rows/g->asked, rows/'
+    'engine_plain||host/engine_group.c|s/c->prior ? c->prior->weights\[0\] : NULL/NULL/'
+    'engine_plain||host/engine_adapt.c|s/context_model_next_update(t, e->origin, e->config.update_interval)/(t + 1)/'
     # counts are forgotten with a block, and learnt once
     'engine|batches*|host/engine_decode.c|s/e->step.state + g->first + done/e->step.state + done/'
-    'engine|blocks_are*|host/engine_learn.c|s/TRY(e->ops->upload(e->ctx, e->count\[k\] + i . vocab, e->zeros, bytes));//'
-    'engine|blocks_d*|host/engine_learn.c|s/e->pending_first += n;/;/'
-    'engine|blocks_d*|host/engine_learn.c|s/e->pending_first = e->pending_end = 0;$/;/'
+    'engine|blocks_are*|host/engine_adapt.c|s/TRY(e->ops->upload(e->ctx, e->count\[k\] + i . vocab, e->zeros, bytes));//'
+    'engine|blocks_d*|host/engine_adapt.c|s/e->pending_first += n;/;/'
+    'engine|blocks_d*|host/engine_adapt.c|s/e->pending_first = e->pending_end = 0;$/;/'
 )
 
 # Files that are compiled once a level of instruction set, with the flags of each.
@@ -234,7 +234,7 @@ for test in context_model ngrams mix_adaptive mix_states engine_plain engine; do
     link "$work/$test" "$work/$test.o" || exit 1
     [ $test = engine ] || run "" "$work/$test" || exit 1
 done
-for filter in 'lanes*' 'host*' 'nobody*' 'blocks_are*'; do
+for filter in 'workers*' 'host*' 'nobody*' 'blocks_are*'; do
     run "$filter" "$work/engine" || exit 1
 done
 jobs=$(nproc)

@@ -1,5 +1,5 @@
 /* test_engine_plain.c: the engine's output with adaptation, against a plain implementation of
- * engine.h: one step after another, one row after another, without passes, stages and teams. */
+ * engine.h: one step after another, one row after another, without passes, stages and groups. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

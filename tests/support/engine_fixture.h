@@ -71,18 +71,18 @@ static text_block block_of(size_t n, uint32_t wanted)
         .token = text, .tokens = n, .streams = container_fit_streams((uint32_t)n, wanted)};
 }
 
-/* Encodes text[0, n) in lanes; block.stream and *buffer are the caller's to free. */
+/* Encodes text[0, n) with so many threads; block.stream and *buffer are the caller's to free. */
 static text_block encode(const fixture *f, const engine_config *c, size_t n, uint32_t streams,
                          int threads, uint8_t **buffer)
 {
-    lanes *l;
+    engine_mt *mt;
     engine_costs costs = {0};
     text_block block = block_of(n, streams);
     assert_int_equal(engine_make_room(&block.stream, buffer, block.tokens, block.streams),
                      GPUZIP_OK);
-    assert_int_equal(lanes_open(&l, &ops_cpu, f->ctx, c, threads, 0), GPUZIP_OK);
-    assert_int_equal(lanes_encode_blocks(l, &block, 1, &costs, NULL), GPUZIP_OK);
-    lanes_close(l);
+    assert_int_equal(engine_mt_open(&mt, &ops_cpu, f->ctx, c, threads, 0), GPUZIP_OK);
+    assert_int_equal(engine_mt_encode_blocks(mt, &block, 1, &costs, NULL), GPUZIP_OK);
+    engine_mt_close(mt);
     return block;
 }
 
