@@ -319,7 +319,7 @@ static void end_job(engine_job *job, gpuzip_status status)
     if (e->group == e->own_group)
         engine_group_end(e->group);
     if (status != GPUZIP_OK)
-        (void)e->ops->sync(e->ctx); /* stages may be in use without their marks */
+        (void)e->ops->sync(e->ctx); /* stages may be in use without their events */
     for (int s = 0; s < job->streams; s++) {
         job->costs->model_bits += job->stream[s].bits;
         job->stream[s].own->bits = job->stream[s].bits;

@@ -14,12 +14,12 @@ typedef struct {
 
 typedef gpuzip_status part_function(engine_job *job, const step_group *g);
 
-/* Half a step, which a recording replays. */
+/* Half a step, which a graph replays. */
 typedef struct {
     part_function *run;
-    ops_recording *recording; /* or NULL */
-    int rows;                 /* of the recording */
-    int seen;                 /* rows of the last run without a recording */
+    ops_graph *graph; /* or NULL */
+    int rows;         /* of the graph */
+    int seen;         /* rows of the last run without a graph */
 } step_part;
 
 typedef struct {
@@ -80,19 +80,19 @@ static gpuzip_status record_part(decoder *d, step_part *part, const step_group *
 {
     const ops *ops = d->job->e->ops;
     ops_context *ctx = d->job->e->ctx;
-    ops_recording *recording = NULL;
-    TRY(ops->record_begin(ctx));
+    ops_graph *graph = NULL;
+    TRY(ops->graph_begin(ctx));
     gpuzip_status ran = part->run(d->job, g);
-    gpuzip_status ended = ops->record_end(ctx, &recording);
+    gpuzip_status ended = ops->graph_end(ctx, &graph);
     if (ran != GPUZIP_OK || ended != GPUZIP_OK) {
-        ops->recording_destroy(ctx, recording);
+        ops->graph_destroy(ctx, graph);
         d->records = false;
         return part->run(d->job, g);
     }
-    ops->recording_destroy(ctx, part->recording);
-    part->recording = recording;
+    ops->graph_destroy(ctx, part->graph);
+    part->graph = graph;
     part->rows = g->padded;
-    return ops->replay(ctx, recording);
+    return ops->graph_replay(ctx, graph);
 }
 
 /* Runs half a step. The second run in succession with the same rows is recorded; later ones only
@@ -101,8 +101,8 @@ static gpuzip_status run_part(decoder *d, step_part *part, const step_group *g)
 {
     const engine *e = d->job->e;
     if (d->records && g->first == 0) {
-        if (part->recording && part->rows == g->padded)
-            return e->ops->replay(e->ctx, part->recording);
+        if (part->graph && part->rows == g->padded)
+            return e->ops->graph_replay(e->ctx, part->graph);
         if (part->seen == g->padded)
             return record_part(d, part, g);
         part->seen = g->padded;
@@ -130,7 +130,7 @@ static gpuzip_status set_positions(engine_job *job, const step_group *g)
             host->token[k][r] = input_token(e, k, NULL, g->base, g->t);
         TRY(e->ops->upload(e->ctx, e->step.token[k] + g->first, host->token[k], bytes));
     }
-    return e->ops->mark(e->ctx, index);
+    return e->ops->event(e->ctx, index);
 }
 
 /* Queues the first half of a step, before its targets are known. The host lacks only the newest
@@ -173,7 +173,7 @@ static gpuzip_status queue_candidates(decoder *d, const step_group *g)
     for (int r = 0; r < g->rows; r++)
         stage->asked[r] = adapt_query(job, g->first + r, g->t);
     TRY(adapt_predict(job, stage, 0, g->rows));
-    return job->e->ops->mark(job->e->ctx, index);
+    return job->e->ops->event(job->e->ctx, index);
 }
 
 /* Queues the second half of a step, then the copy of its symbols to the host. */
@@ -198,7 +198,7 @@ static gpuzip_status queue_mix(decoder *d, const step_group *g)
     TRY(status);
     TRY(ops->fetch(e->ctx, e->host_found + g->first, e->step.found + g->first,
                    rows * sizeof *e->host_found));
-    TRY(ops->mark(e->ctx, MARK_STEP));
+    TRY(ops->event(e->ctx, EVENT_STEP));
     if (!e->adaptive)
         return GPUZIP_OK;
     TRY(ops->next_tokens(e->ctx, e->step.found + g->first, g->rows, e->config.vocab,
@@ -218,7 +218,7 @@ static gpuzip_status code_group(engine_job *job, const step_group *g)
 {
     engine *e = job->e;
     double start = clock_seconds();
-    TRY(e->ops->wait(e->ctx, MARK_STEP));
+    TRY(e->ops->wait_event(e->ctx, EVENT_STEP));
     double fetched = clock_seconds();
     e->ops->range_push("code");
     for (int s = g->first; s < g->first + g->rows; s++) {
@@ -236,7 +236,7 @@ static gpuzip_status code_group(engine_job *job, const step_group *g)
 /* ---- decoding ------------------------------------------------------------ */
 
 /* Sets the rows of the group at g->first, g->t. Pads it with finished streams, ignoring their
- * results, until a quarter of the rows are idle, so that one recording serves many row counts.
+ * results, until a quarter of the rows are idle, so that one graph serves many row counts.
  * Never while the mixer learns: it would learn from the padding; there the streams of a block end
  * together, but for one. */
 static void fit_group(decoder *d, step_group *g)
@@ -294,13 +294,13 @@ gpuzip_status job_decode(engine_job *job)
 {
     const ops *ops = job->e->ops;
     decoder d = {.job = job, .layers.run = run_layers, .mix.run = run_mix};
-    d.records = ops->record_begin != NULL;
+    d.records = ops->graph_begin != NULL;
     gpuzip_status status = decode_groups(&d);
-    if (!ops->record_begin)
+    if (!ops->graph_begin)
         return status;
     if (status != GPUZIP_OK)
         (void)ops->sync(job->e->ctx); /* nothing replays any more */
-    ops->recording_destroy(job->e->ctx, d.layers.recording);
-    ops->recording_destroy(job->e->ctx, d.mix.recording);
+    ops->graph_destroy(job->e->ctx, d.layers.graph);
+    ops->graph_destroy(job->e->ctx, d.mix.graph);
     return status;
 }

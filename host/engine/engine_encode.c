@@ -112,7 +112,7 @@ static gpuzip_status encode_pass(engine_job *job, int s0, int s1, size_t base, s
     TRY(e->adaptive ? mix_learning(job, g, s0, s1, t, steps) : mix_plain(job, g, s0, s1, t, steps));
     TRY(e->ops->fetch(e->ctx, g->rows.interval, e->pass.interval,
                       (size_t)g->mixed * sizeof *g->rows.interval));
-    TRY(e->ops->mark(e->ctx, index));
+    TRY(e->ops->event(e->ctx, index));
     return pass_code(job, e->next_stage);
 }
 

@@ -12,7 +12,7 @@ gpuzip_status pass_code(engine_job *job, int index)
     if (g->mixed == 0)
         return GPUZIP_OK;
     double start = clock_seconds();
-    TRY(e->ops->wait(e->ctx, index));
+    TRY(e->ops->wait_event(e->ctx, index));
     double fetched = clock_seconds();
     e->ops->range_push("code");
     for (int r = 0; r < g->mixed; r++) {
@@ -39,7 +39,7 @@ gpuzip_status pass_stage(engine_job *job, int *index)
     int oldest = e->next_stage;
     TRY(pass_code(job, oldest));
     double start = clock_seconds();
-    TRY(e->ops->wait(e->ctx, oldest));
+    TRY(e->ops->wait_event(e->ctx, oldest));
     job->costs->seconds_forward += clock_seconds() - start;
     e->next_stage = (oldest + 1) % STAGES;
     *index = oldest;
@@ -128,7 +128,7 @@ static gpuzip_status read_pass(engine_job *job, int s0, int s1, size_t base, siz
     TRY(pass_stage(job, &index));
     pass_rows *host = &e->stage[index].rows;
     TRY(pass_forward(job, host, pass_fill_rows(job, host, s0, s1, base, t, steps), false));
-    return e->ops->mark(e->ctx, index);
+    return e->ops->event(e->ctx, index);
 }
 
 gpuzip_status pass_prefill(engine_job *job, size_t base, size_t t)

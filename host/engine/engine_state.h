@@ -6,7 +6,7 @@
  *
  * The host queues work on the device without waiting; it fetches only the results it needs and
  * waits for these copies alone. It never touches memory that queued work reads or writes: two
- * stages alternate, each with a mark after its last use.
+ * stages alternate, each with an event after its last use.
  */
 #ifndef GPUZIP_ENGINE_STATE_H
 #define GPUZIP_ENGINE_STATE_H
@@ -19,7 +19,7 @@
 
 #define HOST_SHARED 256 /* rows or streams from which host threads pay */
 #define STAGES      2
-#define MARK_STEP   STAGES /* the mark of a decoding step; those below are the stages' */
+#define EVENT_STEP  STAGES /* the event of a decoding step; those below are the stages' */
 
 /* The rows of a pass, on the host or on the device. */
 typedef struct {
@@ -170,7 +170,7 @@ static inline int smaller(int a, int b)
 gpuzip_status pass_code(engine_job *job, int index);
 
 /* Takes the least recently used stage, after waiting for its last use and range-coding its
- * remaining intervals. The caller puts mark *index after its own use. */
+ * remaining intervals. The caller puts event *index after its own use. */
 gpuzip_status pass_stage(engine_job *job, int *index);
 
 /* Fills in the inputs of the rows of the steps [t, t + steps) of streams [s0, s1), stream by

@@ -26,12 +26,12 @@ link=("$@")
 # file, tests that must notice, sed script. A script must change its file.
 mutations=(
     # the host reads a download too early, or waits for another event
-    'engine_pass.c|code_is*|s/TRY(e->ops->wait(e->ctx, index));//'
-    'engine_encode.c|code_is*|s/TRY(e->ops->mark(e->ctx, index));//'
-    'engine_decode.c|code_is*|s/TRY(e->ops->wait(e->ctx, MARK_STEP));//'
-    'engine_decode.c|code_is*|s/wait(e->ctx, MARK_STEP)/wait(e->ctx, 0)/'
+    'engine_pass.c|code_is*|s/TRY(e->ops->wait_event(e->ctx, index));//'
+    'engine_encode.c|code_is*|s/TRY(e->ops->event(e->ctx, index));//'
+    'engine_decode.c|code_is*|s/TRY(e->ops->wait_event(e->ctx, EVENT_STEP));//'
+    'engine_decode.c|code_is*|s/wait_event(e->ctx, EVENT_STEP)/wait_event(e->ctx, 0)/'
     # a stage is written over while it is in use
-    'engine_pass.c|code_is*|s/TRY(e->ops->wait(e->ctx, oldest));//'
+    'engine_pass.c|code_is*|s/TRY(e->ops->wait_event(e->ctx, oldest));//'
     'engine.c|code_is*|s/lay_out_pass(e, &g->rows, g->memory)/lay_out_pass(e, \&g->rows, e->stage[0].memory)/'
     # the next token is not the decoded one, or has another position
     'engine_decode.c|code_is*|s/int32_t bos = .*;/int32_t bos = 5;/'
@@ -49,7 +49,7 @@ mutations=(
     'engine_encode.c|what_adapts*|s/g->state\[rows\] = job->stream\[s\].state;/g->state[rows] = 0;/'
     'engine.c|what_adapts*|s/TRY(upload_states(job));/(void)upload_states;/'
     # a graph is not released
-    'engine_decode.c|steps_are*|s/ops->recording_destroy(job->e->ctx, d.mix.recording);//'
+    'engine_decode.c|steps_are*|s/ops->graph_destroy(job->e->ctx, d.mix.graph);//'
 )
 
 # try FOLDER MUTATION: prints how it ended. The script in it may have bars.
