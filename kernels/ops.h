@@ -29,7 +29,7 @@
  * Pointers into device memory come from alloc(); every float, integer and plane
  * pointer below is one, unless it says "host". Matrices are row-major.
  * Operations run in order; on a device that is asynchronous they may return
- * before they are done, and sync(), download() or wait() waits and reports.
+ * before they are done, and sync(), download() or wait_event() waits and reports.
  */
 #ifndef GPUZIP_OPS_H
 #define GPUZIP_OPS_H
@@ -49,7 +49,7 @@
 #define OPS_MAX_VOCAB    262144 /* escapes included */
 #define OPS_MAX_EXPERTS  8
 #define OPS_CDF_BITS     30 /* frequencies of a distribution sum to 2^30 (RC_BITS) */
-#define OPS_MARKS        4  /* places in a queue that a context remembers */
+#define OPS_EVENTS       4  /* places in a queue that a context remembers */
 
 #define OPS_CANDIDATES  16   /* of a row, at most */
 #define OPS_FEATURES    8    /* of a candidate, from as many contexts */
@@ -66,11 +66,11 @@
 /* Rounds a row pitch up so that SIMD loads and tensor-core tiles need no tail. */
 #define OPS_PITCH(dim) (((size_t)(dim) + 63) & ~(size_t)63)
 
-typedef struct ops_context ops_context;     /* a device, its threads or streams, its scratch */
-typedef struct ops_matrix ops_matrix;       /* a weight matrix in the backend's own layout */
-typedef struct ops_kv ops_kv;               /* a KV cache in the backend's own layout */
-typedef struct ops_recording ops_recording; /* operations to be replayed */
-typedef struct ops_adaptive ops_adaptive;   /* adaptive states of mixing, and their pending sums */
+typedef struct ops_context ops_context;   /* a device, its threads or streams, its scratch */
+typedef struct ops_matrix ops_matrix;     /* a weight matrix in the backend's own layout */
+typedef struct ops_kv ops_kv;             /* a KV cache in the backend's own layout */
+typedef struct ops_graph ops_graph;       /* operations to be replayed */
+typedef struct ops_adaptive ops_adaptive; /* adaptive states of mixing, and their pending sums */
 
 /* Quantised rows. Planes are [rows][OPS_PITCH(dim)], the pad zero; lo is NULL
  * for 8-bit rows. scale is [rows]. */
@@ -208,7 +208,7 @@ typedef struct ops {
     gpuzip_status (*alloc)(ops_context *ctx, void **ptr, size_t bytes);
     void (*release)(ops_context *ctx, void *ptr);
     /* host_src may change once this returns, unless it is of host_alloc(): then not before
-     * a wait() or sync(). */
+     * a wait_event() or sync(). */
     gpuzip_status (*upload)(ops_context *ctx, void *dst, const void *host_src, size_t bytes);
     gpuzip_status (*download)(ops_context *ctx, void *host_dst, const void *src, size_t bytes);
     gpuzip_status (*sync)(ops_context *ctx);
@@ -227,25 +227,25 @@ typedef struct ops {
      * work; released with host_release() (accepts NULL). Errors: MEMORY. */
     gpuzip_status (*host_alloc)(ops_context *ctx, void **ptr, size_t bytes);
     void (*host_release)(ops_context *ctx, void *ptr);
-    /* Queues a copy to host_dst, of host_alloc(); complete after a wait() for a later mark(), or a
-     * sync(). */
+    /* Queues a copy to host_dst, of host_alloc(); complete after a wait_event() for a later
+     * event(), or a sync(). */
     gpuzip_status (*fetch)(ops_context *ctx, void *host_dst, const void *src, size_t bytes);
-    /* mark() puts mark 0 .. OPS_MARKS - 1 after all queued work, wherever it stood before; wait()
-     * waits for the work before it, for none if it was never put. Errors: DEVICE. */
-    gpuzip_status (*mark)(ops_context *ctx, int mark);
-    gpuzip_status (*wait)(ops_context *ctx, int mark);
+    /* event() puts event 0 .. OPS_EVENTS - 1 after all queued work, wherever it stood before;
+     * wait_event() waits for the work before it, for none if it was never put. Errors: DEVICE. */
+    gpuzip_status (*event)(ops_context *ctx, int event);
+    gpuzip_status (*wait_event)(ops_context *ctx, int event);
 
-    /* Recordings save the cost of queueing the same operations repeatedly. Calls from
-     * record_begin() to record_end() do not run; they are recorded with all arguments, and replay()
-     * queues them. Only operations of a forward pass and of mixing may be recorded, after reserve()
-     * and after one such call without recording; their rows are fixed, while tokens, positions and
-     * the like are read from device memory at each replay. record_end() must follow each
-     * record_begin(), whatever failed between them; if it fails (DEVICE), these operations cannot
-     * be recorded, but run. All four are NULL where nothing would be saved. */
-    gpuzip_status (*record_begin)(ops_context *ctx);
-    gpuzip_status (*record_end)(ops_context *ctx, ops_recording **recording);
-    gpuzip_status (*replay)(ops_context *ctx, const ops_recording *recording);
-    void (*recording_destroy)(ops_context *ctx, ops_recording *recording); /* accepts NULL */
+    /* Graphs save the cost of queueing the same operations repeatedly. Calls from
+     * graph_begin() to graph_end() do not run; they are recorded with all arguments, and
+     * graph_replay() queues them. Only operations of a forward pass and of mixing may be recorded,
+     * after reserve() and after one such call without a graph; their rows are fixed, while tokens,
+     * positions and the like are read from device memory at each replay. graph_end() must follow
+     * each graph_begin(), whatever failed between them; if it fails (DEVICE), these operations
+     * cannot be recorded, but run. All four are NULL where nothing would be saved. */
+    gpuzip_status (*graph_begin)(ops_context *ctx);
+    gpuzip_status (*graph_end)(ops_context *ctx, ops_graph **graph);
+    gpuzip_status (*graph_replay)(ops_context *ctx, const ops_graph *graph);
+    void (*graph_destroy)(ops_context *ctx, ops_graph *graph); /* accepts NULL */
 
     /* Packs a matrix for linear() (and nothing else); src need not outlive the
      * call. Errors: MEMORY. */

@@ -1,6 +1,6 @@
-/* train_prior.c: trains the start values of the context models, the prior (contexts_prior.c).
+/* train_prior.c: trains the start values of the context models, the prior (context_prior.c).
  *
- *     train_prior [-c] [-e EPOCHS] FILE... > contexts_prior.c
+ *     train_prior [-c] [-e EPOCHS] FILE... > context_prior.c
  *     train_prior -t FILE...
  *
  * Codes each file alone with the built-in model, its n-grams, biases and adaptive alphas, starting
@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #include "builtin.h"
-#include "lanes.h"
+#include "engine_mt.h"
 #include "tokenizer.h"
 
 static const uint32_t stream_tokens[] = {16384, 2048, 256};
@@ -34,7 +34,7 @@ typedef struct {
     tokenizer *t;
     ops_context *ctx;
     model *m;
-    uint32_t *tail;
+    uint32_t *token_suffix;
 } setting;
 
 /* A text as one block. */
@@ -69,12 +69,12 @@ static void open_setting(setting *s)
     must(ops_cpu.open(&s->ctx, 0, 1, NULL), "device");
     must(model_open(&s->m, &ops_cpu, s->ctx, s->weights), "model");
     uint32_t symbols = vocab + tokenizer_escapes(s->t);
-    s->tail = must_have(calloc(symbols, sizeof *s->tail));
+    s->token_suffix = must_have(calloc(symbols, sizeof *s->token_suffix));
     for (uint32_t id = 0; id < symbols; id++) {
         const uint8_t *bytes;
         size_t size;
         if (tokenizer_token_bytes(s->t, id, &bytes, &size) == GPUZIP_OK)
-            s->tail[id] = contexts_tail(bytes, size);
+            s->token_suffix[id] = token_suffix(bytes, size);
     }
 }
 
@@ -108,7 +108,7 @@ static void cut(training_text *block, uint8_t **buffer, uint32_t stream_tokens)
 }
 
 /* Codes a block and reads its mixing weights into weights (unless NULL). Returns bytes. */
-static double code(const setting *s, training_text *block, const contexts_prior *prior, bool adapt,
+static double code(const setting *s, training_text *block, const context_prior *prior, bool adapt,
                    int32_t weights[OPS_SETS][OPS_WEIGHTS])
 {
     engine_config config = {.window = WINDOW,
@@ -122,7 +122,7 @@ static double code(const setting *s, training_text *block, const contexts_prior 
                             .learn_alpha = adapt,
                             .prior = adapt ? prior : NULL,
                             .ngrams = model_ngrams(s->weights),
-                            .tail = s->tail};
+                            .token_suffix = s->token_suffix};
     engine_costs costs = {0};
     engine *e;
     must(engine_open(&e, &ops_cpu, s->ctx, &config), "engine");
@@ -137,53 +137,55 @@ static double code(const setting *s, training_text *block, const contexts_prior 
 }
 
 /* Reads the probabilities of all states at the end of a block. */
-static void learn_states(const setting *s, const training_text *block, const contexts_prior *prior,
-                         uint16_t q[OPS_FEATURES][CONTEXTS_STATES],
-                         uint8_t seen[OPS_FEATURES][CONTEXTS_STATES])
+static void learn_states(const setting *s, const training_text *block, const context_prior *prior,
+                         uint16_t q[OPS_FEATURES][CONTEXT_MODEL_STATES],
+                         uint8_t seen[OPS_FEATURES][CONTEXT_MODEL_STATES])
 {
     static ops_candidate candidate[1][OPS_CANDIDATES];
     int32_t candidates;
     size_t each = container_stream_length((uint32_t)block->tokens, block->streams);
     const uint32_t **token = must_have(malloc(block->streams * sizeof *token));
     size_t *length = must_have(malloc(block->streams * sizeof *length));
-    contexts *c;
+    context_model *c;
     for (uint32_t i = 0; i < block->streams; i++) {
         token[i] = block->token + i * each;
         length[i] = block->tokens - i * each < each ? block->tokens - i * each : each;
     }
-    contexts_config config = {.vocab = s->weights->config.vocab,
-                              .symbols = s->weights->config.vocab + (int)tokenizer_escapes(s->t),
-                              .tail = s->tail,
-                              .prior = prior,
-                              .ngrams = model_ngrams(s->weights),
-                              .streams = (int)block->streams,
-                              .token = token,
-                              .length = length,
-                              .scope = each,
-                              .update_interval = INTERVAL};
-    must(contexts_open(&c, &config), "contexts");
+    context_model_config config = {.vocab = s->weights->config.vocab,
+                                   .symbols =
+                                       s->weights->config.vocab + (int)tokenizer_escapes(s->t),
+                                   .token_suffix = s->token_suffix,
+                                   .prior = prior,
+                                   .ngrams = model_ngrams(s->weights),
+                                   .streams = (int)block->streams,
+                                   .token = token,
+                                   .length = length,
+                                   .scope = each,
+                                   .update_interval = INTERVAL};
+    must(context_model_open(&c, &config), "context models");
     for (size_t step = 0, end; step < each; step = end) {
-        end = contexts_next_update(step, 0, INTERVAL);
+        end = context_model_next_update(step, 0, INTERVAL);
         for (uint32_t i = 0; i < block->streams; i++)
             for (size_t t = step; t < end && t < length[i]; t++) {
-                contexts_row row = {(int32_t)i, (uint32_t)t};
-                contexts_predict(c, &row, 1, candidate, &candidates);
+                context_model_row row = {(int32_t)i, (uint32_t)t};
+                context_model_predict(c, &row, 1, candidate, &candidates);
             }
-        contexts_learn(c, end);
+        context_model_learn(c, end);
     }
-    contexts_read(c, q, seen);
-    contexts_close(c);
+    context_model_read(c, q, seen);
+    context_model_close(c);
     free(token);
     free(length);
 }
 
-/* Before the first epoch: contexts count a little, and a state is about as good as its counts. */
-static void guess(contexts_prior *prior)
+/* Before the first epoch: context models count a little, and a state is about as good as its
+ * counts. */
+static void guess(context_prior *prior)
 {
     static const double count[7] = {1, 2, 3, 4.5, 7, 14, 40}, others[4] = {0, 1.5, 4, 14};
     memset(prior, 0, sizeof *prior);
     for (int k = 0; k < OPS_FEATURES; k++)
-        for (int i = 1; i < CONTEXTS_STATES; i++) {
+        for (int i = 1; i < CONTEXT_MODEL_STATES; i++) {
             double c = count[(i - 1) / 8 % 7], o = others[(i - 1) % 8 / 2];
             double q = i >= 57 ? 0.02 : (c - 0.3) / (c + o + 1.5);
             if (k == OPS_FEATURES - 2)
@@ -202,16 +204,16 @@ static void guess(contexts_prior *prior)
 /* Sums over the files of an epoch. */
 typedef struct {
     int64_t weights[OPS_SETS][OPS_WEIGHTS], files[OPS_SETS];
-    int64_t q[OPS_FEATURES][CONTEXTS_STATES], seen[OPS_FEATURES][CONTEXTS_STATES];
+    int64_t q[OPS_FEATURES][CONTEXT_MODEL_STATES], seen[OPS_FEATURES][CONTEXT_MODEL_STATES];
 } sums;
 
 /* Codes a block and adds its weights and probabilities to *sum. Returns bytes. */
 static double add_file(const setting *s, sums *sum, training_text *block,
-                       const contexts_prior *prior)
+                       const context_prior *prior)
 {
     int32_t weights[OPS_SETS][OPS_WEIGHTS];
-    uint16_t q[OPS_FEATURES][CONTEXTS_STATES];
-    uint8_t seen[OPS_FEATURES][CONTEXTS_STATES];
+    uint16_t q[OPS_FEATURES][CONTEXT_MODEL_STATES];
+    uint8_t seen[OPS_FEATURES][CONTEXT_MODEL_STATES];
     double bytes = code(s, block, prior, true, weights);
     for (int i = 0; i < OPS_SETS; i++) {
         if (memcmp(weights[i], prior->weights[i], sizeof *weights) == 0)
@@ -222,32 +224,32 @@ static double add_file(const setting *s, sums *sum, training_text *block,
     }
     learn_states(s, block, prior, q, seen);
     for (int k = 0; k < OPS_FEATURES; k++)
-        for (int i = 0; i < CONTEXTS_STATES; i++) {
+        for (int i = 0; i < CONTEXT_MODEL_STATES; i++) {
             sum->q[k][i] += (int64_t)q[k][i] * seen[k][i];
             sum->seen[k][i] += seen[k][i];
         }
     return bytes;
 }
 
-static void take_means(contexts_prior *prior, const sums *sum)
+static void take_means(context_prior *prior, const sums *sum)
 {
     for (int i = 0; i < OPS_SETS; i++)
         for (int j = 0; j < OPS_WEIGHTS && sum->files[i]; j++)
             prior->weights[i][j] = (int32_t)(sum->weights[i][j] / sum->files[i]);
     for (int k = 0; k < OPS_FEATURES; k++)
-        for (int i = 0; i < CONTEXTS_STATES; i++)
+        for (int i = 0; i < CONTEXT_MODEL_STATES; i++)
             if (sum->seen[k][i])
                 prior->q[k][i] = (uint16_t)(sum->q[k][i] / sum->seen[k][i]);
 }
 
-static void print(const contexts_prior *prior)
+static void print(const context_prior *prior)
 {
-    printf("/* contexts_prior.c: made by tools/train_prior.c; not to be edited. */\n"
-           "#include \"contexts.h\"\n\n/* clang-format off */\n"
-           "const contexts_prior contexts_prior_builtin = {\n    .q = {\n");
+    printf("/* context_prior.c: made by tools/train_prior.c; not to be edited. */\n"
+           "#include \"context_model.h\"\n\n/* clang-format off */\n"
+           "const context_prior context_prior_builtin = {\n    .q = {\n");
     for (int k = 0; k < OPS_FEATURES; k++) {
         printf("        { /* %s */", context_name[k]);
-        for (int i = 0; i < CONTEXTS_STATES; i++)
+        for (int i = 0; i < CONTEXT_MODEL_STATES; i++)
             printf("%s%u,", i % 16 ? " " : "\n            ", prior->q[k][i]);
         printf("\n        },\n");
     }
@@ -266,7 +268,7 @@ static void print(const contexts_prior *prior)
 
 int main(int argc, char **argv)
 {
-    static contexts_prior prior;
+    static context_prior prior;
     int epochs = EPOCHS, option;
     bool test = false, continues = false;
     while ((option = getopt(argc, argv, "ce:t")) != -1) {
@@ -287,7 +289,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < files; i++)
         block[i].token = read_tokens(&s, argv[optind + i], &block[i].tokens);
     if (continues)
-        prior = contexts_prior_builtin;
+        prior = context_prior_builtin;
     else
         guess(&prior);
     for (int epoch = 0; epoch < epochs && !test; epoch++) {
@@ -310,7 +312,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < files && test; i++) {
         cut(&block[i], &buffer[i], stream_tokens[0]);
         double alone = code(&s, &block[i], NULL, false, NULL);
-        double adapted = code(&s, &block[i], &contexts_prior_builtin, true, NULL);
+        double adapted = code(&s, &block[i], &context_prior_builtin, true, NULL);
         printf("%-40s %10.0f %10.0f %7.2f %%\n", argv[optind + i], alone, adapted,
                100 * (adapted / alone - 1));
     }
@@ -323,7 +325,7 @@ int main(int argc, char **argv)
     }
     free(block);
     free(buffer);
-    free(s.tail);
+    free(s.token_suffix);
     model_close(s.m);
     ops_cpu.close(s.ctx);
     tokenizer_close(s.t);

@@ -48,9 +48,9 @@ gpuzip_status coding_status(coding_file *f)
     return f->way.status;
 }
 
-gpuzip_status coding_next(coding_file *f, size_t raw_size, block **b)
+gpuzip_status coding_next(coding_file *f, size_t content_size, block **b)
 {
-    *b = pipeline_next(f->gz->p, raw_size);
+    *b = pipeline_next(f->gz->p, content_size);
     return coding_status(f);
 }
 

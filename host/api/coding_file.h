@@ -43,7 +43,7 @@ void coding_read_all(coding_file *f, gpuzip_status status, void (*done)(pipeline
 gpuzip_status coding_status(coding_file *f);
 
 /* As pipeline_next(). Errors: those of writing the file's earlier blocks. */
-gpuzip_status coding_next(coding_file *f, size_t raw_size, block **b);
+gpuzip_status coding_next(coding_file *f, size_t content_size, block **b);
 
 /* In a job's done(): whether it may write. Ends the file if the job itself failed; adds the
  * block's costs to the statistics. */

@@ -240,8 +240,8 @@ static gpuzip_status fit_frame(gpuzip *gz, input *in, const block_rules *rules, 
     if (in->ahead_size == 0)
         return GPUZIP_OK;
     TRY_OUT(block_extend(&b, in->ahead_size));
-    memcpy(b.raw, in->ahead, in->ahead_size);
-    b.raw_size = in->ahead_size;
+    memcpy(b.content, in->ahead, in->ahead_size);
+    b.content_size = in->ahead_size;
     TRY_OUT(block_prepare(rules, &b));
     if (b.kind == CONTAINER_CODED)
         TRY_OUT(sample_block(gz, plan, rules, &b, &sample));
@@ -286,7 +286,7 @@ static void block_done(pipeline_job *job)
     stats->packed_blocks += b->kind == CONTAINER_PACKED;
     if (b->kind == CONTAINER_CODED) {
         stats->tokens += b->tokens;
-        stats->model_bytes += b->raw_size;
+        stats->model_bytes += b->content_size;
         stats->coder_bits += b->coder_bits;
     }
     token_stats_add(&c->measured, stats, &c->f.way.io, b);
@@ -322,18 +322,18 @@ static void file_done(pipeline_job *job)
 
 #define READ_FIRST ((size_t)64 << 10) /* bytes of room for a block of a file that may be short */
 
-/* Fills the block's raw[0, block_size) as far as the input goes. */
+/* Fills the block's content[0, block_size) as far as the input goes. */
 static gpuzip_status read_block(gpuzip *gz, input *in, block *b, size_t block_size)
 {
     size_t have = 0, got = 1;
     while (have < block_size && got) {
         size_t room = 2 * have > READ_FIRST ? 2 * have : READ_FIRST;
         TRY(block_extend(b, room < block_size ? room : block_size));
-        size_t wanted = b->raw_capacity < block_size ? b->raw_capacity : block_size;
+        size_t wanted = b->content_capacity < block_size ? b->content_capacity : block_size;
         for (; have < wanted && got; have += got)
-            TRY(read_input(gz, in, b->raw + have, wanted - have, &got));
+            TRY(read_input(gz, in, b->content + have, wanted - have, &got));
     }
-    b->raw_size = have;
+    b->content_size = have;
     return GPUZIP_OK;
 }
 
@@ -345,12 +345,12 @@ static gpuzip_status read_blocks(compressor *c, input *in, size_t block_size)
         block *b;
         TRY(coding_next(f, block_size, &b));
         TRY(read_block(f->gz, in, b, block_size));
-        ended = b->raw_size < block_size;
-        if (!b->raw_size)
+        ended = b->content_size < block_size;
+        if (!b->content_size)
             break;
-        f->way.stats.bytes_in += b->raw_size;
-        container_hash_add(f->hash, b->raw, b->raw_size);
-        pipeline_submit(f->gz->p, &f->way, block_done, b->raw_size, b->raw_size);
+        f->way.stats.bytes_in += b->content_size;
+        container_hash_add(f->hash, b->content, b->content_size);
+        pipeline_submit(f->gz->p, &f->way, block_done, b->content_size, b->content_size);
     }
     return GPUZIP_OK;
 }

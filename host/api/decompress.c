@@ -16,11 +16,11 @@ typedef struct {
 
 /* ---- writing: in the order of the file ----------------------------------- */
 
-static gpuzip_status write_content(decompressor *d, const uint8_t *raw, size_t size)
+static gpuzip_status write_content(decompressor *d, const uint8_t *content, size_t size)
 {
     const gpuzip_io *io = &d->f.way.io;
-    container_hash_add(d->f.hash, raw, size);
-    if (io->write && io->write(io->context, raw, size))
+    container_hash_add(d->f.hash, content, size);
+    if (io->write && io->write(io->context, content, size))
         return session_fail(d->f.gz, GPUZIP_ERR_IO, "writing failed");
     d->frame_bytes += size;
     d->f.way.stats.bytes_out += size;
@@ -40,12 +40,12 @@ static void block_done(pipeline_job *job)
     stats->packed_blocks += b->kind == CONTAINER_PACKED;
     if (b->kind == CONTAINER_CODED) {
         stats->tokens += b->tokens;
-        stats->model_bytes += b->raw_size;
+        stats->model_bytes += b->content_size;
         stats->coder_bits += 8.0 * (double)b->coded.payload_size;
     }
     coding_wrote(&d->f, job,
-                 write_content(d, stored ? b->coded.payload : b->raw,
-                               stored ? b->coded.payload_size : b->raw_size));
+                 write_content(d, stored ? b->coded.payload : b->content,
+                               stored ? b->coded.payload_size : b->content_size));
 }
 
 static void frame_done(pipeline_job *job)

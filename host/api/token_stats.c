@@ -72,7 +72,7 @@ static void add_tokens(const token_stats *m, gpuzip_stats *stats, const gpuzip_i
         size_t cut = size < skip ? size : skip;
         skip -= cut;
         told.offset = m->offset + at;
-        told.bytes = b->raw + at;
+        told.bytes = b->content + at;
         told.size = size - cut;
         at += told.size;
         if (io->observe)
@@ -96,8 +96,8 @@ void token_stats_add(token_stats *m, gpuzip_stats *stats, const gpuzip_io *io, c
         return;
     if (b->kind != CONTAINER_CODED && io->observe) {
         gpuzip_token told = {.offset = m->offset,
-                             .bytes = b->raw,
-                             .size = b->raw_size,
+                             .bytes = b->content,
+                             .size = b->content_size,
                              .stored = true,
                              .packed = b->kind == CONTAINER_PACKED,
                              .bits = 8.0 * (double)b->code_size};
@@ -112,5 +112,5 @@ void token_stats_add(token_stats *m, gpuzip_stats *stats, const gpuzip_io *io, c
             stats->expert[k].mean_alpha /= after;
         end_alphas(m, stats, b);
     }
-    m->offset += b->raw_size;
+    m->offset += b->content_size;
 }

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine_internal.h"
+#include "engine_state.h"
 
 #define PASS_ROWS_MIN 64 /* on any device */
 
@@ -73,7 +73,7 @@ static size_t states_bytes(const engine *e, int slots, int rows, int logits_rows
 /* Device memory of pending symbols and their states. */
 static size_t pending_bytes(const engine *e, int streams, int states)
 {
-    return (e->adaptive ? 2 : 1) * pending_rows(e, streams, states) * sizeof(int32_t);
+    return (e->adaptive ? 2 : 1) * adapt_pending_rows(e, streams, states) * sizeof(int32_t);
 }
 
 /* Device memory of a Naive Bayes expert: its counts, and their logarithms. */
@@ -90,7 +90,7 @@ size_t engine_bytes(const engine *e, int streams, int states)
     for (int k = 0; k < e->config.experts; k++)
         if (!is_model(e, k))
             bytes += 2 * counts_bytes(e, states);
-    bytes += team_bytes(e->team, states);
+    bytes += group_bytes(e->group, states);
     bytes += pending_bytes(e, streams, states);
     return bytes + lay_out_pass(e, &pass, NULL) + lay_out_step(e, &step, streams, NULL);
 }
@@ -183,8 +183,8 @@ gpuzip_status engine_open(engine **out, const ops *ops, ops_context *ctx,
     TRY_OUT(choose_rows(e));
     if (e->adaptive)
         TRY_OUT(ops->host_alloc(ctx, &e->zeros, (size_t)config->vocab * sizeof(uint32_t)));
-    TRY_OUT(engine_team_open(&e->own_team, ops, ctx, config, 1));
-    e->team = e->own_team;
+    TRY_OUT(engine_group_open(&e->own_group, ops, ctx, config, 1));
+    e->group = e->own_group;
     for (int i = 0; i < STAGES; i++)
         TRY_OUT(open_stage(e, &e->stage[i]));
     TRY_OUT(ops->alloc(ctx, &e->pass_memory, lay_out_pass(e, &measured, NULL)));
@@ -196,10 +196,10 @@ out:
     return status;
 }
 
-void engine_join(engine *e, engine_team *team, int member)
+void engine_join(engine *e, engine_group *group, int rank)
 {
-    e->team = team ? team : e->own_team;
-    e->member = member;
+    e->group = group ? group : e->own_group;
+    e->rank = rank;
 }
 
 static void close_states(engine *e)
@@ -224,8 +224,8 @@ void engine_close(engine *e)
     (void)e->ops->sync(e->ctx); /* after a failure, queued work may use the memory below */
     close_states(e);
     e->ops->host_release(e->ctx, e->zeros);
-    measure_close(e->measures);
-    engine_team_close(e->own_team);
+    costs_close(e->measures);
+    engine_group_close(e->own_group);
     e->ops->release(e->ctx, e->pass_memory);
     for (int i = 0; i < STAGES; i++) {
         e->ops->host_release(e->ctx, e->stage[i].memory);
@@ -271,7 +271,7 @@ static gpuzip_status reserve_states(engine *e, int streams, int states)
             TRY(model_state_open(&e->state[k], e->config.expert[k].m, e->ctx, streams,
                                  e->config.window, e->pass_rows, e->logits_rows));
     TRY(e->ops->alloc(e->ctx, (void **)&e->pending, pending_bytes(e, streams, states)));
-    e->pending_state = e->adaptive ? e->pending + pending_rows(e, streams, states) : NULL;
+    e->pending_state = e->adaptive ? e->pending + adapt_pending_rows(e, streams, states) : NULL;
     TRY(open_counts(e, states));
     TRY(open_step(e, streams));
     e->slots = streams;
@@ -285,7 +285,7 @@ static gpuzip_status reserve_states(engine *e, int streams, int states)
 static gpuzip_status upload_states(const engine_job *job)
 {
     engine *e = job->e;
-    if (team_states(e->team) == 1)
+    if (group_states(e->group) == 1)
         return GPUZIP_OK;
     for (int s = 0; s < job->streams; s++)
         e->host_state[s] = job->stream[s].state;
@@ -298,28 +298,28 @@ static gpuzip_status begin_job(engine_job *job, engine_stream *stream, int strea
 {
     engine *e = job->e;
     assert(streams >= 1);
-    if (e->team == e->own_team)
-        TRY(engine_team_begin(e->team, stream, streams, 1, streams));
+    if (e->group == e->own_group)
+        TRY(engine_group_begin(e->group, stream, streams, 1, streams));
     TRY(job_gather(job, stream, streams));
     if (job->measures && !e->measures)
-        TRY(measure_open(&e->measures, e));
-    TRY(reserve_states(e, job->streams, e->adaptive ? team_states(e->team) : 1));
+        TRY(costs_open(&e->measures, e));
+    TRY(reserve_states(e, job->streams, e->adaptive ? group_states(e->group) : 1));
     for (int i = 0; i < STAGES; i++)
         e->stage[i].mixed = 0;
     if (e->adaptive)
         TRY(upload_states(job));
-    return forget(job, 0);
+    return adapt_reset(job, 0);
 }
 
 /* Ends a job, after success or failure: no queued work refers to it on return. */
 static void end_job(engine_job *job, gpuzip_status status)
 {
     engine *e = job->e;
-    team_leave(e->team);
-    if (e->team == e->own_team)
-        engine_team_end(e->team);
+    engine_group_leave(e->group);
+    if (e->group == e->own_group)
+        engine_group_end(e->group);
     if (status != GPUZIP_OK)
-        (void)e->ops->sync(e->ctx); /* stages may be in use without their marks */
+        (void)e->ops->sync(e->ctx); /* stages may be in use without their events */
     for (int s = 0; s < job->streams; s++) {
         job->costs->model_bits += job->stream[s].bits;
         job->stream[s].own->bits = job->stream[s].bits;
@@ -343,7 +343,7 @@ gpuzip_status engine_encode(engine *e, engine_stream *stream, int streams, engin
     for (int s = 0; s < job.streams; s++)
         rc_encode_begin(&job.encoder[s], (uint8_t *)job.stream[s].own->code->data,
                         ENGINE_STREAM_BOUND(job.stream[s].length));
-    TRY_OUT(encode_job(&job));
+    TRY_OUT(job_encode(&job));
     for (int s = 0; s < job.streams; s++) {
         bool fits = rc_encode_end(&job.encoder[s], &job.stream[s].own->code->size);
         assert(fits);
@@ -368,7 +368,7 @@ gpuzip_status engine_decode(engine *e, engine_stream *stream, int streams, engin
     for (int s = 0; s < job.streams; s++)
         rc_decode_begin(&job.decoder[s], job.stream[s].own->code->data,
                         job.stream[s].own->code->size);
-    TRY_OUT(decode_job(&job));
+    TRY_OUT(job_decode(&job));
     for (int s = 0; s < job.streams; s++) {
         engine_stream *own = job.stream[s].own;
         own->status = rc_decode_end(&job.decoder[s]) ? GPUZIP_OK : FAIL(GPUZIP_ERR_CORRUPT);
@@ -382,5 +382,5 @@ out:
 
 gpuzip_status engine_read_weights(const engine *e, int state, int32_t *weights)
 {
-    return e->ops->adaptive_read(e->ctx, team_learner(e->team), state, NULL, NULL, weights);
+    return e->ops->adaptive_read(e->ctx, group_learner(e->group), state, NULL, NULL, weights);
 }

@@ -12,10 +12,10 @@
  *
  * Adaptive state (Naive Bayes counts, context models, the mixer's biases, alphas and weights)
  * belongs to a block and is shared by its streams. It is updated with the tokens of all of them
- * after each of the first CONTEXTS_EARLY steps, then every U steps (contexts_next_update()). With
- * window_scope it is reset at the start of each window. Windows and updates depend on the step
- * alone, so the blocks of a batch have them at the same time. A stream's bytes depend on its
- * block only, never on the rest of the batch.
+ * after each of the first CONTEXT_MODEL_EARLY steps, then every U steps
+ * (context_model_next_update()). With window_scope it is reset at the start of each window. Windows
+ * and updates depend on the step alone, so the blocks of a batch have them at the same time. A
+ * stream's bytes depend on its block only, never on the rest of the batch.
  *
  * The encoder runs many steps a pass, the decoder one; both through the same
  * code, and by the law of ops.h with the same numbers.
@@ -24,7 +24,7 @@
 #define GPUZIP_ENGINE_H
 
 #include "container.h"
-#include "contexts.h"
+#include "context_model.h"
 #include "gpuzip.h"
 #include "model.h"
 
@@ -44,11 +44,11 @@ typedef struct {
     int pass_rows;       /* the most rows of a pass; 0: chosen for the device */
     int experts;         /* >= 1, at least one a model */
     engine_expert expert[GPUZIP_MAX_EXPERTS];
-    bool bias, learn_alpha;      /* adapt the mixer's; then alphas are <= OPS_LEARNT_MAX */
-    const contexts_prior *prior; /* contexts propose candidates; NULL: no contexts */
-    ngrams_table ngrams;         /* n-grams of other texts, for the contexts; or none */
-    int host_threads;            /* threads of the context models on the host; 0: one */
-    const uint32_t *tail;        /* [vocab + escapes] with contexts, see contexts_config */
+    bool bias, learn_alpha;       /* adapt the mixer's; then alphas are <= OPS_LEARNT_MAX */
+    const context_prior *prior;   /* context models propose candidates; NULL: no context models */
+    ngrams_table ngrams;          /* n-grams of other texts, for the context models; or none */
+    int host_threads;             /* threads of the context models on the host; 0: one */
+    const uint32_t *token_suffix; /* [vocab + escapes] with context models: theirs */
 } engine_config;
 
 /* Costs of a block, accumulated. Where the device runs asynchronously, seconds_forward is the time
@@ -108,26 +108,30 @@ gpuzip_status engine_open(engine **e, const ops *ops, ops_context *ctx,
 void engine_close(engine *e);
 
 /* Engines of one backend that code the streams of a batch at the same time, in a thread
- * each, and update the adaptive states together. Each engine is a team alone until it joins
+ * each, and update the adaptive states together. Each engine is a group alone until it joins
  * another. Naive Bayes is not shared. */
-typedef struct engine_team engine_team;
+typedef struct engine_group engine_group;
 
-/* Opens a team of up to `members` engines. ctx must outlive it. engine_team_close() accepts NULL.
+/* Opens a group of up to `members` engines. ctx must outlive it. engine_group_close() accepts NULL.
  * Errors: MEMORY, UNSUPPORTED. */
-gpuzip_status engine_team_open(engine_team **team, const ops *ops, ops_context *ctx,
-                               const engine_config *config, int members);
-void engine_team_close(engine_team *team);
+gpuzip_status engine_group_open(engine_group **group, const ops *ops, ops_context *ctx,
+                                const engine_config *config, int members);
+void engine_group_close(engine_group *group);
 
 /* Call before a batch: members that code it, and the most streams of one of them. Each of them must
  * then call engine_encode() or engine_decode() once, for a part of this array, or
- * engine_team_skip(). Errors: MEMORY. */
-gpuzip_status engine_team_begin(engine_team *team, const engine_stream *stream, int streams,
-                                int members, int most);
-void engine_team_skip(engine_team *team);
-void engine_team_end(engine_team *team); /* releases the context models of the batch */
+ * engine_group_leave(). Errors: MEMORY. */
+gpuzip_status engine_group_begin(engine_group *group, const engine_stream *stream, int streams,
+                                 int members, int most);
 
-/* The engine becomes member 0 .. members - 1 of a team of the same config; NULL: alone again. */
-void engine_join(engine *e, engine_team *team, int member);
+/* Removes one member from the barrier: the others no longer wait for it. An engine does so itself
+ * at the end of its call. */
+void engine_group_leave(engine_group *group);
+void engine_group_end(engine_group *group); /* releases the context models of the batch */
+
+/* The engine becomes member `rank`, 0 .. members - 1, of a group of the same config; NULL: alone
+ * again. */
+void engine_join(engine *e, engine_group *group, int rank);
 
 /* Device memory, in bytes, for coding `streams` streams of `states` adaptive states at once, memory
  * in use included, the models' own excluded. */

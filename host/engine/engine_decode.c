@@ -1,7 +1,7 @@
 /* engine_decode.c: decodes all streams step by step. The symbols of a step stay on the device as
  * the input of the next; while the models compute that, the host advances its range decoders.
  * Neither waits for the other longer than the slower one takes. */
-#include "engine_internal.h"
+#include "engine_state.h"
 
 /* The streams of a pass at one step: all, unless they exceed the rows of a pass. */
 typedef struct {
@@ -14,12 +14,12 @@ typedef struct {
 
 typedef gpuzip_status part_function(engine_job *job, const step_group *g);
 
-/* Half a step, which a recording replays. */
+/* Half a step, which a graph replays. */
 typedef struct {
     part_function *run;
-    ops_recording *recording; /* or NULL */
-    int rows;                 /* of the recording */
-    int seen;                 /* rows of the last run without a recording */
+    ops_graph *graph; /* or NULL */
+    int rows;         /* of the graph */
+    int seen;         /* rows of the last run without a graph */
 } step_part;
 
 typedef struct {
@@ -54,7 +54,7 @@ static gpuzip_status run_mix(engine_job *job, const step_group *g)
     for (int done = 0; done < g->padded; done += e->logits_rows) {
         ops_mix mix;
         int left = g->padded - done, n = left < e->logits_rows ? left : e->logits_rows;
-        TRY(begin_mix(job, &mix, done, n, e->step.state + g->first + done));
+        TRY(pass_mix(job, &mix, done, n, e->step.state + g->first + done));
         if (e->config.prior) {
             mix.candidate = e->pass.candidate[done];
             mix.candidates = e->pass.candidates + done;
@@ -80,19 +80,19 @@ static gpuzip_status record_part(decoder *d, step_part *part, const step_group *
 {
     const ops *ops = d->job->e->ops;
     ops_context *ctx = d->job->e->ctx;
-    ops_recording *recording = NULL;
-    TRY(ops->record_begin(ctx));
+    ops_graph *graph = NULL;
+    TRY(ops->graph_begin(ctx));
     gpuzip_status ran = part->run(d->job, g);
-    gpuzip_status ended = ops->record_end(ctx, &recording);
+    gpuzip_status ended = ops->graph_end(ctx, &graph);
     if (ran != GPUZIP_OK || ended != GPUZIP_OK) {
-        ops->recording_destroy(ctx, recording);
+        ops->graph_destroy(ctx, graph);
         d->records = false;
         return part->run(d->job, g);
     }
-    ops->recording_destroy(ctx, part->recording);
-    part->recording = recording;
+    ops->graph_destroy(ctx, part->graph);
+    part->graph = graph;
     part->rows = g->padded;
-    return ops->replay(ctx, recording);
+    return ops->graph_replay(ctx, graph);
 }
 
 /* Runs half a step. The second run in succession with the same rows is recorded; later ones only
@@ -101,8 +101,8 @@ static gpuzip_status run_part(decoder *d, step_part *part, const step_group *g)
 {
     const engine *e = d->job->e;
     if (d->records && g->first == 0) {
-        if (part->recording && part->rows == g->padded)
-            return e->ops->replay(e->ctx, part->recording);
+        if (part->graph && part->rows == g->padded)
+            return e->ops->graph_replay(e->ctx, part->graph);
         if (part->seen == g->padded)
             return record_part(d, part, g);
         part->seen = g->padded;
@@ -113,12 +113,12 @@ static gpuzip_status run_part(decoder *d, step_part *part, const step_group *g)
 /* ---- queueing ------------------------------------------------------------ */
 
 /* Sets the positions of the group's streams at the start of a window. */
-static gpuzip_status place_group(engine_job *job, const step_group *g)
+static gpuzip_status set_positions(engine_job *job, const step_group *g)
 {
     engine *e = job->e;
     size_t bytes = (size_t)g->padded * sizeof(int32_t);
     int index;
-    TRY(take_stage(job, &index));
+    TRY(pass_stage(job, &index));
     pass_rows *host = &e->stage[index].rows;
     for (int r = 0; r < g->padded; r++)
         host->pos[r] = (int32_t)(g->t - g->base);
@@ -130,7 +130,7 @@ static gpuzip_status place_group(engine_job *job, const step_group *g)
             host->token[k][r] = input_token(e, k, NULL, g->base, g->t);
         TRY(e->ops->upload(e->ctx, e->step.token[k] + g->first, host->token[k], bytes));
     }
-    return e->ops->mark(e->ctx, index);
+    return e->ops->event(e->ctx, index);
 }
 
 /* Queues the first half of a step, before its targets are known. The host lacks only the newest
@@ -141,11 +141,11 @@ static gpuzip_status queue_layers(decoder *d, const step_group *g)
     engine *e = job->e;
     if (g->restart && g->first == 0) {
         if (e->config.window_scope)
-            TRY(forget(job, g->base));
-        TRY(read_again(job, g->base, g->t));
+            TRY(adapt_reset(job, g->base));
+        TRY(pass_prefill(job, g->base, g->t));
     }
     if (g->restart)
-        TRY(place_group(job, g));
+        TRY(set_positions(job, g));
     double start = clock_seconds();
     e->ops->range_push("step");
     gpuzip_status status = run_part(d, &d->layers, g);
@@ -168,12 +168,12 @@ static gpuzip_status queue_candidates(decoder *d, const step_group *g)
     int index;
     if (!job->e->config.prior)
         return GPUZIP_OK;
-    TRY(take_stage(job, &index));
+    TRY(pass_stage(job, &index));
     engine_stage *stage = &job->e->stage[index];
     for (int r = 0; r < g->rows; r++)
-        stage->asked[r] = query_of(job, g->first + r, g->t);
-    TRY(find_candidates(job, stage, 0, g->rows));
-    return job->e->ops->mark(job->e->ctx, index);
+        stage->asked[r] = adapt_query(job, g->first + r, g->t);
+    TRY(adapt_predict(job, stage, 0, g->rows));
+    return job->e->ops->event(job->e->ctx, index);
 }
 
 /* Queues the second half of a step, then the copy of its symbols to the host. */
@@ -190,7 +190,7 @@ static gpuzip_status queue_mix(decoder *d, const step_group *g)
     TRY(ops->upload(e->ctx, e->step.target + g->first, e->host_target + g->first,
                     rows * sizeof *e->host_target));
     if (g->first == 0 && job->update_due == g->t)
-        TRY(learn(job, g->t, e->pending_end));
+        TRY(adapt_update(job, g->t, e->pending_end));
     TRY(queue_candidates(d, g));
     ops->range_push("mix");
     gpuzip_status status = run_part(d, &d->mix, g);
@@ -198,16 +198,16 @@ static gpuzip_status queue_mix(decoder *d, const step_group *g)
     TRY(status);
     TRY(ops->fetch(e->ctx, e->host_found + g->first, e->step.found + g->first,
                    rows * sizeof *e->host_found));
-    TRY(ops->mark(e->ctx, MARK_STEP));
+    TRY(ops->event(e->ctx, EVENT_STEP));
     if (!e->adaptive)
         return GPUZIP_OK;
     TRY(ops->next_tokens(e->ctx, e->step.found + g->first, g->rows, e->config.vocab,
                          e->config.vocab, e->pending + e->pending_end, NULL));
-    if (team_states(e->team) > 1)
+    if (group_states(e->group) > 1)
         TRY(ops->upload(e->ctx, e->pending_state + e->pending_end, e->host_state + g->first,
                         rows * sizeof *e->host_state));
     e->pending_end += rows;
-    if (steps_to_update(e, g->t) > 1 || g->first + g->rows < job_active(job, g->t))
+    if (adapt_steps_to_update(e, g->t) > 1 || g->first + g->rows < job_active(job, g->t))
         return GPUZIP_OK;
     job->update_due = g->t + 1;
     return GPUZIP_OK;
@@ -218,7 +218,7 @@ static gpuzip_status code_group(engine_job *job, const step_group *g)
 {
     engine *e = job->e;
     double start = clock_seconds();
-    TRY(e->ops->wait(e->ctx, MARK_STEP));
+    TRY(e->ops->wait_event(e->ctx, EVENT_STEP));
     double fetched = clock_seconds();
     e->ops->range_push("code");
     for (int s = g->first; s < g->first + g->rows; s++) {
@@ -236,7 +236,7 @@ static gpuzip_status code_group(engine_job *job, const step_group *g)
 /* ---- decoding ------------------------------------------------------------ */
 
 /* Sets the rows of the group at g->first, g->t. Pads it with finished streams, ignoring their
- * results, until a quarter of the rows are idle, so that one recording serves many row counts.
+ * results, until a quarter of the rows are idle, so that one graph serves many row counts.
  * Never while the mixer learns: it would learn from the padding; there the streams of a block end
  * together, but for one. */
 static void fit_group(decoder *d, step_group *g)
@@ -247,7 +247,7 @@ static void fit_group(decoder *d, step_group *g)
     g->padded = g->rows;
     if (g->first > 0)
         return;
-    bool may_pad = d->records && !team_learner(job->e->team);
+    bool may_pad = d->records && !group_learner(job->e->group);
     if (may_pad && g->rows < d->padded && g->rows > d->padded / 4 * 3)
         g->padded = d->padded;
     d->padded = g->padded;
@@ -290,17 +290,17 @@ static gpuzip_status decode_groups(decoder *d)
     return GPUZIP_OK;
 }
 
-gpuzip_status decode_job(engine_job *job)
+gpuzip_status job_decode(engine_job *job)
 {
     const ops *ops = job->e->ops;
     decoder d = {.job = job, .layers.run = run_layers, .mix.run = run_mix};
-    d.records = ops->record_begin != NULL;
+    d.records = ops->graph_begin != NULL;
     gpuzip_status status = decode_groups(&d);
-    if (!ops->record_begin)
+    if (!ops->graph_begin)
         return status;
     if (status != GPUZIP_OK)
         (void)ops->sync(job->e->ctx); /* nothing replays any more */
-    ops->recording_destroy(job->e->ctx, d.layers.recording);
-    ops->recording_destroy(job->e->ctx, d.mix.recording);
+    ops->graph_destroy(job->e->ctx, d.layers.graph);
+    ops->graph_destroy(job->e->ctx, d.mix.graph);
     return status;
 }

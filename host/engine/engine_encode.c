@@ -2,7 +2,7 @@
  * range-codes the one before. */
 #include <assert.h>
 
-#include "engine_internal.h"
+#include "engine_state.h"
 
 /* ---- mixing -------------------------------------------------------------- */
 
@@ -17,7 +17,8 @@ static gpuzip_status mix_rows(engine_job *job, const ops_mix *mix, int first, in
 }
 
 /* Queues mixing without adaptation, in slices of logits_rows rows. */
-static gpuzip_status mix_pass(engine_job *job, engine_stage *g, int s0, int s1, size_t t, int steps)
+static gpuzip_status mix_plain(engine_job *job, engine_stage *g, int s0, int s1, size_t t,
+                               int steps)
 {
     engine *e = job->e;
     int rows = 0;
@@ -33,10 +34,10 @@ static gpuzip_status mix_pass(engine_job *job, engine_stage *g, int s0, int s1, 
     for (int first = 0; first < rows; first += e->logits_rows) {
         ops_mix mix;
         int n = smaller(e->logits_rows, rows - first);
-        TRY(begin_mix(job, &mix, first, n, NULL));
+        TRY(pass_mix(job, &mix, first, n, NULL));
         TRY(mix_rows(job, &mix, first, n, (size_t)first));
-        TRY(measure_logits(job, &mix, n));
-        TRY(measure_rows(job, g, &mix, first, n));
+        TRY(costs_logits(job, &mix, n));
+        TRY(costs_rows(job, g, &mix, first, n));
     }
     return GPUZIP_OK;
 }
@@ -57,7 +58,7 @@ static gpuzip_status mix_learning(engine_job *job, engine_stage *g, int s0, int 
                 g->rows.row[rows] = row;
                 g->stream[rows] = s;
                 g->state[rows] = job->stream[s].state;
-                g->asked[rows] = query_of(job, s, t + (size_t)i);
+                g->asked[rows] = adapt_query(job, s, t + (size_t)i);
                 g->symbol[rows++] = (int32_t)job->stream[s].token[t + (size_t)i];
             }
             row += n;
@@ -67,31 +68,32 @@ static gpuzip_status mix_learning(engine_job *job, engine_stage *g, int s0, int 
     size_t bytes = (size_t)rows * sizeof(int32_t);
     TRY(e->ops->upload(e->ctx, e->pass.row, g->rows.row, bytes));
     TRY(e->ops->upload(e->ctx, e->pending + at, g->symbol, bytes));
-    if (team_states(e->team) > 1)
+    if (group_states(e->group) > 1)
         TRY(e->ops->upload(e->ctx, e->pending_state + at, g->state, bytes));
     e->pending_end += (size_t)rows;
-    TRY(begin_mix(job, &mix, 0, rows, NULL));
-    TRY(measure_logits(job, &mix, rows));
+    TRY(pass_mix(job, &mix, 0, rows, NULL));
+    TRY(costs_logits(job, &mix, rows));
     for (int i = 0; i < steps;) {
-        int to_update = steps_to_update(e, t + (size_t)i), group = smaller(to_update, steps - i);
+        int to_update = adapt_steps_to_update(e, t + (size_t)i),
+            group = smaller(to_update, steps - i);
         int n = 0;
         for (int j = i; j < i + group; j++)
             n += smaller(s1, job_active(job, t + (size_t)j)) - s0;
         mix.row = e->pass.row + mixed;
-        mix.state = team_states(e->team) > 1 ? e->pending_state + at : NULL;
-        TRY(find_candidates(job, g, mixed, n));
+        mix.state = group_states(e->group) > 1 ? e->pending_state + at : NULL;
+        TRY(adapt_predict(job, g, mixed, n));
         if (e->config.prior) {
             mix.candidate = e->pass.candidate[mixed];
             mix.candidates = e->pass.candidates + mixed;
         }
         TRY(mix_rows(job, &mix, mixed, n, at));
-        TRY(measure_rows(job, g, &mix, mixed, n));
+        TRY(costs_rows(job, g, &mix, mixed, n));
         mixed += n;
         at += (size_t)n;
         i += group;
         /* with several groups of streams a step ends with the last of them */
         if (group == to_update && s1 == job_active(job, t))
-            TRY(learn(job, t + (size_t)i, at - e->pending_first));
+            TRY(adapt_update(job, t + (size_t)i, at - e->pending_first));
     }
     return GPUZIP_OK;
 }
@@ -104,14 +106,14 @@ static gpuzip_status encode_pass(engine_job *job, int s0, int s1, size_t base, s
 {
     engine *e = job->e;
     int index;
-    TRY(take_stage(job, &index));
+    TRY(pass_stage(job, &index));
     engine_stage *g = &e->stage[index];
-    TRY(run_models(job, &g->rows, fill_rows(job, &g->rows, s0, s1, base, t, steps), true));
-    TRY(e->adaptive ? mix_learning(job, g, s0, s1, t, steps) : mix_pass(job, g, s0, s1, t, steps));
+    TRY(pass_forward(job, &g->rows, pass_fill_rows(job, &g->rows, s0, s1, base, t, steps), true));
+    TRY(e->adaptive ? mix_learning(job, g, s0, s1, t, steps) : mix_plain(job, g, s0, s1, t, steps));
     TRY(e->ops->fetch(e->ctx, g->rows.interval, e->pass.interval,
                       (size_t)g->mixed * sizeof *g->rows.interval));
-    TRY(e->ops->mark(e->ctx, index));
-    return code_stage(job, e->next_stage);
+    TRY(e->ops->event(e->ctx, index));
+    return pass_code(job, e->next_stage);
 }
 
 /* Encodes the steps [t, end) of a window. */
@@ -123,7 +125,7 @@ static gpuzip_status encode_window(engine_job *job, size_t base, size_t t, size_
         int group = e->pass_rows / steps;
         /* End at an update, if the pass reaches one: no pending symbol is then newer. */
         if (e->adaptive)
-            steps = steps_to_last_update(e, t, steps);
+            steps = adapt_steps_to_last_update(e, t, steps);
         for (int s = 0; s < active; s += group)
             TRY(encode_pass(job, s, smaller(s + group, active), base, t, steps));
         t += (size_t)steps;
@@ -133,15 +135,15 @@ static gpuzip_status encode_window(engine_job *job, size_t base, size_t t, size_
     return GPUZIP_OK;
 }
 
-gpuzip_status encode_job(engine_job *job)
+gpuzip_status job_encode(engine_job *job)
 {
     engine *e = job->e;
     size_t window = (size_t)e->config.window, hop = (size_t)e->config.hop, t = 0;
     for (size_t base = 0; t < job->steps; base += hop) {
         size_t end = base + window < job->steps ? base + window : job->steps;
         if (e->config.window_scope)
-            TRY(forget(job, base));
-        TRY(read_again(job, base, t));
+            TRY(adapt_reset(job, base));
+        TRY(pass_prefill(job, base, t));
         e->ops->range_push("encode");
         gpuzip_status status = encode_window(job, base, t, end);
         e->ops->range_pop();
@@ -149,6 +151,6 @@ gpuzip_status encode_job(engine_job *job)
         t = end;
     }
     for (int i = 0; i < STAGES; i++) /* the oldest first */
-        TRY(code_stage(job, (e->next_stage + i) % STAGES));
+        TRY(pass_code(job, (e->next_stage + i) % STAGES));
     return GPUZIP_OK;
 }

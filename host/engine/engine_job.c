@@ -1,7 +1,7 @@
 /* engine_job.c: cuts blocks into streams, and sorts the streams of a job. */
 #include <stdlib.h>
 
-#include "engine_internal.h"
+#include "engine_state.h"
 
 int job_active(const engine_job *job, size_t t)
 {
@@ -46,7 +46,7 @@ gpuzip_status job_gather(engine_job *job, engine_stream *stream, int streams)
                              .length = stream[s].length,
                              .measured = stream[s].measure,
                              .coded = stream[s].measure};
-        team_place(job->e->team, &stream[s], &made->state, &made->index);
+        group_place(job->e->group, &stream[s], &made->state, &made->index);
         job->measures |= stream[s].measure != NULL;
     }
     qsort(job->stream, (size_t)streams, sizeof *job->stream, compare_streams);

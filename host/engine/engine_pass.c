@@ -1,18 +1,18 @@
 /* engine_pass.c: stages, and passes of the models over rows of many steps. */
 #include <assert.h>
 
-#include "engine_internal.h"
+#include "engine_state.h"
 
 /* ---- stages -------------------------------------------------------------- */
 
-gpuzip_status code_stage(engine_job *job, int index)
+gpuzip_status pass_code(engine_job *job, int index)
 {
     engine *e = job->e;
     engine_stage *g = &e->stage[index];
     if (g->mixed == 0)
         return GPUZIP_OK;
     double start = clock_seconds();
-    TRY(e->ops->wait(e->ctx, index));
+    TRY(e->ops->wait_event(e->ctx, index));
     double fetched = clock_seconds();
     e->ops->range_push("code");
     for (int r = 0; r < g->mixed; r++) {
@@ -33,13 +33,13 @@ gpuzip_status code_stage(engine_job *job, int index)
     return GPUZIP_OK;
 }
 
-gpuzip_status take_stage(engine_job *job, int *index)
+gpuzip_status pass_stage(engine_job *job, int *index)
 {
     engine *e = job->e;
     int oldest = e->next_stage;
-    TRY(code_stage(job, oldest));
+    TRY(pass_code(job, oldest));
     double start = clock_seconds();
-    TRY(e->ops->wait(e->ctx, oldest));
+    TRY(e->ops->wait_event(e->ctx, oldest));
     job->costs->seconds_forward += clock_seconds() - start;
     e->next_stage = (oldest + 1) % STAGES;
     *index = oldest;
@@ -48,7 +48,8 @@ gpuzip_status take_stage(engine_job *job, int *index)
 
 /* ---- the models ---------------------------------------------------------- */
 
-int fill_rows(const engine_job *job, pass_rows *p, int s0, int s1, size_t base, size_t t, int steps)
+int pass_fill_rows(const engine_job *job, pass_rows *p, int s0, int s1, size_t base, size_t t,
+                   int steps)
 {
     const engine *e = job->e;
     int rows = 0;
@@ -67,7 +68,7 @@ int fill_rows(const engine_job *job, pass_rows *p, int s0, int s1, size_t base, 
     return rows;
 }
 
-gpuzip_status run_models(engine_job *job, const pass_rows *host, int rows, bool logits)
+gpuzip_status pass_forward(engine_job *job, const pass_rows *host, int rows, bool logits)
 {
     engine *e = job->e;
     const ops *ops = e->ops;
@@ -89,7 +90,7 @@ gpuzip_status run_models(engine_job *job, const pass_rows *host, int rows, bool 
     return GPUZIP_OK;
 }
 
-gpuzip_status begin_mix(engine_job *job, ops_mix *mix, int first, int rows, const int32_t *state)
+gpuzip_status pass_mix(engine_job *job, ops_mix *mix, int first, int rows, const int32_t *state)
 {
     engine *e = job->e;
     double start = clock_seconds();
@@ -104,17 +105,17 @@ gpuzip_status begin_mix(engine_job *job, ops_mix *mix, int first, int rows, cons
         TRY(model_logits(e->state[k], first, rows, &expert->logits));
         expert->stride = model_logits_stride(e->config.expert[k].m);
     }
-    mix->adaptive = team_learner(e->team);
-    mix->part = e->member;
-    mix->state = e->adaptive && team_states(e->team) > 1 ? state : NULL;
+    mix->adaptive = group_learner(e->group);
+    mix->part = e->rank;
+    mix->state = e->adaptive && group_states(e->group) > 1 ? state : NULL;
     job->costs->seconds_forward += clock_seconds() - start;
     return GPUZIP_OK;
 }
 
 int pass_steps(const engine *e, int streams, size_t left)
 {
-    if (e->team != e->own_team) /* all members take the same */
-        streams = team_most_streams(e->team);
+    if (e->group != e->own_group) /* all members take the same */
+        streams = group_most_streams(e->group);
     int steps = streams < e->pass_rows ? e->pass_rows / streams : 1;
     return (size_t)steps < left ? steps : (int)left;
 }
@@ -124,18 +125,18 @@ static gpuzip_status read_pass(engine_job *job, int s0, int s1, size_t base, siz
 {
     engine *e = job->e;
     int index;
-    TRY(take_stage(job, &index));
+    TRY(pass_stage(job, &index));
     pass_rows *host = &e->stage[index].rows;
-    TRY(run_models(job, host, fill_rows(job, host, s0, s1, base, t, steps), false));
-    return e->ops->mark(e->ctx, index);
+    TRY(pass_forward(job, host, pass_fill_rows(job, host, s0, s1, base, t, steps), false));
+    return e->ops->event(e->ctx, index);
 }
 
-gpuzip_status read_again(engine_job *job, size_t base, size_t t)
+gpuzip_status pass_prefill(engine_job *job, size_t base, size_t t)
 {
     engine *e = job->e;
     gpuzip_status status = GPUZIP_OK;
     int active = job_active(job, t), steps;
-    e->ops->range_push("read again");
+    e->ops->range_push("prefill");
     for (size_t at = base; status == GPUZIP_OK && at < t; at += (size_t)steps) {
         steps = pass_steps(e, active, t - at);
         int group = e->pass_rows / steps;

@@ -245,7 +245,7 @@ static gpuzip_status count_tokens(sampler *s, int k)
             memset(count, 0, vocab * sizeof *count);
             memset(log, 0, vocab * sizeof *log);
         }
-        end = contexts_next_update(t, origin, s->config->update_interval);
+        end = context_model_next_update(t, origin, s->config->update_interval);
         if (s->config->window_scope && end > origin + (size_t)s->config->window)
             end = origin + (size_t)s->config->window;
         for (; row < s->rows && s->row[row].step < end; row++)

@@ -1,7 +1,7 @@
 /* ngrams.c: see ngrams.h. */
 #include "ngrams.h"
 
-#include "mix64.h"
+#include "token_hash.h"
 
 #define LEVEL_BITS 5
 

@@ -10,7 +10,7 @@
  * Contexts with the same check in a bucket collide: 1 in 2^(27 - b).
  *
  * The level, 0 .. 31, grades the symbol's probability. The maker of a table chooses the
- * levels; the coder learns the probability of each (contexts.h).
+ * levels; the coder learns the probability of each (context_model.h).
  */
 #ifndef GPUZIP_NGRAMS_H
 #define GPUZIP_NGRAMS_H
@@ -33,7 +33,7 @@ typedef struct {
     uint32_t vocab;
 } ngrams_table;
 
-/* 46 bits of mix64.h's hash of the n tokens before end, newest first. */
+/* 46 bits of token_hash.h's hash of the n tokens before end, newest first. */
 uint64_t ngrams_context(const uint32_t *end, size_t n);
 
 /* H of such a context of n tokens. */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mix64.h"
+#include "token_hash.h"
 
 #define SYMBOL_BITS (64 - NGRAMS_CONTEXT_BITS)
 #define ORDERS      (NGRAMS_SHORT + NGRAMS_ORDERS) /* 1 .. ORDERS - 1 tokens; [0] is not used */

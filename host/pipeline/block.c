@@ -42,15 +42,15 @@ gpuzip_status block_reserve(block *b, size_t code_size)
     return grow(&b->code, &b->code_capacity, code_size);
 }
 
-gpuzip_status block_extend(block *b, size_t raw_size)
+gpuzip_status block_extend(block *b, size_t content_size)
 {
-    if (raw_size <= b->raw_capacity)
+    if (content_size <= b->content_capacity)
         return GPUZIP_OK;
-    uint8_t *grown = realloc(b->raw, raw_size);
+    uint8_t *grown = realloc(b->content, content_size);
     if (!grown)
         return FAIL(GPUZIP_ERR_MEMORY);
-    b->raw = grown;
-    b->raw_capacity = raw_size;
+    b->content = grown;
+    b->content_capacity = content_size;
     return GPUZIP_OK;
 }
 
@@ -60,11 +60,11 @@ static void release_work(block *b)
     free(b->work.token);
     free(b->work.stream);
     free(b->stream_bytes);
-    free(b->again);
+    free(b->verify_tokens);
     free(b->work.measure);
     b->work = (block_work){0};
     b->stream_bytes = NULL;
-    b->again = NULL;
+    b->verify_tokens = NULL;
 }
 
 /* Releases the measurements, which live until the block is reused. */
@@ -80,7 +80,7 @@ void block_close(block *b)
 {
     release_work(b);
     release_measures(b);
-    free(b->raw);
+    free(b->content);
     free(b->code);
     *b = (block){0};
 }
@@ -93,12 +93,13 @@ static void set_kind(block *b, container_kind kind)
         b->model_bits = b->coder_bits = 0;
 }
 
-uint64_t block_bytes(const block_rules *rules, size_t raw_size)
+uint64_t block_bytes(const block_rules *rules, size_t content_size)
 {
     /* content, code, and three times four bytes a token; text has three bytes a token */
-    uint64_t bytes = 8 * (uint64_t)raw_size;
+    uint64_t bytes = 8 * (uint64_t)content_size;
     if (rules->measure)
-        bytes += raw_size / 3 * sizeof(float) * (uint64_t)ENGINE_MEASURES(rules->config.experts);
+        bytes +=
+            content_size / 3 * sizeof(float) * (uint64_t)ENGINE_MEASURES(rules->config.experts);
     return bytes;
 }
 
@@ -118,7 +119,7 @@ static uint64_t adaptive_bytes(const engine_config *c, size_t tokens, uint32_t s
     if (c->prior) {
         size_t longest = container_stream_length((uint32_t)tokens, streams);
         size_t scope = c->window_scope ? (size_t)c->window : longest;
-        bytes += contexts_bytes(streams, longest, scope, c->update_interval, 0);
+        bytes += context_model_bytes(streams, longest, scope, c->update_interval, 0);
     }
     return bytes;
 }
@@ -162,11 +163,11 @@ static uint32_t choose_streams(const block_rules *rules, size_t n)
 /* Whether the model may make the block smaller than packing does. */
 static bool may_suit_model(const block_rules *rules, block *b)
 {
-    if (rules->no_packing || b->raw_size < SUITS_BYTES_MIN)
+    if (rules->no_packing || b->content_size < SUITS_BYTES_MIN)
         return true;
     bool words = tokenizer_vocab(rules->t) > VOCAB_WITHOUT_WORDS;
-    b->estimate = packed_estimate(b->raw, b->raw_size, rules->pack_memory);
-    return suits_model(b->raw, b->raw_size, words ? b->work.tokens : 0, b->estimate);
+    b->estimate = packed_estimate(b->content, b->content_size, rules->pack_memory);
+    return suits_model(b->content, b->content_size, words ? b->work.tokens : 0, b->estimate);
 }
 
 static gpuzip_status prepare_encoding(const block_rules *rules, block *b)
@@ -174,9 +175,9 @@ static gpuzip_status prepare_encoding(const block_rules *rules, block *b)
     block_work *work = &b->work;
     double start = clock_seconds();
     b->kind = CONTAINER_CODED;
-    TRY(tokenizer_encode(rules->t, b->raw, b->raw_size, &work->token, &work->tokens));
+    TRY(tokenizer_encode(rules->t, b->content, b->content_size, &work->token, &work->tokens));
     b->seconds_tokenizer = clock_seconds() - start;
-    if (work->tokens > b->raw_size + 1 || /* the container takes no more */
+    if (work->tokens > b->content_size + 1 || /* the container takes no more */
         !may_suit_model(rules, b)) {
         b->kind = CONTAINER_PACKED;
         return GPUZIP_OK;
@@ -242,8 +243,8 @@ void block_streams(const block_rules *rules, const block *b, engine_stream *stre
 }
 
 /* Writes the streams of all coded blocks to stream[]; block i has the adaptive state i. With
- * `again`, decoding goes to b->again, to verify. Returns the number of streams. */
-static int gather(const block_rules *rules, block *const *b, int n, bool again,
+ * `verifies`, decoding goes to b->verify_tokens. Returns the number of streams. */
+static int gather(const block_rules *rules, block *const *b, int n, bool verifies,
                   engine_stream *stream)
 {
     int streams = 0;
@@ -251,8 +252,9 @@ static int gather(const block_rules *rules, block *const *b, int n, bool again,
         const block_work *work = &b[i]->work;
         if (b[i]->kind != CONTAINER_CODED)
             continue;
-        engine_cut(stream + streams, work->streams, state++, again ? b[i]->again : work->token,
-                   work->tokens, work->stream, again ? NULL : work->measure, rules->config.experts);
+        engine_cut(stream + streams, work->streams, state++,
+                   verifies ? b[i]->verify_tokens : work->token, work->tokens, work->stream,
+                   verifies ? NULL : work->measure, rules->config.experts);
         streams += (int)work->streams;
     }
     return streams;
@@ -273,12 +275,13 @@ static void spread(block *const *b, int n, const engine_stream *stream)
     }
 }
 
-static gpuzip_status decode(const block_rules *rules, lanes *l, block *const *b, int n,
+static gpuzip_status decode(const block_rules *rules, engine_mt *mt, block *const *b, int n,
                             engine_stream *stream, engine_costs *costs,
                             const engine_progress *progress)
 {
     int streams = gather(rules, b, n, !rules->decode, stream);
-    gpuzip_status status = streams ? lanes_decode(l, stream, streams, costs, progress) : GPUZIP_OK;
+    gpuzip_status status =
+        streams ? engine_mt_decode(mt, stream, streams, costs, progress) : GPUZIP_OK;
     if (status != GPUZIP_OK && status != GPUZIP_ERR_CORRUPT)
         return FAIL(status);
     spread(b, n, stream);
@@ -290,37 +293,38 @@ static void judge(block *const *b, int n)
 {
     for (int i = 0; i < n; i++) {
         const block_work *work = &b[i]->work;
-        uint32_t raw_size = (uint32_t)b[i]->raw_size;
+        uint32_t content_size = (uint32_t)b[i]->content_size;
         b[i]->coder_bits = 0;
         for (uint32_t s = 0; s < work->streams; s++)
             b[i]->coder_bits += 8.0 * (double)work->stream[s].size;
-        if (container_coded_size(raw_size, (uint32_t)work->tokens, work->stream, work->streams) >=
-            container_stored_size(raw_size))
+        if (container_coded_size(content_size, (uint32_t)work->tokens, work->stream,
+                                 work->streams) >= container_stored_size(content_size))
             set_kind(b[i], CONTAINER_STORED);
     }
 }
 
-static gpuzip_status verify(const block_rules *rules, lanes *l, block *const *b, int n,
+static gpuzip_status verify(const block_rules *rules, engine_mt *mt, block *const *b, int n,
                             engine_stream *stream, const engine_progress *progress)
 {
     engine_costs costs = {0};
     for (int i = 0; i < n; i++) {
         if (b[i]->kind != CONTAINER_CODED)
             continue;
-        b[i]->again = malloc(b[i]->work.tokens * sizeof *b[i]->again);
-        if (!b[i]->again)
+        b[i]->verify_tokens = malloc(b[i]->work.tokens * sizeof *b[i]->verify_tokens);
+        if (!b[i]->verify_tokens)
             return FAIL(GPUZIP_ERR_MEMORY);
     }
-    TRY(decode(rules, l, b, n, stream, &costs, progress));
+    TRY(decode(rules, mt, b, n, stream, &costs, progress));
     for (int i = 0; i < n; i++)
         if (b[i]->kind == CONTAINER_CODED &&
             (b[i]->status != GPUZIP_OK ||
-             memcmp(b[i]->again, b[i]->work.token, b[i]->work.tokens * sizeof *b[i]->again) != 0))
+             memcmp(b[i]->verify_tokens, b[i]->work.token,
+                    b[i]->work.tokens * sizeof *b[i]->verify_tokens) != 0))
             b[i]->status = FAIL(GPUZIP_ERR_SELF_TEST);
     return GPUZIP_OK;
 }
 
-static gpuzip_status encode(const block_rules *rules, lanes *l, block *const *b, int n,
+static gpuzip_status encode(const block_rules *rules, engine_mt *mt, block *const *b, int n,
                             engine_stream *stream, block_costs *costs,
                             const engine_progress *progress)
 {
@@ -328,18 +332,18 @@ static gpuzip_status encode(const block_rules *rules, lanes *l, block *const *b,
     partial first = {progress, 0, share}, second = {progress, share, 1 - share};
     engine_progress encoding = {partial_step, &first}, verifying = {partial_step, &second};
     int streams = gather(rules, b, n, false, stream);
-    TRY(lanes_encode(l, stream, streams, &costs->engine, progress ? &encoding : NULL));
+    TRY(engine_mt_encode(mt, stream, streams, &costs->engine, progress ? &encoding : NULL));
     spread(b, n, stream);
     judge(b, n);
     if (!rules->verify)
         return GPUZIP_OK;
     double start = clock_seconds();
-    TRY(verify(rules, l, b, n, stream, progress ? &verifying : NULL));
+    TRY(verify(rules, mt, b, n, stream, progress ? &verifying : NULL));
     costs->seconds_verify = clock_seconds() - start;
     return GPUZIP_OK;
 }
 
-gpuzip_status block_code(const block_rules *rules, lanes *l, block *const *b, int n,
+gpuzip_status block_code(const block_rules *rules, engine_mt *mt, block *const *b, int n,
                          block_costs *out, const engine_progress *progress)
 {
     gpuzip_status status = GPUZIP_OK;
@@ -354,11 +358,11 @@ gpuzip_status block_code(const block_rules *rules, lanes *l, block *const *b, in
     for (int i = 0; i < n; i++) { /* it may have been tried before */
         b[i]->kind = CONTAINER_CODED;
         b[i]->status = GPUZIP_OK;
-        free(b[i]->again);
-        b[i]->again = NULL;
+        free(b[i]->verify_tokens);
+        b[i]->verify_tokens = NULL;
     }
-    TRY_OUT(rules->decode ? decode(rules, l, b, n, stream, &costs.engine, progress)
-                          : encode(rules, l, b, n, stream, &costs, progress));
+    TRY_OUT(rules->decode ? decode(rules, mt, b, n, stream, &costs.engine, progress)
+                          : encode(rules, mt, b, n, stream, &costs, progress));
     *out = costs;
 out:
     free(stream);
@@ -367,9 +371,9 @@ out:
 
 /* ---- finishing ---------------------------------------------------------- */
 
-/* Joins the tokens' bytes into raw[0, raw_size); CORRUPT if they do not fill it exactly. */
-static gpuzip_status join_tokens(const tokenizer *t, const uint32_t *token, size_t n, uint8_t *raw,
-                                 size_t raw_size)
+/* Joins the tokens' bytes into content[0, content_size); CORRUPT if they do not fill it exactly. */
+static gpuzip_status join_tokens(const tokenizer *t, const uint32_t *token, size_t n,
+                                 uint8_t *content, size_t content_size)
 {
     size_t used = 0, skip = tokenizer_prefix_bytes(t);
     for (size_t i = 0; i < n; i++) {
@@ -378,12 +382,12 @@ static gpuzip_status join_tokens(const tokenizer *t, const uint32_t *token, size
         TRY(tokenizer_token_bytes(t, token[i], &bytes, &size));
         size_t cut = size < skip ? size : skip;
         skip -= cut;
-        if (size - cut > raw_size - used)
+        if (size - cut > content_size - used)
             return FAIL(GPUZIP_ERR_CORRUPT);
-        memcpy(raw + used, bytes + cut, size - cut);
+        memcpy(content + used, bytes + cut, size - cut);
         used += size - cut;
     }
-    return used == raw_size ? GPUZIP_OK : FAIL(GPUZIP_ERR_CORRUPT);
+    return used == content_size ? GPUZIP_OK : FAIL(GPUZIP_ERR_CORRUPT);
 }
 
 /* Whether a reader of b->code finds the streams that were decoded again, and whether
@@ -393,14 +397,15 @@ static gpuzip_status check_code(const block_rules *rules, const block *b)
     gpuzip_status status = GPUZIP_OK;
     container_block coded;
     container_stream *stream = calloc(b->work.streams, sizeof *stream);
-    uint8_t *raw = malloc(b->raw_size);
-    if (!stream || !raw) {
+    uint8_t *decoded = malloc(b->content_size);
+    if (!stream || !decoded) {
         status = FAIL(GPUZIP_ERR_MEMORY);
         goto out;
     }
     status = container_read_block(&coded, b->code, b->code_size);
-    if (status == GPUZIP_OK && (coded.tokens != b->work.tokens ||
-                                coded.streams != b->work.streams || coded.raw_size != b->raw_size))
+    if (status == GPUZIP_OK &&
+        (coded.tokens != b->work.tokens || coded.streams != b->work.streams ||
+         coded.raw_size != b->content_size))
         status = FAIL(GPUZIP_ERR_CORRUPT);
     if (status == GPUZIP_OK)
         container_read_streams(&coded, stream);
@@ -409,35 +414,37 @@ static gpuzip_status check_code(const block_rules *rules, const block *b)
             memcmp(stream[s].data, b->work.stream[s].data, stream[s].size) != 0)
             status = FAIL(GPUZIP_ERR_CORRUPT);
     if (status == GPUZIP_OK)
-        status = join_tokens(rules->t, b->again, b->work.tokens, raw, b->raw_size);
-    if (status == GPUZIP_OK && memcmp(raw, b->raw, b->raw_size) != 0)
+        status = join_tokens(rules->t, b->verify_tokens, b->work.tokens, decoded, b->content_size);
+    if (status == GPUZIP_OK && memcmp(decoded, b->content, b->content_size) != 0)
         status = FAIL(GPUZIP_ERR_CORRUPT);
     if (status != GPUZIP_OK)
         status = FAIL(GPUZIP_ERR_SELF_TEST);
 out:
-    free(raw);
+    free(decoded);
     free(stream);
     return status;
 }
 
-/* Parses b->code as a reader does, unpacks it to separate memory and compares it with raw. */
+/* Parses b->code as a reader does, unpacks it to separate memory and compares it with the content.
+ */
 static gpuzip_status check_packed(const block *b)
 {
     gpuzip_status status = GPUZIP_OK;
     container_block packed;
-    uint8_t *raw = malloc(b->raw_size);
-    if (!raw)
+    uint8_t *decoded = malloc(b->content_size);
+    if (!decoded)
         return FAIL(GPUZIP_ERR_MEMORY);
     status = container_read_block(&packed, b->code, b->code_size);
-    if (status == GPUZIP_OK && (packed.kind != CONTAINER_PACKED || packed.raw_size != b->raw_size))
+    if (status == GPUZIP_OK &&
+        (packed.kind != CONTAINER_PACKED || packed.raw_size != b->content_size))
         status = FAIL(GPUZIP_ERR_CORRUPT);
     if (status == GPUZIP_OK)
-        status = packed_unpack(raw, b->raw_size, packed.payload, packed.payload_size);
-    if (status == GPUZIP_OK && memcmp(raw, b->raw, b->raw_size) != 0)
+        status = packed_unpack(decoded, b->content_size, packed.payload, packed.payload_size);
+    if (status == GPUZIP_OK && memcmp(decoded, b->content, b->content_size) != 0)
         status = FAIL(GPUZIP_ERR_CORRUPT);
     if (status != GPUZIP_OK && status != GPUZIP_ERR_MEMORY)
         status = FAIL(GPUZIP_ERR_SELF_TEST);
-    free(raw);
+    free(decoded);
     return status;
 }
 
@@ -452,13 +459,14 @@ static bool beats_packing(const block *b, size_t coded)
 static gpuzip_status pack(const block_rules *rules, const block *b, size_t limit, uint8_t **packed,
                           size_t *size)
 {
-    size_t raw_size = b->raw_size;
-    uint8_t *made = malloc(raw_size);
+    size_t content_size = b->content_size;
+    uint8_t *made = malloc(content_size);
     *packed = NULL;
     if (!made)
         return FAIL(GPUZIP_ERR_MEMORY);
-    gpuzip_status status = packed_pack(made, raw_size, size, b->raw, raw_size, rules->pack_memory);
-    if (status == GPUZIP_OK && container_packed_size((uint32_t)raw_size, *size) < limit)
+    gpuzip_status status =
+        packed_pack(made, content_size, size, b->content, content_size, rules->pack_memory);
+    if (status == GPUZIP_OK && container_packed_size((uint32_t)content_size, *size) < limit)
         *packed = made;
     else
         free(made);
@@ -467,28 +475,28 @@ static gpuzip_status pack(const block_rules *rules, const block *b, size_t limit
 
 static gpuzip_status finish_encoding(const block_rules *rules, block *b)
 {
-    uint32_t raw_size = (uint32_t)b->raw_size;
-    size_t room = container_stored_size(raw_size), best = room, packed_size = 0;
+    uint32_t content_size = (uint32_t)b->content_size;
+    size_t room = container_stored_size(content_size), best = room, packed_size = 0;
     uint8_t *packed = NULL;
     TRY(grow(&b->code, &b->code_capacity, room));
     if (b->kind == CONTAINER_CODED)
-        best = container_coded_size(raw_size, (uint32_t)b->work.tokens, b->work.stream,
+        best = container_coded_size(content_size, (uint32_t)b->work.tokens, b->work.stream,
                                     b->work.streams);
     if (!rules->no_packing && !(b->kind == CONTAINER_CODED && beats_packing(b, best)))
         TRY(pack(rules, b, best, &packed, &packed_size));
     if (packed) {
         set_kind(b, CONTAINER_PACKED);
-        gpuzip_status status = container_write_packed(b->code, room, &b->code_size, b->raw,
-                                                      raw_size, packed, packed_size);
+        gpuzip_status status = container_write_packed(b->code, room, &b->code_size, b->content,
+                                                      content_size, packed, packed_size);
         free(packed);
         TRY(status);
         return rules->verify ? check_packed(b) : GPUZIP_OK;
     }
     if (b->kind != CONTAINER_CODED) {
         set_kind(b, CONTAINER_STORED);
-        return container_write_stored(b->code, room, &b->code_size, b->raw, raw_size);
+        return container_write_stored(b->code, room, &b->code_size, b->content, content_size);
     }
-    TRY(container_write_coded(b->code, room, &b->code_size, b->raw, raw_size,
+    TRY(container_write_coded(b->code, room, &b->code_size, b->content, content_size,
                               (uint32_t)b->work.tokens, b->work.stream, b->work.streams));
     return rules->verify ? check_code(rules, b) : GPUZIP_OK;
 }
@@ -497,10 +505,10 @@ gpuzip_status block_unpack(block *b)
 {
     const container_block *packed = &b->coded;
     TRY(block_extend(b, packed->raw_size));
-    TRY(packed_unpack(b->raw, packed->raw_size, packed->payload, packed->payload_size));
-    if (container_check(b->raw, packed->raw_size) != packed->content_check)
+    TRY(packed_unpack(b->content, packed->raw_size, packed->payload, packed->payload_size));
+    if (container_check(b->content, packed->raw_size) != packed->content_check)
         return FAIL(GPUZIP_ERR_CORRUPT);
-    b->raw_size = packed->raw_size;
+    b->content_size = packed->raw_size;
     return GPUZIP_OK;
 }
 
@@ -509,11 +517,11 @@ static gpuzip_status finish_decoding(const block_rules *rules, block *b)
     const container_block *coded = &b->coded;
     if (b->kind != CONTAINER_CODED)
         return GPUZIP_OK;
-    TRY(grow(&b->raw, &b->raw_capacity, coded->raw_size));
-    TRY(join_tokens(rules->t, b->work.token, b->work.tokens, b->raw, coded->raw_size));
-    if (container_check(b->raw, coded->raw_size) != coded->content_check)
+    TRY(grow(&b->content, &b->content_capacity, coded->raw_size));
+    TRY(join_tokens(rules->t, b->work.token, b->work.tokens, b->content, coded->raw_size));
+    if (container_check(b->content, coded->raw_size) != coded->content_check)
         return FAIL(GPUZIP_ERR_CORRUPT);
-    b->raw_size = coded->raw_size;
+    b->content_size = coded->raw_size;
     return GPUZIP_OK;
 }
 

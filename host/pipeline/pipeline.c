@@ -13,12 +13,12 @@
 /* ---- the host's steps --------------------------------------------------- */
 
 /* The next state of a prepared block; blocks that need no device skip the coding. */
-static slot_state after_preparing(const slot *s)
+static job_state after_preparing(const ring_entry *entry)
 {
-    if (s->dropped)
-        return SLOT_DONE;
-    return s->item.b.status == GPUZIP_OK && s->item.b.kind == CONTAINER_CODED ? SLOT_READY
-                                                                              : SLOT_CODED;
+    if (entry->dropped)
+        return JOB_DONE;
+    return entry->job.b.status == GPUZIP_OK && entry->job.b.kind == CONTAINER_CODED ? JOB_READY
+                                                                                    : JOB_CODED;
 }
 
 static void *run_helper(void *context)
@@ -26,32 +26,32 @@ static void *run_helper(void *context)
     pipeline *p = context;
     pthread_mutex_lock(&p->lock);
     while (!p->stop) {
-        slot *found = NULL; /* the earliest: it is written first */
+        ring_entry *found = NULL; /* the earliest: it is written first */
         for (int i = 0; i < p->used && !found; i++) {
-            slot *s = pipeline_slot(p, i);
-            if (s->state == SLOT_READ || s->state == SLOT_CODED)
-                found = s;
+            ring_entry *entry = pipeline_entry(p, i);
+            if (entry->state == JOB_READ || entry->state == JOB_CODED)
+                found = entry;
         }
         if (!found) {
             pthread_cond_wait(&p->changed, &p->lock);
             continue;
         }
-        bool prepares = found->state == SLOT_READ;
-        found->state = prepares ? SLOT_PREPARING : SLOT_FINISHING;
+        bool prepares = found->state == JOB_READ;
+        found->state = prepares ? JOB_PREPARING : JOB_FINISHING;
         pthread_mutex_unlock(&p->lock);
         if (prepares)
-            block_prepare(&p->rules, &found->item.b);
+            block_prepare(&p->rules, &found->job.b);
         else
-            block_finish(&p->rules, &found->item.b);
+            block_finish(&p->rules, &found->job.b);
         pthread_mutex_lock(&p->lock);
-        pipeline_set_state(p, found, prepares ? after_preparing(found) : SLOT_DONE);
+        pipeline_set_state(p, found, prepares ? after_preparing(found) : JOB_DONE);
     }
     pthread_mutex_unlock(&p->lock);
     return NULL;
 }
 
 /* Says once how much memory the CPU will take for a block such as this. */
-static void tell_cpu_memory(pipeline *p, const slot *s)
+static void tell_cpu_memory(pipeline *p, const ring_entry *entry)
 {
     char text[GPUZIP_ERROR_BYTES];
     const device *d = &p->gz->cpu;
@@ -60,37 +60,37 @@ static void tell_cpu_memory(pipeline *p, const slot *s)
         return;
     p->told = true;
     (void)d->ops->memory(d->ctx, &available, &total);
-    pipeline_describe_memory(p, d, p->cpu, 1, s->item.b.work.streams, available, text);
+    pipeline_describe_memory(p, d, p->cpu, 1, entry->job.b.work.streams, available, text);
     session_note(p->gz, GPUZIP_NOTE_DETAIL, "%s", text);
 }
 
 /* All steps of the blocks under way, in the caller's thread. */
 static void work_alone(pipeline *p)
 {
-    slot *group[CPU_ITEMS], *own[CPU_ITEMS];
+    ring_entry *group[CPU_JOBS], *own[CPU_JOBS];
     int coded = 0, count = 0;
     for (int i = 0; i < p->used; i++) {
-        slot *s = pipeline_slot(p, i);
-        if (s->state == SLOT_DONE)
+        ring_entry *entry = pipeline_entry(p, i);
+        if (entry->state == JOB_DONE)
             continue;
-        block_prepare(&p->rules, &s->item.b);
-        s->state = after_preparing(s);
-        own[count++] = s;
-        if (s->state == SLOT_READY)
-            group[coded++] = s;
+        block_prepare(&p->rules, &entry->job.b);
+        entry->state = after_preparing(entry);
+        own[count++] = entry;
+        if (entry->state == JOB_READY)
+            group[coded++] = entry;
     }
     for (int i = 0; i < coded; i++) {
         group[i]->part = 0;
-        group[i]->state = SLOT_CODING;
+        group[i]->state = JOB_CODING;
     }
     if (coded > 0) {
         tell_cpu_memory(p, group[0]);
         pipeline_code_on_cpu(p, group, coded);
     }
     for (int i = 0; i < count; i++) {
-        if (own[i]->state != SLOT_DONE)
-            block_finish(&p->rules, &own[i]->item.b);
-        own[i]->state = SLOT_DONE;
+        if (own[i]->state != JOB_DONE)
+            block_finish(&p->rules, &own[i]->job.b);
+        own[i]->state = JOB_DONE;
     }
 }
 
@@ -152,7 +152,7 @@ static void stop(pipeline *p)
     for (int i = 0; i < p->helpers_started; i++)
         pthread_join(p->helper[i], NULL);
     pass_notes(p);
-    lanes_close(p->cpu);
+    engine_mt_close(p->cpu);
     free(p->worker);
     p->cpu = NULL;
     p->worker = NULL;
@@ -199,7 +199,7 @@ gpuzip_status pipeline_prepare(pipeline *p, const coding_plan *plan, const block
         stop(p);
         return status;
     }
-    p->capacity = p->slots;
+    p->capacity = p->ring_size;
     p->ready = true;
     return GPUZIP_OK;
 }
@@ -210,10 +210,10 @@ gpuzip_status pipeline_open(pipeline **out, gpuzip *gz)
     if (!p)
         return FAIL(GPUZIP_ERR_MEMORY);
     p->gz = gz;
-    p->slots = gz->gpus ? ITEMS_MAX : CPU_ITEMS;
+    p->ring_size = gz->gpus ? JOBS_MAX : CPU_JOBS;
     p->capacity = 1;
-    p->slot = calloc((size_t)p->slots, sizeof *p->slot);
-    if (!p->slot) {
+    p->ring = calloc((size_t)p->ring_size, sizeof *p->ring);
+    if (!p->ring) {
         free(p);
         return FAIL(GPUZIP_ERR_MEMORY);
     }
@@ -229,12 +229,12 @@ void pipeline_close(pipeline *p)
     if (!p)
         return;
     stop(p);
-    for (int i = 0; i < p->slots; i++)
-        block_close(&p->slot[i].item.b);
+    for (int i = 0; i < p->ring_size; i++)
+        block_close(&p->ring[i].job.b);
     pthread_cond_destroy(&p->changed);
     pthread_mutex_destroy(&p->cpu_lock);
     pthread_mutex_destroy(&p->lock);
-    free(p->slot);
+    free(p->ring);
     free(p);
 }
 
@@ -251,17 +251,17 @@ static void wait_a_little(pipeline *p)
     pthread_cond_timedwait(&p->changed, &p->lock, &until);
 }
 
-/* Waits until job s is done, reporting progress. */
-static void wait_for(pipeline *p, slot *s)
+/* Waits until the job of an entry is done, reporting progress. */
+static void wait_for(pipeline *p, ring_entry *entry)
 {
     double told = clock_seconds();
-    if (!p->workers && s->state != SLOT_DONE)
+    if (!p->workers && entry->state != JOB_DONE)
         work_alone(p);
     pthread_mutex_lock(&p->lock);
-    p->draining = s->state != SLOT_DONE;
+    p->draining = entry->state != JOB_DONE;
     if (p->draining)
         pthread_cond_broadcast(&p->changed);
-    while (s->state != SLOT_DONE) {
+    while (entry->state != JOB_DONE) {
         wait_a_little(p);
         pass_notes(p);
         if (clock_seconds() - told < WAIT_SECONDS)
@@ -279,15 +279,15 @@ static bool complete_first(pipeline *p)
 {
     if (!p->used)
         return false;
-    slot *s = pipeline_slot(p, 0);
-    wait_for(p, s);
+    ring_entry *entry = pipeline_entry(p, 0);
+    wait_for(p, entry);
     pthread_mutex_lock(&p->lock);
-    s->item.file->input_done += s->input_bytes;
-    p->first = (p->first + 1) % p->slots;
+    entry->job.file->input_done += entry->input_bytes;
+    p->first = (p->first + 1) % p->ring_size;
     p->used--;
     pthread_mutex_unlock(&p->lock);
-    s->item.done(&s->item);
-    block_close(&s->item.b);
+    entry->job.done(&entry->job);
+    block_close(&entry->job.b);
     return true;
 }
 
@@ -297,50 +297,50 @@ void pipeline_drain(pipeline *p)
         ;
 }
 
-/* Whether to take one more block of raw_size bytes before completing the first. On the CPU alone,
- * blocks wait only for as long as they may share a batch, so that a long file is written while it
- * is read. */
-static bool has_room(pipeline *p, size_t raw_size)
+/* Whether to take one more block of content_size bytes before completing the first. On the CPU
+ * alone, blocks wait only for as long as they may share a batch, so that a long file is written
+ * while it is read. */
+static bool has_room(pipeline *p, size_t content_size)
 {
-    uint64_t bytes = block_bytes(&p->rules, raw_size);
+    uint64_t bytes = block_bytes(&p->rules, content_size);
     size_t waiting = 0;
     int blocks = 0;
     for (int i = 0; i < p->used; i++) {
-        const slot *s = pipeline_slot(p, i);
-        bytes += block_bytes(&p->rules, s->raw_size);
-        waiting += s->raw_size;
-        blocks += !s->item.is_end;
+        const ring_entry *entry = pipeline_entry(p, i);
+        bytes += block_bytes(&p->rules, entry->content_size);
+        waiting += entry->content_size;
+        blocks += !entry->job.is_end;
     }
     if (!p->workers && blocks >= p->gz->threads && waiting >= CPU_WAITING)
         return false;
     return p->used < p->capacity && (!p->used || bytes <= p->room);
 }
 
-block *pipeline_next(pipeline *p, size_t raw_size)
+block *pipeline_next(pipeline *p, size_t content_size)
 {
-    while (!has_room(p, raw_size))
+    while (!has_room(p, content_size))
         complete_first(p);
-    slot *s = pipeline_slot(p, p->used);
-    s->raw_size = raw_size;
-    s->item.b.status = GPUZIP_OK;
-    s->item.b.kind = CONTAINER_CODED;
-    return &s->item.b;
+    ring_entry *entry = pipeline_entry(p, p->used);
+    entry->content_size = content_size;
+    entry->job.b.status = GPUZIP_OK;
+    entry->job.b.kind = CONTAINER_CODED;
+    return &entry->job.b;
 }
 
 void pipeline_submit(pipeline *p, pipeline_file *file, void (*done)(pipeline_job *job),
-                     size_t raw_size, size_t input_bytes)
+                     size_t content_size, size_t input_bytes)
 {
     pthread_mutex_lock(&p->lock);
-    slot *s = pipeline_slot(p, p->used++);
-    s->item.file = file;
-    s->item.done = done;
-    s->item.is_end = false;
-    s->item.costs = (block_costs){0};
-    s->raw_size = raw_size;
-    s->input_bytes = input_bytes;
-    s->part = 0;
-    s->dropped = false;
-    pipeline_set_state(p, s, s->item.b.kind == CONTAINER_CODED ? SLOT_READ : SLOT_DONE);
+    ring_entry *entry = pipeline_entry(p, p->used++);
+    entry->job.file = file;
+    entry->job.done = done;
+    entry->job.is_end = false;
+    entry->job.costs = (block_costs){0};
+    entry->content_size = content_size;
+    entry->input_bytes = input_bytes;
+    entry->part = 0;
+    entry->dropped = false;
+    pipeline_set_state(p, entry, entry->job.b.kind == CONTAINER_CODED ? JOB_READ : JOB_DONE);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -350,11 +350,11 @@ void pipeline_submit_end(pipeline *p, pipeline_file *file, void (*done)(pipeline
     while (p->used == p->capacity)
         complete_first(p);
     pthread_mutex_lock(&p->lock);
-    slot *s = pipeline_slot(p, p->used++);
-    block_close(&s->item.b); /* abandoned by its reader */
-    *s = (slot){.item = {.file = file, .done = done, .is_end = true}, .state = SLOT_DONE};
+    ring_entry *entry = pipeline_entry(p, p->used++);
+    block_close(&entry->job.b); /* abandoned by its reader */
+    *entry = (ring_entry){.job = {.file = file, .done = done, .is_end = true}, .state = JOB_DONE};
     if (end)
-        s->item.end = *end;
+        entry->job.end = *end;
     pthread_mutex_unlock(&p->lock);
 }
 

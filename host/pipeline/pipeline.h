@@ -47,15 +47,15 @@ void pipeline_close(pipeline *p);
  * first. Both arguments are copied. Errors: MEMORY, DEVICE, SELF_TEST; then p is as just opened. */
 gpuzip_status pipeline_prepare(pipeline *p, const coding_plan *plan, const block_rules *rules);
 
-/* Returns the next block to fill in, for content of at most raw_size bytes; completes the earliest
- * jobs until it fits. The block is submitted or, if the next call is another pipeline_next(),
- * abandoned. */
-block *pipeline_next(pipeline *p, size_t raw_size);
+/* Returns the next block to fill in, for content of at most content_size bytes; completes the
+ * earliest jobs until it fits. The block is submitted or, if the next call is another
+ * pipeline_next(), abandoned. */
+block *pipeline_next(pipeline *p, size_t content_size);
 
-/* Submits that block, with content of raw_size bytes. input_bytes: its share of the progress. A
+/* Submits that block, with content of content_size bytes. input_bytes: its share of the progress. A
  * block that is not CODED needs no device. */
 void pipeline_submit(pipeline *p, pipeline_file *file, void (*done)(pipeline_job *job),
-                     size_t raw_size, size_t input_bytes);
+                     size_t content_size, size_t input_bytes);
 
 /* Submits an end; `end` may be NULL. */
 void pipeline_submit_end(pipeline *p, pipeline_file *file, void (*done)(pipeline_job *job),

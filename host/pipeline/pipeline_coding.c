@@ -10,24 +10,24 @@
 void pipeline_drop_blocks(pipeline *p, const pipeline_file *f)
 {
     for (int i = 0; i < p->used; i++) {
-        slot *s = pipeline_slot(p, i);
-        if (s->item.file != f)
+        ring_entry *entry = pipeline_entry(p, i);
+        if (entry->job.file != f)
             continue;
-        s->dropped = true;
-        if (s->state == SLOT_READ || s->state == SLOT_READY || s->state == SLOT_CODED)
-            s->state = SLOT_DONE;
+        entry->dropped = true;
+        if (entry->state == JOB_READ || entry->state == JOB_READY || entry->state == JOB_CODED)
+            entry->state = JOB_DONE;
     }
     pthread_cond_broadcast(&p->changed);
 }
 
 void pipeline_tell(pipeline *p)
 {
-    pipeline_file *f = pipeline_slot(p, 0)->item.file;
+    pipeline_file *f = pipeline_entry(p, 0)->job.file;
     uint64_t bytes = f->input_done;
-    for (int i = 0; i < p->used && pipeline_slot(p, i)->item.file == f; i++) {
-        const slot *s = pipeline_slot(p, i);
-        double part = s->state == SLOT_CODING ? s->part : s->state > SLOT_CODING;
-        bytes += (uint64_t)(part * (double)s->input_bytes);
+    for (int i = 0; i < p->used && pipeline_entry(p, i)->job.file == f; i++) {
+        const ring_entry *entry = pipeline_entry(p, i);
+        double part = entry->state == JOB_CODING ? entry->part : entry->state > JOB_CODING;
+        bytes += (uint64_t)(part * (double)entry->input_bytes);
     }
     if (f->status == GPUZIP_OK && pipeline_progress(&f->io, bytes, f->stats.bytes_out)) {
         f->status = FAIL(GPUZIP_ERR_CANCELLED);
@@ -35,12 +35,12 @@ void pipeline_tell(pipeline *p)
     }
 }
 
-void pipeline_describe_memory(const pipeline *p, const device *d, const lanes *l, int blocks,
+void pipeline_describe_memory(const pipeline *p, const device *d, const engine_mt *mt, int blocks,
                               uint32_t streams, uint64_t available, char text[GPUZIP_ERROR_BYTES])
 {
     const engine_config config = plan_config_on(&p->plan, d);
-    uint64_t weights = 0, cache = 0, logits = lanes_logits_bytes(l, streams);
-    uint64_t all = lanes_bytes(l, streams, blocks);
+    uint64_t weights = 0, cache = 0, logits = engine_mt_logits_bytes(mt, streams);
+    uint64_t all = engine_mt_bytes(mt, streams, blocks);
     for (int k = 0; k < config.experts; k++) {
         if (config.expert[k].kind != GPUZIP_EXPERT_MODEL)
             continue;
@@ -62,7 +62,7 @@ void pipeline_describe_memory(const pipeline *p, const device *d, const lanes *l
 /* Some blocks being coded, for the engine's progress. */
 typedef struct {
     pipeline *p;
-    slot *const *group; /* [count] */
+    ring_entry *const *group; /* [count] */
     int count;
 } coding;
 
@@ -83,16 +83,16 @@ static int coding_step(void *context, size_t done, size_t steps)
 }
 
 /* Divides the costs of a group among its blocks, in proportion to their tokens. */
-static void share_costs(slot *const *group, int count, const block_costs *costs)
+static void share_costs(ring_entry *const *group, int count, const block_costs *costs)
 {
     double all_tokens = 0;
     for (int i = 0; i < count; i++)
-        all_tokens += (double)group[i]->item.b.work.tokens;
+        all_tokens += (double)group[i]->job.b.work.tokens;
     for (int i = 0; i < count; i++) {
-        const block *b = &group[i]->item.b;
+        const block *b = &group[i]->job.b;
         double part = (double)b->work.tokens / all_tokens;
         const engine_costs *e = &costs->engine;
-        group[i]->item.costs =
+        group[i]->job.costs =
             (block_costs){.engine = {.seconds_forward = part * e->seconds_forward,
                                      .seconds_contexts = part * e->seconds_contexts,
                                      .seconds_mix = part * e->seconds_mix,
@@ -104,15 +104,15 @@ static void share_costs(slot *const *group, int count, const block_costs *costs)
     }
 }
 
-static gpuzip_status code(pipeline *p, lanes *l, slot *const *group, int count)
+static gpuzip_status code(pipeline *p, engine_mt *mt, ring_entry *const *group, int count)
 {
-    block *b[ITEMS_MAX] = {NULL};
+    block *b[JOBS_MAX] = {NULL};
     block_costs costs;
     coding c = {p, group, count};
     engine_progress progress = {coding_step, &c};
     for (int i = 0; i < count; i++)
-        b[i] = &group[i]->item.b;
-    TRY(block_code(&p->rules, l, b, count, &costs, &progress));
+        b[i] = &group[i]->job.b;
+    TRY(block_code(&p->rules, mt, b, count, &costs, &progress));
     share_costs(group, count, &costs);
     return GPUZIP_OK;
 }
@@ -124,16 +124,16 @@ gpuzip_status pipeline_open_cpu(pipeline *p)
         return GPUZIP_OK;
     TRY(session_cpu(p->gz, &d));
     engine_config config = plan_config_on(&p->plan, d);
-    return lanes_open(&p->cpu, d->ops, d->ctx, &config, p->gz->threads, p->rules.memory_limit);
+    return engine_mt_open(&p->cpu, d->ops, d->ctx, &config, p->gz->threads, p->rules.memory_limit);
 }
 
-int pipeline_cpu_batch(const pipeline *p, slot *const *group, int count)
+int pipeline_cpu_batch(const pipeline *p, ring_entry *const *group, int count)
 {
     uint64_t limit = p->rules.memory_limit ? p->rules.memory_limit / 2 : CPU_MEMORY, bytes = 0;
     uint32_t streams = 0; /* of group[0, n) */
     int n = 0;
     for (; n < count && n < CPU_BLOCKS; n++) {
-        const block *b = &group[n]->item.b;
+        const block *b = &group[n]->job.b;
         bool enough = streams >= CPU_STREAMS && n >= p->gz->threads;
         bytes += block_coding_bytes(&p->rules, b->work.tokens, b->work.streams);
         if (n > 0 && (enough || bytes > limit))
@@ -143,7 +143,7 @@ int pipeline_cpu_batch(const pipeline *p, slot *const *group, int count)
     return n;
 }
 
-void pipeline_code_on_cpu(pipeline *p, slot *const *group, int count)
+void pipeline_code_on_cpu(pipeline *p, ring_entry *const *group, int count)
 {
     pthread_mutex_lock(&p->cpu_lock);
     gpuzip_status status = pipeline_open_cpu(p);
@@ -151,7 +151,7 @@ void pipeline_code_on_cpu(pipeline *p, slot *const *group, int count)
         n = pipeline_cpu_batch(p, group + i, count - i);
         gpuzip_status own = status == GPUZIP_OK ? code(p, p->cpu, group + i, n) : status;
         for (int j = i; j < i + n && own != GPUZIP_OK; j++)
-            group[j]->item.b.status = own;
+            group[j]->job.b.status = own;
     }
     pthread_mutex_unlock(&p->cpu_lock);
 }
@@ -165,7 +165,7 @@ static gpuzip_status open_worker(worker *w)
     engine_config config = plan_config_on(&w->p->plan, d);
     TRY(d->ops->memory(d->ctx, &w->room, &total));
     int threads = w->p->gz->threads / w->p->workers;
-    return lanes_open(&w->l, d->ops, d->ctx, &config, threads > 1 ? threads : 1, 0);
+    return engine_mt_open(&w->mt, d->ops, d->ctx, &config, threads > 1 ? threads : 1, 0);
 }
 
 /* Whether so many streams of so many blocks fit in the device's memory, as far as is known; leaves
@@ -173,7 +173,7 @@ static gpuzip_status open_worker(worker *w)
 static bool fits(const worker *w, uint32_t streams, int blocks)
 {
     return streams <= w->streams_most &&
-           (!w->l || lanes_bytes(w->l, streams, blocks) <= w->room - w->room / 16);
+           (!w->mt || engine_mt_bytes(w->mt, streams, blocks) <= w->room - w->room / 16);
 }
 
 /* The most blocks a worker takes: when no more are coming, all idle workers share the ready
@@ -183,7 +183,7 @@ static int choose_share(const pipeline *p, int ready, bool last)
     int idle = 0;
     for (int i = 0; i < p->workers; i++)
         idle += p->worker[i].count == 0 && !p->worker[i].d->lost;
-    return last && idle > 1 ? (ready + idle - 1) / idle : ITEMS_MAX;
+    return last && idle > 1 ? (ready + idle - 1) / idle : JOBS_MAX;
 }
 
 /* Writes the worker's next blocks to its group: the earliest ready ones of any files, as many as
@@ -197,23 +197,23 @@ static int choose_group(worker *w)
     uint32_t streams = 0;
     bool full = false;
     for (int i = 0; i < p->used; i++) {
-        ready += pipeline_slot(p, i)->state == SLOT_READY;
-        coming += pipeline_slot(p, i)->state < SLOT_READY;
+        ready += pipeline_entry(p, i)->state == JOB_READY;
+        coming += pipeline_entry(p, i)->state < JOB_READY;
     }
     bool last = p->draining && !coming;
     int share = w->d->lost ? 1 : choose_share(p, ready, last);
     for (int i = 0; i < p->used && !full; i++) {
-        slot *s = pipeline_slot(p, i);
-        if (s->state != SLOT_READY)
+        ring_entry *entry = pipeline_entry(p, i);
+        if (entry->state != JOB_READY)
             continue;
         if (!count)
             first = i;
-        streams += s->item.b.work.streams;
-        bytes += block_bytes(&p->rules, s->raw_size);
+        streams += entry->job.b.work.streams;
+        bytes += block_bytes(&p->rules, entry->content_size);
         full = count > 0 && (!fits(w, streams, count + 1) || bytes > p->room / part ||
                              (uint64_t)(i - first) >= (uint64_t)p->capacity / part);
         if (!full)
-            w->group[count++] = s;
+            w->group[count++] = entry;
         full = full || count == share;
     }
     return full || last ? count : 0;
@@ -223,7 +223,7 @@ static uint32_t group_streams(const worker *w)
 {
     uint32_t streams = 0;
     for (int i = 0; i < w->count; i++)
-        streams += w->group[i]->item.b.work.streams;
+        streams += w->group[i]->job.b.work.streams;
     return streams;
 }
 
@@ -233,7 +233,7 @@ static void give_back(worker *w)
     int kept = w->count / 2;
     pthread_mutex_lock(&w->p->lock);
     for (int i = kept; i < w->count; i++)
-        pipeline_set_state(w->p, w->group[i], w->group[i]->dropped ? SLOT_DONE : SLOT_READY);
+        pipeline_set_state(w->p, w->group[i], w->group[i]->dropped ? JOB_DONE : JOB_READY);
     w->count = kept;
     pthread_mutex_unlock(&w->p->lock);
 }
@@ -242,7 +242,7 @@ static void give_back(worker *w)
 static void tell_memory(worker *w)
 {
     pthread_mutex_lock(&w->p->lock);
-    pipeline_describe_memory(w->p, w->d, w->l, w->count, group_streams(w), w->room, w->detail);
+    pipeline_describe_memory(w->p, w->d, w->mt, w->count, group_streams(w), w->room, w->detail);
     pthread_mutex_unlock(&w->p->lock);
     w->told = true;
 }
@@ -252,7 +252,7 @@ static void tell_memory(worker *w)
 static gpuzip_status code_on_gpu(worker *w)
 {
     pipeline *p = w->p;
-    if (!w->l)
+    if (!w->mt)
         TRY(open_worker(w));
     for (;;) {
         while (w->count > 1 && !fits(w, group_streams(w), w->count))
@@ -260,7 +260,7 @@ static gpuzip_status code_on_gpu(worker *w)
         if (!w->told)
             tell_memory(w);
         w->d->ops->range_push("blocks");
-        gpuzip_status status = code(p, w->l, w->group, w->count);
+        gpuzip_status status = code(p, w->mt, w->group, w->count);
         w->d->ops->range_pop();
         if (status != GPUZIP_ERR_MEMORY || w->count == 1)
             return status;
@@ -272,7 +272,7 @@ static gpuzip_status code_on_gpu(worker *w)
 static bool any_failed(const worker *w)
 {
     for (int i = 0; i < w->count; i++)
-        if (w->group[i]->item.b.status == GPUZIP_ERR_SELF_TEST)
+        if (w->group[i]->job.b.status == GPUZIP_ERR_SELF_TEST)
             return true;
     return false;
 }
@@ -287,7 +287,7 @@ static void code_group(worker *w)
         return;
     if (status == GPUZIP_ERR_CANCELLED) {
         for (int i = 0; i < w->count; i++)
-            w->group[i]->item.b.status = status;
+            w->group[i]->job.b.status = status;
         return;
     }
     pthread_mutex_lock(&p->lock);
@@ -320,17 +320,17 @@ void *pipeline_run_worker(void *context)
         }
         for (int i = 0; i < w->count; i++) {
             w->group[i]->part = 0;
-            w->group[i]->state = SLOT_CODING;
+            w->group[i]->state = JOB_CODING;
         }
         pthread_mutex_unlock(&p->lock);
         code_group(w);
         pthread_mutex_lock(&p->lock);
         for (int i = 0; i < w->count; i++)
-            pipeline_set_state(p, w->group[i], SLOT_CODED);
+            pipeline_set_state(p, w->group[i], JOB_CODED);
         w->count = 0;
     }
     pthread_mutex_unlock(&p->lock);
-    lanes_close(w->l);
-    w->l = NULL;
+    engine_mt_close(w->mt);
+    w->mt = NULL;
     return NULL;
 }

@@ -7,10 +7,10 @@
 
 #include <pthread.h>
 
-#define ITEMS_MAX     1024  /* under way at once, beside GPUs */
+#define JOBS_MAX      1024  /* under way at once, beside GPUs */
 #define GROUP_STREAMS 16384 /* coded together at most: more gain nothing */
 #define HELPERS_MAX   8     /* threads for the host's steps */
-#define CPU_ITEMS     64    /* items in progress on the CPU alone: blocks and ends of files */
+#define CPU_JOBS      64    /* jobs in progress on the CPU alone: blocks and ends */
 #define CPU_BLOCKS    8     /* coded together at most on the CPU */
 /* With so many streams, and a block for each thread, a batch on the CPU takes no further block.
  * More rows no longer speed up the matrix products, and each block's context tables and mixer
@@ -22,34 +22,35 @@
 #define CPU_WAITING ((size_t)1 << 20)
 #define CPU_MEMORY  ((uint64_t)2 << 30) /* bytes that these take at most, without a limit */
 
-/* A block's way; the host's steps and the device's are each taken up by some thread. */
+/* A job's way; the host's steps and the device's are each taken up by some thread. */
 typedef enum {
-    SLOT_READ,      /* waits to be prepared */
-    SLOT_PREPARING, /* by some thread */
-    SLOT_READY,     /* waits for a device */
-    SLOT_CODING,
-    SLOT_CODED, /* waits to be finished */
-    SLOT_FINISHING,
-    SLOT_DONE
-} slot_state;
+    JOB_READ,      /* waits to be prepared */
+    JOB_PREPARING, /* by some thread */
+    JOB_READY,     /* waits for a device */
+    JOB_CODING,
+    JOB_CODED, /* waits to be finished */
+    JOB_FINISHING,
+    JOB_DONE
+} job_state;
 
+/* A place in the ring: a job and how far it has come. */
 typedef struct {
-    pipeline_job item;
-    slot_state state;
-    size_t input_bytes, raw_size;
+    pipeline_job job;
+    job_state state;
+    size_t input_bytes, content_size;
     double part;  /* progress of the coding, 0 .. 1 */
     bool dropped; /* its result is not needed */
-} slot;
+} ring_entry;
 
 /* A GPU's thread. */
 typedef struct {
     struct pipeline *p;
     device *d;
     pthread_t thread;
-    lanes *l;              /* opened by the thread */
+    engine_mt *mt;         /* opened by the thread */
     uint64_t room;         /* bytes of memory that were free before */
     uint32_t streams_most; /* that it takes at once, as far as is known */
-    slot *group[ITEMS_MAX];
+    ring_entry *group[JOBS_MAX];
     int count;                        /* of the group being coded; 0: waits for blocks */
     bool told;                        /* how much memory a group needs */
     bool small;                       /* the user knows that a block had no room here */
@@ -63,11 +64,11 @@ struct pipeline {
     block_rules rules;
     bool ready; /* for these */
 
-    slot *slot; /* [slots], a ring of which [first, first + used) are under way */
-    int slots, capacity, first, used; /* capacity: how many may be under way */
-    uint64_t room;                    /* bytes for all of them */
+    ring_entry *ring; /* [ring_size], of which [first, first + used) are under way */
+    int ring_size, capacity, first, used; /* capacity: how many may be under way */
+    uint64_t room;                        /* bytes for all of them */
 
-    /* With GPUs. The lock protects all members below and the slots' states. */
+    /* With GPUs. The lock protects all members below and the jobs' states. */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     worker *worker;       /* [workers] */
@@ -79,21 +80,21 @@ struct pipeline {
 
     /* The CPU, for one thread at a time. */
     pthread_mutex_t cpu_lock;
-    lanes *cpu;
+    engine_mt *cpu;
     bool told; /* how much memory it takes */
 };
 
-/* The item i of those under way, 0 being the earliest. With the lock, but for the caller's
+/* The entry i of those under way, 0 being the earliest. With the lock, but for the caller's
  * thread. */
-static inline slot *pipeline_slot(pipeline *p, int i)
+static inline ring_entry *pipeline_entry(pipeline *p, int i)
 {
-    return &p->slot[(p->first + i) % p->slots];
+    return &p->ring[(p->first + i) % p->ring_size];
 }
 
 /* Tells all threads. With the lock. */
-static inline void pipeline_set_state(pipeline *p, slot *s, slot_state state)
+static inline void pipeline_set_state(pipeline *p, ring_entry *entry, job_state state)
 {
-    s->state = state;
+    entry->state = state;
     pthread_cond_broadcast(&p->changed);
 }
 
@@ -105,7 +106,7 @@ void pipeline_drop_blocks(pipeline *p, const pipeline_file *f);
 void pipeline_tell(pipeline *p);
 
 /* Writes how much memory coding some blocks together takes on a device. */
-void pipeline_describe_memory(const pipeline *p, const device *d, const lanes *l, int blocks,
+void pipeline_describe_memory(const pipeline *p, const device *d, const engine_mt *mt, int blocks,
                               uint32_t streams, uint64_t available, char text[GPUZIP_ERROR_BYTES]);
 
 /* Makes the CPU ready to code. Errors: MEMORY, DEVICE, SELF_TEST. */
@@ -113,10 +114,10 @@ gpuzip_status pipeline_open_cpu(pipeline *p);
 
 /* How many of these blocks, from the first on, the CPU codes as one batch: at least one, more as
  * far as their caches and adaptive states are within the limit. */
-int pipeline_cpu_batch(const pipeline *p, slot *const *group, int count);
+int pipeline_cpu_batch(const pipeline *p, ring_entry *const *group, int count);
 
 /* Codes blocks on the CPU in such batches; sets their statuses. */
-void pipeline_code_on_cpu(pipeline *p, slot *const *group, int count);
+void pipeline_code_on_cpu(pipeline *p, ring_entry *const *group, int count);
 
 /* A GPU's thread; context is the worker. */
 void *pipeline_run_worker(void *context);

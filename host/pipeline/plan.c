@@ -34,7 +34,7 @@ gpuzip_status plan_frame(gpuzip *gz, const container_frame *frame, coding_plan *
                        .window_scope = frame->window_scope,
                        .bias = frame->biases,
                        .learn_alpha = frame->learns_alphas,
-                       .prior = frame->contexts ? &contexts_prior_builtin : NULL,
+                       .prior = frame->contexts ? &context_prior_builtin : NULL,
                        .experts = frame->experts};
     for (int k = 0; k < frame->experts; k++) {
         const container_expert *expert = &frame->expert[k];
@@ -67,7 +67,7 @@ gpuzip_status plan_frame(gpuzip *gz, const container_frame *frame, coding_plan *
                             "no language model among the experts: nothing names the vocabulary");
     c.vocab = first->file.weights->config.vocab;
     c.escapes = (int)tokenizer_escapes(first->t);
-    c.tail = first->suffix;
+    c.token_suffix = first->suffix;
     made.config = c;
     made.t = first->t;
     *plan = made;

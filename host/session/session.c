@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "contexts.h"
+#include "context_model.h"
 
 /* Enough for the default level on a GPU; a desktop machine has it to spare. */
 #define MEMORY_LIMIT_DEFAULT ((uint64_t)4 << 30)
@@ -206,7 +206,7 @@ static gpuzip_status make_suffixes(session_model *m)
         const uint8_t *bytes;
         size_t size;
         if (tokenizer_token_bytes(m->t, id, &bytes, &size) == GPUZIP_OK)
-            m->suffix[id] = contexts_tail(bytes, size);
+            m->suffix[id] = token_suffix(bytes, size);
     }
     return GPUZIP_OK;
 }

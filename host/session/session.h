@@ -12,7 +12,7 @@ typedef struct {
     checkpoint file;
     char *given; /* the name that the user gave for it */
     tokenizer *t;
-    uint32_t *suffix; /* [vocab + escapes] the last bytes of each token, see contexts_tail() */
+    uint32_t *suffix; /* [vocab + escapes] the last bytes of each token, see token_suffix() */
 } session_model;
 
 struct gpuzip {

@@ -142,11 +142,11 @@ static gpuzip_status cpu_sync(ops_context *ctx)
 
 /* -- the queue: everything is done when it returns --------------------------- */
 
-static gpuzip_status cpu_mark(ops_context *ctx, int mark)
+static gpuzip_status cpu_event(ops_context *ctx, int event)
 {
     (void)ctx;
-    assert(mark >= 0 && mark < OPS_MARKS);
-    (void)mark;
+    assert(event >= 0 && event < OPS_EVENTS);
+    (void)event;
     return GPUZIP_OK;
 }
 
@@ -253,8 +253,8 @@ const ops ops_cpu = {
     .host_alloc = cpu_alloc,
     .host_release = cpu_release,
     .fetch = cpu_copy,
-    .mark = cpu_mark,
-    .wait = cpu_mark,
+    .event = cpu_event,
+    .wait_event = cpu_event,
     .matrix_create = cpu_matrix_create,
     .matrix_destroy = cpu_matrix_destroy,
     .kv_create = cpu_kv_create,

@@ -15,7 +15,7 @@ struct ops_context {
     int processors; /* streaming multiprocessors */
     int shared_max; /* bytes of shared memory a block may ask for */
     cudaStream_t stream;
-    cudaEvent_t mark[OPS_MARKS];
+    cudaEvent_t event[OPS_EVENTS];
     void *scratch; /* device memory of an operation while it runs */
     size_t scratch_bytes;
     struct linear_blas *blas; /* cuda_blas.cu's; NULL until it is used */

@@ -40,12 +40,12 @@ gpuzip_status cuda_sync(ops_context *ctx);
 gpuzip_status cuda_host_alloc(ops_context *ctx, void **ptr, size_t bytes);
 void cuda_host_release(ops_context *ctx, void *ptr);
 gpuzip_status cuda_fetch(ops_context *ctx, void *host_dst, const void *src, size_t bytes);
-gpuzip_status cuda_mark(ops_context *ctx, int mark);
-gpuzip_status cuda_wait(ops_context *ctx, int mark);
-gpuzip_status cuda_record_begin(ops_context *ctx);
-gpuzip_status cuda_record_end(ops_context *ctx, ops_recording **recording);
-gpuzip_status cuda_replay(ops_context *ctx, const ops_recording *recording);
-void cuda_recording_destroy(ops_context *ctx, ops_recording *recording);
+gpuzip_status cuda_event(ops_context *ctx, int event);
+gpuzip_status cuda_wait_event(ops_context *ctx, int event);
+gpuzip_status cuda_graph_begin(ops_context *ctx);
+gpuzip_status cuda_graph_end(ops_context *ctx, ops_graph **graph);
+gpuzip_status cuda_graph_replay(ops_context *ctx, const ops_graph *graph);
+void cuda_graph_destroy(ops_context *ctx, ops_graph *graph);
 void cuda_range_push(const char *name);
 void cuda_range_pop(void);
 

@@ -9,7 +9,7 @@
  * The library is not linked: it is looked for when first needed and may be absent. Loading it
  * takes longer than small files do, so a context thinks of it after WORK_MIN multiply-adds. The
  * environment's GPUZIP_CUBLAS says "off"; "auto": measure from the first call on; or "on":
- * wherever it can be, and an error where there is none. A recording (a CUDA graph) never holds
+ * wherever it can be, and an error where there is none. A CUDA graph never holds
  * a call to it, nor its scratch memory.
  */
 #include <dlfcn.h>

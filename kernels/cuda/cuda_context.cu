@@ -11,9 +11,9 @@ static void cuda_close(ops_context *ctx)
     (void)cudaSetDevice(ctx->device);
     linear_blas_close(ctx);
     (void)cudaFree(ctx->scratch);
-    for (int i = 0; i < OPS_MARKS; i++)
-        if (ctx->mark[i] != NULL)
-            (void)cudaEventDestroy(ctx->mark[i]);
+    for (int i = 0; i < OPS_EVENTS; i++)
+        if (ctx->event[i] != NULL)
+            (void)cudaEventDestroy(ctx->event[i]);
     if (ctx->stream != NULL)
         (void)cudaStreamDestroy(ctx->stream);
     free(ctx);
@@ -52,9 +52,9 @@ static gpuzip_status cuda_open(ops_context **ctx, int device, int threads, const
     TRY_OUT(cuda_status(cudaStreamCreateWithFlags(&opened->stream, cudaStreamNonBlocking)));
     /* A thread that waits sleeps: the engine queues work ahead, so that waking up costs the
      * device nothing, and the processor is free for others. */
-    for (int i = 0; i < OPS_MARKS; i++)
-        TRY_OUT(cuda_status(cudaEventCreateWithFlags(&opened->mark[i], cudaEventDisableTiming |
-                                                                           cudaEventBlockingSync)));
+    for (int i = 0; i < OPS_EVENTS; i++)
+        TRY_OUT(cuda_status(cudaEventCreateWithFlags(
+            &opened->event[i], cudaEventDisableTiming | cudaEventBlockingSync)));
     *ctx = opened;
     opened = NULL;
 
@@ -94,12 +94,12 @@ const ops ops_cuda = {
     .host_alloc = cuda_host_alloc,
     .host_release = cuda_host_release,
     .fetch = cuda_fetch,
-    .mark = cuda_mark,
-    .wait = cuda_wait,
-    .record_begin = cuda_record_begin,
-    .record_end = cuda_record_end,
-    .replay = cuda_replay,
-    .recording_destroy = cuda_recording_destroy,
+    .event = cuda_event,
+    .wait_event = cuda_wait_event,
+    .graph_begin = cuda_graph_begin,
+    .graph_end = cuda_graph_end,
+    .graph_replay = cuda_graph_replay,
+    .graph_destroy = cuda_graph_destroy,
     .matrix_create = cuda_matrix_create,
     .matrix_destroy = cuda_matrix_destroy,
     .kv_create = cuda_kv_create,

@@ -1,5 +1,5 @@
-/* cuda_queue.cu: lets the host run in parallel with the device: page-locked memory, marks in
- * the queue, recordings (CUDA graphs); and the ranges that profilers show. */
+/* cuda_queue.cu: lets the host run in parallel with the device: page-locked memory, events in
+ * the queue, CUDA graphs; and the ranges that profilers show. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,7 +9,7 @@
 #include <nvtx3/nvToolsExt.h>
 #endif
 
-struct ops_recording {
+struct ops_graph {
     cudaGraphExec_t exec;
 };
 
@@ -40,62 +40,62 @@ gpuzip_status cuda_fetch(ops_context *ctx, void *host_dst, const void *src, size
     return cuda_status(cudaMemcpyAsync(host_dst, src, bytes, cudaMemcpyDeviceToHost, ctx->stream));
 }
 
-gpuzip_status cuda_mark(ops_context *ctx, int mark)
+gpuzip_status cuda_event(ops_context *ctx, int event)
 {
     TRY(cuda_enter(ctx));
-    return cuda_status(cudaEventRecord(ctx->mark[mark], ctx->stream));
+    return cuda_status(cudaEventRecord(ctx->event[event], ctx->stream));
 }
 
-gpuzip_status cuda_wait(ops_context *ctx, int mark)
+gpuzip_status cuda_wait_event(ops_context *ctx, int event)
 {
     TRY(cuda_enter(ctx));
-    return cuda_status(cudaEventSynchronize(ctx->mark[mark]));
+    return cuda_status(cudaEventSynchronize(ctx->event[event]));
 }
 
-/* -- recordings ------------------------------------------------------------------ */
+/* -- graphs ------------------------------------------------------------------ */
 
-gpuzip_status cuda_record_begin(ops_context *ctx)
+gpuzip_status cuda_graph_begin(ops_context *ctx)
 {
     TRY(cuda_enter(ctx));
     return cuda_status(cudaStreamBeginCapture(ctx->stream, cudaStreamCaptureModeThreadLocal));
 }
 
-gpuzip_status cuda_record_end(ops_context *ctx, ops_recording **recording)
+gpuzip_status cuda_graph_end(ops_context *ctx, ops_graph **graph)
 {
-    cudaGraph_t graph = NULL;
+    cudaGraph_t captured = NULL;
     cudaGraphExec_t exec = NULL;
-    cudaError_t error = cudaStreamEndCapture(ctx->stream, &graph);
+    cudaError_t error = cudaStreamEndCapture(ctx->stream, &captured);
     if (error == cudaSuccess)
-        error = cudaGraphInstantiate(&exec, graph, 0);
-    if (graph != NULL)
-        (void)cudaGraphDestroy(graph);
+        error = cudaGraphInstantiate(&exec, captured, 0);
+    if (captured != NULL)
+        (void)cudaGraphDestroy(captured);
     if (error != cudaSuccess) {
         (void)cudaGetLastError(); /* nothing ran, so nothing is broken */
         return cuda_status(error);
     }
-    ops_recording *made = (ops_recording *)malloc(sizeof *made);
+    ops_graph *made = (ops_graph *)malloc(sizeof *made);
     if (made == NULL) {
         (void)cudaGraphExecDestroy(exec);
         return FAIL(GPUZIP_ERR_MEMORY);
     }
     made->exec = exec;
-    *recording = made;
+    *graph = made;
     return GPUZIP_OK;
 }
 
-gpuzip_status cuda_replay(ops_context *ctx, const ops_recording *recording)
+gpuzip_status cuda_graph_replay(ops_context *ctx, const ops_graph *graph)
 {
     TRY(cuda_enter(ctx));
-    return cuda_status(cudaGraphLaunch(recording->exec, ctx->stream));
+    return cuda_status(cudaGraphLaunch(graph->exec, ctx->stream));
 }
 
-void cuda_recording_destroy(ops_context *ctx, ops_recording *recording)
+void cuda_graph_destroy(ops_context *ctx, ops_graph *graph)
 {
-    if (recording == NULL)
+    if (graph == NULL)
         return;
     (void)cudaSetDevice(ctx->device);
-    (void)cudaGraphExecDestroy(recording->exec);
-    free(recording);
+    (void)cudaGraphExecDestroy(graph->exec);
+    free(graph);
 }
 
 /* -- ranges ----------------------------------------------------------------------- */

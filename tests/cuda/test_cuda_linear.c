@@ -159,20 +159,20 @@ static void linear_recorded(void **state)
     enum { ROWS = 100, N = 70, K = 129 };
     ops_context *ctx = context[CUDA];
     ops_matrix *m[2];
-    ops_recording *recording = NULL;
+    ops_graph *graph = NULL;
     matrix_pair(m, N, K, 8, false);
     qpair q = qpair_random(ROWS, K, 15, false);
     pair out = pair_zero(ROWS * N * sizeof(float));
     BOTH(linear(context[b], &q.q[b], m[b], NULL, NULL, out.at[b]));
     float *none = calloc(ROWS * N, sizeof *none);
     assert_int_equal(ops_cuda.upload(ctx, out.at[CUDA], none, out.bytes), GPUZIP_OK);
-    assert_int_equal(ops_cuda.record_begin(ctx), GPUZIP_OK);
+    assert_int_equal(ops_cuda.graph_begin(ctx), GPUZIP_OK);
     assert_int_equal(ops_cuda.linear(ctx, &q.q[CUDA], m[CUDA], NULL, NULL, out.at[CUDA]),
                      GPUZIP_OK);
-    assert_int_equal(ops_cuda.record_end(ctx, &recording), GPUZIP_OK);
-    assert_int_equal(ops_cuda.replay(ctx, recording), GPUZIP_OK);
+    assert_int_equal(ops_cuda.graph_end(ctx, &graph), GPUZIP_OK);
+    assert_int_equal(ops_cuda.graph_replay(ctx, graph), GPUZIP_OK);
     pair_check(&out, "linear_recorded", ROWS, N);
-    ops_cuda.recording_destroy(ctx, recording);
+    ops_cuda.graph_destroy(ctx, graph);
     free(none);
     pair_free(&out);
     qpair_free(&q);

@@ -377,18 +377,18 @@ static void adaptive_recorded(void **state)
 {
     (void)state;
     static const shape s = {"recorded", 300, 256, 1, 0, ROWS, 0, true, true, false};
-    ops_recording *recording = NULL;
+    ops_graph *graph = NULL;
     job j = job_new(&s, 1);
     draw_round(&j);
     encode(&j);
     decode(&j);
     mix_learn(&j);
     ops_mix *mix = &j.mix[CUDA];
-    assert_int_equal(ops_cuda.record_begin(context[CUDA]), GPUZIP_OK);
+    assert_int_equal(ops_cuda.graph_begin(context[CUDA]), GPUZIP_OK);
     assert_int_equal(
         ops_cuda.mix_decode(context[CUDA], mix, s.rows, j.target.at[CUDA], j.found.at[CUDA]),
         GPUZIP_OK);
-    assert_int_equal(ops_cuda.record_end(context[CUDA], &recording), GPUZIP_OK);
+    assert_int_equal(ops_cuda.graph_end(context[CUDA], &graph), GPUZIP_OK);
     for (int round = 0; round < 3; round++) {
         draw_round(&j);
         encode(&j);
@@ -397,11 +397,11 @@ static void adaptive_recorded(void **state)
         assert_int_equal(ops_cpu.mix_decode(context[CPU], &j.mix[CPU], s.rows, j.target.at[CPU],
                                             j.found.at[CPU]),
                          GPUZIP_OK);
-        assert_int_equal(ops_cuda.replay(context[CUDA], recording), GPUZIP_OK);
+        assert_int_equal(ops_cuda.graph_replay(context[CUDA], graph), GPUZIP_OK);
         check_found(&j);
         mix_learn(&j);
     }
-    ops_cuda.recording_destroy(context[CUDA], recording);
+    ops_cuda.graph_destroy(context[CUDA], graph);
     job_free(&j);
 }
 

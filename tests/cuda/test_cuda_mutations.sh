@@ -128,7 +128,7 @@ mutations=(
     'ptx_hopper.cuh cuda_linear_hopper.cu|linear_tiles|s/8 \* TILE_ROW >> 4/4 * TILE_ROW >> 4/'
     'ptx_hopper.cuh cuda_linear_hopper.cu|linear_tiles|s/CU_TENSOR_MAP_SWIZZLE_128B/CU_TENSOR_MAP_SWIZZLE_NONE/'
     'ptx_hopper.cuh cuda_linear_hopper.cu|linear_tiles|s/size\[2\] = {pitch, rows}/size[2] = {rows, pitch}/'
-    # cuBLAS: the order of planes, rows left over, a recording
+    # cuBLAS: the order of planes, rows left over, a graph
     'cuda_blas.cu|linear_tiles|s/bool second = pw == 1/bool second = pw == 2/'
     'cuda_blas.cu|linear_tiles|s/int rows = p->rows . 16 \* 16, pitch/int rows = p->rows, pitch/'
     'cuda_blas.cu|linear_tiles|s/pitch = (p->n + 15) . 16 \* 16/pitch = p->n/'

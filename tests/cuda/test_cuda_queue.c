@@ -1,5 +1,5 @@
-/* test_cuda_queue.c: work of the host beside the device: queued copies, marks,
- * recordings; and the operation that keeps decoding on the device.
+/* test_cuda_queue.c: work of the host beside the device: queued copies, events,
+ * graphs; and the operation that keeps decoding on the device.
  *
  * Built twice, as test_cuda_ops.c is.
  */
@@ -51,12 +51,12 @@ static void copies_keep_their_order(void **state)
             assert_int_equal(ops->host_alloc(ctx, (void **)&in[i], N * sizeof **in), GPUZIP_OK);
             assert_int_equal(ops->host_alloc(ctx, (void **)&out[i], N * sizeof **out), GPUZIP_OK);
             assert_int_equal(in[i][0] | in[i][N - 1], 0);
-            assert_int_equal(ops->wait(ctx, i), GPUZIP_OK); /* never put */
+            assert_int_equal(ops->wait_event(ctx, i), GPUZIP_OK); /* never put */
         }
         for (int round = 0; round < ROUNDS + BUFFERS; round++) {
             int i = round % BUFFERS;
             if (round >= BUFFERS) {
-                assert_int_equal(ops->wait(ctx, i), GPUZIP_OK);
+                assert_int_equal(ops->wait_event(ctx, i), GPUZIP_OK);
                 for (int j = 0; j < N; j++)
                     assert_int_equal(out[i][j], 1000 * (round - BUFFERS) + j);
             }
@@ -64,7 +64,7 @@ static void copies_keep_their_order(void **state)
                 in[i][j] = 1000 * round + j;
             assert_int_equal(ops->upload(ctx, device, in[i], N * sizeof **in), GPUZIP_OK);
             assert_int_equal(ops->fetch(ctx, out[i], device, N * sizeof **out), GPUZIP_OK);
-            assert_int_equal(ops->mark(ctx, i), GPUZIP_OK);
+            assert_int_equal(ops->event(ctx, i), GPUZIP_OK);
         }
         assert_int_equal(ops->sync(ctx), GPUZIP_OK);
         for (int i = 0; i < BUFFERS; i++) {
@@ -76,29 +76,29 @@ static void copies_keep_their_order(void **state)
     }
 }
 
-/* A recording reads memory as it is when it is replayed. */
-static void recordings_replay(void **state)
+/* A graph reads memory as it is when it is replayed. */
+static void graphs_replay(void **state)
 {
     enum { ROWS = 33, VOCAB = 50 };
     const ops *ops = &ops_cuda;
     ops_context *ctx = context[CUDA];
-    ops_recording *recording = NULL;
+    ops_graph *graph = NULL;
     ops_symbol found[ROWS];
     int32_t token[ROWS], pos[ROWS];
     (void)state;
     pair symbols = pair_zero(sizeof found), tokens = pair_zero(sizeof token);
     pair positions = pair_zero(sizeof pos);
-    assert_int_equal(ops->record_begin(ctx), GPUZIP_OK);
+    assert_int_equal(ops->graph_begin(ctx), GPUZIP_OK);
     for (int i = 0; i < 2; i++)
         assert_int_equal(ops->next_tokens(ctx, symbols.at[CUDA], ROWS, VOCAB, 3, tokens.at[CUDA],
                                           positions.at[CUDA]),
                          GPUZIP_OK);
-    assert_int_equal(ops->record_end(ctx, &recording), GPUZIP_OK);
+    assert_int_equal(ops->graph_end(ctx, &graph), GPUZIP_OK);
     for (int round = 0; round < 5; round++) {
         for (int i = 0; i < ROWS; i++)
             found[i] = (ops_symbol){(round * 13 + i) % (VOCAB + 20), 0, 1};
         assert_int_equal(ops->upload(ctx, symbols.at[CUDA], found, sizeof found), GPUZIP_OK);
-        assert_int_equal(ops->replay(ctx, recording), GPUZIP_OK);
+        assert_int_equal(ops->graph_replay(ctx, graph), GPUZIP_OK);
         assert_int_equal(ops->download(ctx, token, tokens.at[CUDA], sizeof token), GPUZIP_OK);
         assert_int_equal(ops->download(ctx, pos, positions.at[CUDA], sizeof pos), GPUZIP_OK);
         for (int i = 0; i < ROWS; i++) {
@@ -106,31 +106,31 @@ static void recordings_replay(void **state)
             assert_int_equal(pos[i], 2 * (round + 1));
         }
     }
-    ops->recording_destroy(ctx, recording);
-    ops->recording_destroy(ctx, NULL);
+    ops->graph_destroy(ctx, graph);
+    ops->graph_destroy(ctx, NULL);
     pair_free(&positions);
     pair_free(&tokens);
     pair_free(&symbols);
 }
 
 /* Operations that cannot be recorded fail without side effects. */
-static void recordings_fail(void **state)
+static void graphs_fail(void **state)
 {
     const ops *ops = &ops_cuda;
     ops_context *ctx = context[CUDA];
-    ops_recording *recording = NULL;
+    ops_graph *graph = NULL;
     void *memory = NULL;
     (void)state;
-    assert_int_equal(ops->record_begin(ctx), GPUZIP_OK);
+    assert_int_equal(ops->graph_begin(ctx), GPUZIP_OK);
     assert_int_not_equal(ops->alloc(ctx, &memory, 100), GPUZIP_OK);
-    assert_int_equal(ops->record_end(ctx, &recording), GPUZIP_ERR_DEVICE);
-    assert_null(recording);
+    assert_int_equal(ops->graph_end(ctx, &graph), GPUZIP_ERR_DEVICE);
+    assert_null(graph);
     assert_null(memory);
-    assert_int_equal(ops->record_begin(ctx), GPUZIP_OK);
+    assert_int_equal(ops->graph_begin(ctx), GPUZIP_OK);
     assert_int_not_equal(ops->sync(ctx), GPUZIP_OK);
-    assert_int_equal(ops->record_end(ctx, &recording), GPUZIP_ERR_DEVICE);
+    assert_int_equal(ops->graph_end(ctx, &graph), GPUZIP_ERR_DEVICE);
     assert_int_equal(ops->sync(ctx), GPUZIP_OK);
-    recordings_replay(state);
+    graphs_replay(state);
 }
 
 static void memory_is_counted(void **state)
@@ -148,7 +148,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(next_tokens_cuda),  cmocka_unit_test(copies_keep_their_order),
-        cmocka_unit_test(recordings_replay), cmocka_unit_test(recordings_fail),
+        cmocka_unit_test(graphs_replay),     cmocka_unit_test(graphs_fail),
         cmocka_unit_test(memory_is_counted),
     };
     if (ops_cuda.open(&context[CUDA], 0, 0, NULL) != GPUZIP_OK) {

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Tests the tests: breaks adaptation (context models, the mixer's updates, the lanes that learn
+# Tests the tests: breaks adaptation (context models, the mixer's updates, the workers that learn
 # together) in ways that are easy to write, one at a time, and requires the test that stands for
 # it to fail. A test that hangs has noticed, too.
 #
@@ -20,47 +20,47 @@ shift
 # Of two files the script changes the first, a header, and the second is compiled with it.
 # Only a file's name counts: the script finds it in any folder.
 mutations=(
-    # contexts: which tokens a match may follow, and how far
-    'contexts||host/contexts.c|s/return at.stream == (uint32_t)stream || at.step < c->learnt;/return true;/'
-    'contexts||host/contexts.c|s/return at.stream == (uint32_t)stream ||/return/'
-    'contexts||host/contexts.c|s/|| at.step < c->learnt;/|| at.step <= c->learnt;/'
-    'contexts||host/contexts.c|s/m->at.step == c->config.length\[m->at.stream\]/m->at.step > c->config.length[m->at.stream]/'
-    'contexts||host/contexts.c|s/if (step < c->config.length\[s\] && step - c->origin/if (step + 1 < c->config.length[s] \&\& step - c->origin/'
-    'contexts||host/contexts.c|s/(at.step < step ? at.step : step) - c->origin/(at.step < step ? at.step : step)/'
-    'contexts||host/contexts.c|s/match_follow(c, s, end < c->config.length.*/;/'
-    'contexts||host/contexts.c|s/m->missed &= m->length < MATCH_LONG;//'
-    'contexts||host/contexts.c|s/length >= MATCH_TOKENS) {/length > MATCH_TOKENS) {/'
+    # context models: which tokens a match may follow, and how far
+    'context_model||host/context_model.c|s/return at.stream == (uint32_t)stream || at.step < c->learnt;/return true;/'
+    'context_model||host/context_model.c|s/return at.stream == (uint32_t)stream ||/return/'
+    'context_model||host/context_model.c|s/|| at.step < c->learnt;/|| at.step <= c->learnt;/'
+    'context_model||host/context_model.c|s/m->at.step == c->config.length\[m->at.stream\]/m->at.step > c->config.length[m->at.stream]/'
+    'context_model||host/context_model.c|s/if (step < c->config.length\[s\] && step - c->origin/if (step + 1 < c->config.length[s] \&\& step - c->origin/'
+    'context_model||host/context_model.c|s/(at.step < step ? at.step : step) - c->origin/(at.step < step ? at.step : step)/'
+    'context_model||host/context_model.c|s/match_follow(c, s, end < c->config.length.*/;/'
+    'context_model||host/context_model.c|s/m->missed &= m->length < MATCH_LONG;//'
+    'context_model||host/context_model.c|s/length >= MATCH_TOKENS) {/length > MATCH_TOKENS) {/'
     # counts: halving, ageing, whom to replace
-    'contexts||host/contexts_slot.c|s/if (count > COUNT_MAX) {/if (count >= COUNT_MAX) {/'
-    'contexts||host/contexts_slot.c|s/count = COUNT_MAX . 2;/count = COUNT_MAX;/'
-    'contexts||host/contexts_slot.c|s/if ((entry\[e\] & 255) > 1)/if ((entry[e] \& 255) > 3)/'
-    'contexts||host/contexts_slot.c|s/entry\[e\] -= (entry\[e\] & 255) . 4;/entry[e] -= (entry[e] \& 255) \/ 3;/'
-    'contexts||host/contexts_slot.c|s/if ((entry\[e\] & 255) > 2)/if ((entry[e] \& 255) > 4)/'
-    'contexts||host/contexts_slot.c|s/e >= 1; e--/e >= 0; e--/'
-    'contexts||host/contexts_slot.c|s/if ((entry\[e\] & 255) < (entry\[at\] & 255))/if ((entry[e] \& 255) <= (entry[at] \& 255))/'
-    'contexts||host/contexts.c|s/c->config.token\[s\]\[step\] >= (uint32_t)c->config.vocab)/false)/'
+    'context_model||host/context_bucket.c|s/if (count > COUNT_MAX) {/if (count >= COUNT_MAX) {/'
+    'context_model||host/context_bucket.c|s/count = COUNT_MAX . 2;/count = COUNT_MAX;/'
+    'context_model||host/context_bucket.c|s/if ((entry\[e\] & 255) > 1)/if ((entry[e] \& 255) > 3)/'
+    'context_model||host/context_bucket.c|s/entry\[e\] -= (entry\[e\] & 255) . 4;/entry[e] -= (entry[e] \& 255) \/ 3;/'
+    'context_model||host/context_bucket.c|s/if ((entry\[e\] & 255) > 2)/if ((entry[e] \& 255) > 4)/'
+    'context_model||host/context_bucket.c|s/e >= 1; e--/e >= 0; e--/'
+    'context_model||host/context_bucket.c|s/if ((entry\[e\] & 255) < (entry\[at\] & 255))/if ((entry[e] \& 255) <= (entry[at] \& 255))/'
+    'context_model||host/context_model.c|s/c->config.token\[s\]\[step\] >= (uint32_t)c->config.vocab)/false)/'
     # states, and their reset
-    'contexts||host/contexts.c|s/weight = t->seen + 5;/weight = t->seen + 6;/'
-    'contexts||host/contexts.c|s/t->shown = t->right = 0;/t->shown = 0;/'
-    'contexts||host/contexts.c|s/if (p->stamp == (uint32_t)step + 1)/if (p->stamp)/'
-    'contexts||host/contexts.c|s/q < Q_MIN ? Q_MIN : //'
-    'contexts||host/contexts.c|s/c->origin = c->learnt = step;/c->learnt = step;/'
-    'contexts||host/contexts.c|s/c->predicted\[r\].stamp = 0;/;/'
-    'contexts||host/contexts.c|s/memset(c->stats, 0, sizeof c->stats);//'
-    'contexts||host/contexts.c|s/c->clear = false;//'
+    'context_model||host/context_model.c|s/weight = t->seen + 5;/weight = t->seen + 6;/'
+    'context_model||host/context_model.c|s/t->shown = t->right = 0;/t->shown = 0;/'
+    'context_model||host/context_model.c|s/if (p->stamp == (uint32_t)step + 1)/if (p->stamp)/'
+    'context_model||host/context_model.c|s/q < Q_MIN ? Q_MIN : //'
+    'context_model||host/context_model.c|s/c->origin = c->learnt = step;/c->learnt = step;/'
+    'context_model||host/context_model.c|s/c->predicted\[r\].stamp = 0;/;/'
+    'context_model||host/context_model.c|s/memset(c->stats, 0, sizeof c->stats);//'
+    'context_model||host/context_model.c|s/c->clear = false;//'
 
     # n-grams of other texts: look-up and counting
-    'contexts||host/contexts.c|s/k == NGRAMS_BEFORE/k == NGRAMS_BEFORE - 1/'
-    'contexts||host/ngrams.c|s/ || x >= table->vocab)/)/'
-    'contexts||host/ngrams.c|s/if (!.other)/if (1)/'
-    'contexts||host/ngrams.c|s/if (k < found || found/if (found/'
+    'context_model||host/context_model.c|s/k == NGRAMS_BEFORE/k == NGRAMS_BEFORE - 1/'
+    'context_model||host/ngrams.c|s/ || x >= table->vocab)/)/'
+    'context_model||host/ngrams.c|s/if (!.other)/if (1)/'
+    'context_model||host/ngrams.c|s/if (k < found || found/if (found/'
     'ngrams||host/ngrams_build.c|s/if (seen->key\[at\] == key)/if (false)/'
     'ngrams||host/ngrams_build.c|s/seen->piece++;/;/'
     'ngrams||host/ngrams_build.c|s/shift < 64; shift/shift < 44; shift/'
     'ngrams||host/ngrams_build.c|s/if (count >= MIN_COUNT)/if (count > MIN_COUNT)/'
     'ngrams||host/ngrams_build.c|s/(g->count - 1 + weight/(g->count + weight/'
     'ngrams||host/ngrams_build.c|s/if (by_gain(&new, worst) < 0)/if (!worst->entry)/'
-    'engine_plain||host/engine_team.c|s/.ngrams = c->ngrams,//'
+    'engine_plain||host/engine_group.c|s/.ngrams = c->ngrams,//'
 
     # the mixer's updates: sums of several parts, steps and their bounds
     'mix_adaptive||kernels/cpu/cpu_adaptive.c|s/ + from->recent\[i\];/;/'
@@ -115,33 +115,33 @@ mutations=(
     'mix_adaptive||kernels/cpu/cpu_mix.c|s/mix->candidates\[r\] >= 0)/true)/'
     'mix_adaptive||kernels/cpu/cpu_mix.c|s/row->alpha\[k\] = a && a->config.alpha/row->alpha[k] = a/'
 
-    # lanes: a meeting that does not wait, parts learnt twice or not, whose tokens, when
-    'engine|lanes*|host/engine_team.c|/assert(team->arrived <= /{n;s/if (.*)$/if (true)/}'
-    'engine|lanes*|host/engine_team.c|s/int part = team->parts_begun++;/int part = team->parts_begun++ \& 6;/'
-    'engine_plain||host/engine_team.c|s/part < w->parts;/part < w->parts - 1;/'
-    'engine|host*|host/contexts.c|s/key % parts != part)/key % parts != part || (part \&\& next == rows - 1))/'
-    'engine_plain||host/engine_team.c|s/w.states . CONTEXTS_PARTS;/w.states * CONTEXTS_PARTS - 1;/'
-    'engine|lanes*|host/engine_team.c|s/team->parts_begun = team->parts_done = 0;/team->parts_done = 0;/'
-    'engine|lanes*|host/engine_team.c|s/    team->arrived = 0;$/;/'
-    'engine|nobody*|host/engine_team.c|s/if (team->members > 0 && team->arrived == team->members)/if (false)/'
-    'engine|nobody*|host/engine_team.c|s/team->members--;/;/'
-    'engine|lanes*|host/engine_team.c|s/contexts_learn_end(team->state\[i\].contexts, w->step);/contexts_learn_end(team->state[i].contexts, w->step - 1);/'
-    'engine|lanes*|host/engine_team.c|s/contexts_reset(team->state\[part\].contexts, w->step);/;/'
-    'engine_plain||host/engine_team.c|s/adaptive_reset(team->ctx, team->learner, 0, w->states)/adaptive_reset(team->ctx, team->learner, 0, 0)/'
-    'engine|lanes*|host/engine_job.c|s/&made->index);/\&made->index), made->index = 0;/'
-    'engine|lanes*|host/engine_encode.c|s/if (group == to_update && s1 == job_active(job, t))/if (group == to_update \&\& i < steps \&\& s1 == job_active(job, t))/'
-    'engine|lanes*|host/engine_decode.c|s/job->update_due = g->t + 1;/job->update_due = g->t + 2;/'
-    'engine|lanes*|host/engine_decode.c|s/steps_to_update(e, g->t) > 1/steps_to_update(e, g->t) > 2/'
-    'engine|lanes*|host/engine_learn.c|s/TRY(team_meet(e->team, t, false));//'
-    'engine_plain||host/engine_learn.c|s/e->origin = step;/e->origin = 0;/'
-    'engine|lanes*|host/engine_learn.c|s/g->asked + first, rows/g->asked, rows/'
-    'engine_plain||host/engine_team.c|s/c->prior ? c->prior->weights\[0\] : NULL/NULL/'
-    'engine_plain||host/engine_learn.c|s/contexts_next_update(t, e->origin, e->config.update_interval)/(t + 1)/'
+    # workers: a barrier that does not wait, parts learnt twice or not, whose tokens, when
+    'engine|workers*|host/engine_group.c|/assert(group->arrived <= /{n;s/if (.*)$/if (true)/}'
+    'engine|workers*|host/engine_group.c|s/int part = group->parts_begun++;/int part = group->parts_begun++ \& 6;/'
+    'engine_plain||host/engine_group.c|s/part < w->parts;/part < w->parts - 1;/'
+    'engine|host*|host/context_model.c|s/key % parts != part)/key % parts != part || (part \&\& next == rows - 1))/'
+    'engine_plain||host/engine_group.c|s/w.states . CONTEXT_MODEL_PARTS;/w.states * CONTEXT_MODEL_PARTS - 1;/'
+    'engine|workers*|host/engine_group.c|s/group->parts_begun = group->parts_done = 0;/group->parts_done = 0;/'
+    'engine|workers*|host/engine_group.c|s/    group->arrived = 0;$/;/'
+    'engine|nobody*|host/engine_group.c|s/if (group->members > 0 && group->arrived == group->members)/if (false)/'
+    'engine|nobody*|host/engine_group.c|s/group->members--;/;/'
+    'engine|workers*|host/engine_group.c|s/context_model_learn_end(group->state\[i\].cm, w->step);/context_model_learn_end(group->state[i].cm, w->step - 1);/'
+    'engine|workers*|host/engine_group.c|s/context_model_reset(group->state\[part\].cm, w->step);/;/'
+    'engine_plain||host/engine_group.c|s/adaptive_reset(group->ctx, group->learner, 0, w->states)/adaptive_reset(group->ctx, group->learner, 0, 0)/'
+    'engine|workers*|host/engine_job.c|s/&made->index);/\&made->index), made->index = 0;/'
+    'engine|workers*|host/engine_encode.c|s/if (group == to_update && s1 == job_active(job, t))/if (group == to_update \&\& i < steps \&\& s1 == job_active(job, t))/'
+    'engine|workers*|host/engine_decode.c|s/job->update_due = g->t + 1;/job->update_due = g->t + 2;/'
+    'engine|workers*|host/engine_decode.c|s/adapt_steps_to_update(e, g->t) > 1/adapt_steps_to_update(e, g->t) > 2/'
+    'engine|workers*|host/engine_adapt.c|s/TRY(group_barrier(e->group, t, false));//'
+    'engine_plain||host/engine_adapt.c|s/e->origin = step;/e->origin = 0;/'
+    'engine|workers*|host/engine_adapt.c|s/g->asked + first, rows/g->asked, rows/'
+    'engine_plain||host/engine_group.c|s/c->prior ? c->prior->weights\[0\] : NULL/NULL/'
+    'engine_plain||host/engine_adapt.c|s/context_model_next_update(t, e->origin, e->config.update_interval)/(t + 1)/'
     # counts are forgotten with a block, and learnt once
     'engine|batches*|host/engine_decode.c|s/e->step.state + g->first + done/e->step.state + done/'
-    'engine|blocks_are*|host/engine_learn.c|s/TRY(e->ops->upload(e->ctx, e->count\[k\] + i . vocab, e->zeros, bytes));//'
-    'engine|blocks_d*|host/engine_learn.c|s/e->pending_first += n;/;/'
-    'engine|blocks_d*|host/engine_learn.c|s/e->pending_first = e->pending_end = 0;$/;/'
+    'engine|blocks_are*|host/engine_adapt.c|s/TRY(e->ops->upload(e->ctx, e->count\[k\] + i . vocab, e->zeros, bytes));//'
+    'engine|blocks_d*|host/engine_adapt.c|s/e->pending_first += n;/;/'
+    'engine|blocks_d*|host/engine_adapt.c|s/e->pending_first = e->pending_end = 0;$/;/'
 )
 
 # Files that are compiled once a level of instruction set, with the flags of each.
@@ -228,13 +228,13 @@ try()
 
 rm -rf "$work"
 mkdir -p "$work" || exit 1
-for test in contexts ngrams mix_adaptive mix_states engine_plain engine; do
+for test in context_model ngrams mix_adaptive mix_states engine_plain engine; do
     compile "$(find_file "$source/tests" "test_$test.c")" "$work/$test.o" \
         "$source/tests/support" || exit 1
     link "$work/$test" "$work/$test.o" || exit 1
     [ $test = engine ] || run "" "$work/$test" || exit 1
 done
-for filter in 'lanes*' 'host*' 'nobody*' 'blocks_are*'; do
+for filter in 'workers*' 'host*' 'nobody*' 'blocks_are*'; do
     run "$filter" "$work/engine" || exit 1
 done
 jobs=$(nproc)

@@ -15,15 +15,15 @@ static const char *const isa_names[] = {"c", "avx2", "avx512", "avx512vnni"};
 static void check_decodes(const fixture *f, const engine_config *c, const text_block *coded,
                           int threads)
 {
-    lanes *l;
+    engine_mt *mt;
     engine_costs costs = {0};
     text_block block = *coded;
     block.token = malloc(coded->tokens * sizeof *block.token); /* exact, for ASan */
     memset(block.token, 0xff, coded->tokens * sizeof *block.token);
-    assert_int_equal(lanes_open(&l, &ops_cpu, f->ctx, c, threads, 0), GPUZIP_OK);
-    assert_int_equal(lanes_decode_blocks(l, &block, 1, &costs, NULL), GPUZIP_OK);
+    assert_int_equal(engine_mt_open(&mt, &ops_cpu, f->ctx, c, threads, 0), GPUZIP_OK);
+    assert_int_equal(engine_mt_decode_blocks(mt, &block, 1, &costs, NULL), GPUZIP_OK);
     assert_memory_equal(block.token, text, coded->tokens * sizeof *block.token);
-    lanes_close(l);
+    engine_mt_close(mt);
     free(block.token);
 }
 
@@ -186,7 +186,7 @@ static void code_is_the_same_everywhere(void **state)
         {MIXING | CONTEXTS, 300},
         {EVERYTHING, 7},
     };
-    for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) { /* without counts, lanes */
+    for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) { /* without counts, workers */
         int learns = cases[n].learns;
         uint8_t *plain_bytes;
         assert_true(fixture_open(&f, "c", 1));
@@ -271,9 +271,9 @@ static void passes_do_not_matter(void **state)
     fixture_close(&f);
 }
 
-/* Any number of lanes that share a block learn as one would: all streams, at the same
- * steps, each part once. The last lane's streams end first, and it no longer has a say. */
-static void lanes_learn_as_one(void **state)
+/* Any number of workers that share a block learn as one would: all streams, at the same
+ * steps, each part once. The last worker's streams end first, and it no longer has a say. */
+static void workers_learn_as_one(void **state)
 {
     static const struct {
         size_t n;
@@ -309,7 +309,7 @@ static void lanes_learn_as_one(void **state)
     fixture_close(&f);
 }
 
-/* Enough rows that contexts take several threads, beside an engine that no lane shares. */
+/* Enough rows that context models take several threads, beside an engine that no worker shares. */
 static void host_threads_learn_the_same(void **state)
 {
     fixture f;
@@ -342,11 +342,11 @@ static void *encode_first_stream(void *of)
     return NULL;
 }
 
-/* Who waits for a member goes on when that skips the block. */
-static void nobody_waits_for_those_who_skip(void **state)
+/* Who waits for a member goes on when that leaves the group. */
+static void nobody_waits_for_those_who_leave(void **state)
 {
     fixture f;
-    engine_team *team;
+    engine_group *group;
     uint8_t *bytes;
     pthread_t thread;
     text_block block = block_of(100, 2);
@@ -358,18 +358,18 @@ static void nobody_waits_for_those_who_skip(void **state)
     assert_int_equal(engine_make_room(&block.stream, &bytes, block.tokens, block.streams),
                      GPUZIP_OK);
     assert_int_equal(engine_open(&m.e, &ops_cpu, f.ctx, &c), GPUZIP_OK);
-    assert_int_equal(engine_team_open(&team, &ops_cpu, f.ctx, &c, 2), GPUZIP_OK);
+    assert_int_equal(engine_group_open(&group, &ops_cpu, f.ctx, &c, 2), GPUZIP_OK);
     m.stream = blocks_cut(&block, 1, &streams);
-    assert_int_equal(engine_team_begin(team, m.stream, streams, 2, 1), GPUZIP_OK);
-    engine_join(m.e, team, 0);
+    assert_int_equal(engine_group_begin(group, m.stream, streams, 2, 1), GPUZIP_OK);
+    engine_join(m.e, group, 0);
     assert_int_equal(pthread_create(&thread, NULL, encode_first_stream, &m), 0);
-    usleep(100000); /* it has come to the first meeting */
-    engine_team_skip(team);
+    usleep(100000); /* it has come to the first barrier */
+    engine_group_leave(group);
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_int_equal(m.status, GPUZIP_OK);
-    engine_team_end(team);
+    engine_group_end(group);
     engine_close(m.e);
-    engine_team_close(team);
+    engine_group_close(group);
     free(m.stream);
     free(block.stream);
     free(bytes);
@@ -380,7 +380,7 @@ static void nobody_waits_for_those_who_skip(void **state)
 static void blocks_are_independent(void **state)
 {
     fixture f;
-    lanes *l;
+    engine_mt *mt;
     engine_costs costs = {0};
     text_block first = block_of(900, 9), other = block_of(400, 4), again = block_of(900, 9);
     uint8_t *bytes[3];
@@ -394,17 +394,17 @@ static void blocks_are_independent(void **state)
                      GPUZIP_OK);
     assert_int_equal(engine_make_room(&again.stream, &bytes[2], again.tokens, again.streams),
                      GPUZIP_OK);
-    assert_int_equal(lanes_open(&l, &ops_cpu, f.ctx, &c, 1, 0), GPUZIP_OK);
-    assert_int_equal(lanes_encode_blocks(l, &first, 1, &costs, NULL), GPUZIP_OK);
-    assert_int_equal(lanes_encode_blocks(l, &other, 1, &costs, NULL), GPUZIP_OK);
-    assert_int_equal(lanes_encode_blocks(l, &again, 1, &costs, NULL), GPUZIP_OK);
+    assert_int_equal(engine_mt_open(&mt, &ops_cpu, f.ctx, &c, 1, 0), GPUZIP_OK);
+    assert_int_equal(engine_mt_encode_blocks(mt, &first, 1, &costs, NULL), GPUZIP_OK);
+    assert_int_equal(engine_mt_encode_blocks(mt, &other, 1, &costs, NULL), GPUZIP_OK);
+    assert_int_equal(engine_mt_encode_blocks(mt, &again, 1, &costs, NULL), GPUZIP_OK);
     check_same_code(&first, &again);
     free(first.stream);
     free(other.stream);
     free(again.stream);
     for (int i = 0; i < 3; i++)
         free(bytes[i]);
-    lanes_close(l);
+    engine_mt_close(mt);
     fixture_close(&f);
 }
 
@@ -442,9 +442,9 @@ static void batches_are_blocks_alone(void **state)
         engine_config c = config_of(&f, cases[i].window, cases[i].hop, cases[i].update,
                                     cases[i].scope, cases[i].learns);
         for (int threads = 1; threads <= 3; threads++) {
-            lanes *l;
+            engine_mt *mt;
             assert_int_equal(
-                lanes_open(&l, threads == 1 ? &narrow : &ops_cpu, f.ctx, &c, threads, 0),
+                engine_mt_open(&mt, threads == 1 ? &narrow : &ops_cpu, f.ctx, &c, threads, 0),
                 GPUZIP_OK);
             for (int b = 0; b < BLOCKS; b++) {
                 alone[b] = block_of(cases[i].tokens[b], cases[i].streams[b]);
@@ -456,9 +456,10 @@ static void batches_are_blocks_alone(void **state)
                 assert_int_equal(engine_make_room(&batch[b].stream, &bytes[BLOCKS + b],
                                                   batch[b].tokens, batch[b].streams),
                                  GPUZIP_OK);
-                assert_int_equal(lanes_encode_blocks(l, &alone[b], 1, &costs, NULL), GPUZIP_OK);
+                assert_int_equal(engine_mt_encode_blocks(mt, &alone[b], 1, &costs, NULL),
+                                 GPUZIP_OK);
             }
-            assert_int_equal(lanes_encode_blocks(l, batch, BLOCKS, &costs, NULL), GPUZIP_OK);
+            assert_int_equal(engine_mt_encode_blocks(mt, batch, BLOCKS, &costs, NULL), GPUZIP_OK);
             for (int b = 0; b < BLOCKS; b++)
                 check_same_code(&alone[b], &batch[b]);
 
@@ -472,7 +473,7 @@ static void batches_are_blocks_alone(void **state)
                     batch[b].token = malloc(batch[b].tokens * sizeof *batch[b].token);
                     memset(batch[b].token, 0xff, batch[b].tokens * sizeof *batch[b].token);
                 }
-                gpuzip_status status = lanes_decode_blocks(l, batch, BLOCKS, &costs, NULL);
+                gpuzip_status status = engine_mt_decode_blocks(mt, batch, BLOCKS, &costs, NULL);
                 assert_true(status == GPUZIP_OK || (spoilt && status == GPUZIP_ERR_CORRUPT));
                 for (int b = 0; b < BLOCKS; b++) {
                     size_t size = batch[b].tokens * sizeof *batch[b].token;
@@ -486,7 +487,7 @@ static void batches_are_blocks_alone(void **state)
                     batch[b].token = token[b];
                 }
             }
-            lanes_close(l);
+            engine_mt_close(mt);
             for (int b = 0; b < BLOCKS; b++) {
                 free(alone[b].stream);
                 free(batch[b].stream);
@@ -538,7 +539,7 @@ static void progress_cancels(void **state)
     (void)state;
     for (int n = 0; n < 4; n++) {
         int threads = 1 + n % 2, learns = n < 2 ? NOTHING : MIXING | CONTEXTS;
-        lanes *l;
+        engine_mt *mt;
         int calls = 0;
         engine_costs costs = {0};
         text_block block = block_of(1000, 4);
@@ -548,15 +549,15 @@ static void progress_cancels(void **state)
         assert_int_equal(engine_make_room(&block.stream, &bytes, block.tokens, block.streams),
                          GPUZIP_OK);
         engine_config c = config_of(&f, 16, 16, 1, false, learns);
-        assert_int_equal(lanes_open(&l, &ops_cpu, f.ctx, &c, threads, 0), GPUZIP_OK);
-        assert_int_equal(lanes_encode_blocks(l, &block, 1, &costs, &progress),
+        assert_int_equal(engine_mt_open(&mt, &ops_cpu, f.ctx, &c, threads, 0), GPUZIP_OK);
+        assert_int_equal(engine_mt_encode_blocks(mt, &block, 1, &costs, &progress),
                          GPUZIP_ERR_CANCELLED);
         assert_int_equal(calls, 1);
         calls = 0; /* and again */
-        assert_int_equal(lanes_encode_blocks(l, &block, 1, &costs, &progress),
+        assert_int_equal(engine_mt_encode_blocks(mt, &block, 1, &costs, &progress),
                          GPUZIP_ERR_CANCELLED);
         assert_int_equal(calls, 1);
-        lanes_close(l);
+        engine_mt_close(mt);
         free(block.stream);
         free(bytes);
         fixture_close(&f);
@@ -573,9 +574,9 @@ int main(void)
         cmocka_unit_test(measures_know_no_passes),
         cmocka_unit_test(blocks_decode),
         cmocka_unit_test(passes_do_not_matter),
-        cmocka_unit_test(lanes_learn_as_one),
+        cmocka_unit_test(workers_learn_as_one),
         cmocka_unit_test(host_threads_learn_the_same),
-        cmocka_unit_test(nobody_waits_for_those_who_skip),
+        cmocka_unit_test(nobody_waits_for_those_who_leave),
         cmocka_unit_test(blocks_are_independent),
         cmocka_unit_test(batches_are_blocks_alone),
         cmocka_unit_test(noise_decodes_to_something),

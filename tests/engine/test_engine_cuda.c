@@ -23,8 +23,8 @@
 #define TOKENS_MAX 600
 #define BLOCKS_MAX 3
 
-static uint32_t tail[TINY_VOCAB + 256]; /* of tokens, for contexts */
-static void *model_bytes;               /* a .gpzm of the tiny checkpoint */
+static uint32_t suffix[TINY_VOCAB + 256]; /* of tokens, for context models */
+static void *model_bytes;                 /* a .gpzm of the tiny checkpoint */
 static size_t model_size;
 static weights_model *weights;
 static uint32_t text[TOKENS_MAX];
@@ -104,8 +104,8 @@ static engine_config config_of(const job *j, const side *s)
                        .vocab = TINY_VOCAB,
                        .bias = j->adapts & MIXING,
                        .learn_alpha = j->adapts & MIXING,
-                       .prior = j->adapts & CONTEXTS ? &contexts_prior_builtin : NULL,
-                       .tail = tail,
+                       .prior = j->adapts & CONTEXTS ? &context_prior_builtin : NULL,
+                       .token_suffix = suffix,
                        .pass_rows = s->ops == &ops_cuda ? j->pass_rows : 0};
     for (int k = 0; k < j->models; k++)
         c.expert[c.experts++] = (engine_expert){GPUZIP_EXPERT_MODEL, s->m, k ? 20000 : 50000};
@@ -468,7 +468,7 @@ static void devices_work_at_once(void **state)
 static void make_text(void)
 {
     for (int i = 0; i < TINY_VOCAB; i++)
-        tail[i] = contexts_tail((const uint8_t[]){(uint8_t)(i & 127)}, 1);
+        suffix[i] = token_suffix((const uint8_t[]){(uint8_t)(i & 127)}, 1);
     uint64_t random = 3;
     for (size_t i = 0; i < TOKENS_MAX; i++) {
         random = random * 6364136223846793005u + 1442695040888963407u;

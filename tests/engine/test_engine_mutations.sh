@@ -26,30 +26,30 @@ link=("$@")
 # file, tests that must notice, sed script. A script must change its file.
 mutations=(
     # the host reads a download too early, or waits for another event
-    'engine_pass.c|code_is*|s/TRY(e->ops->wait(e->ctx, index));//'
-    'engine_encode.c|code_is*|s/TRY(e->ops->mark(e->ctx, index));//'
-    'engine_decode.c|code_is*|s/TRY(e->ops->wait(e->ctx, MARK_STEP));//'
-    'engine_decode.c|code_is*|s/wait(e->ctx, MARK_STEP)/wait(e->ctx, 0)/'
+    'engine_pass.c|code_is*|s/TRY(e->ops->wait_event(e->ctx, index));//'
+    'engine_encode.c|code_is*|s/TRY(e->ops->event(e->ctx, index));//'
+    'engine_decode.c|code_is*|s/TRY(e->ops->wait_event(e->ctx, EVENT_STEP));//'
+    'engine_decode.c|code_is*|s/wait_event(e->ctx, EVENT_STEP)/wait_event(e->ctx, 0)/'
     # a stage is written over while it is in use
-    'engine_pass.c|code_is*|s/TRY(e->ops->wait(e->ctx, oldest));//'
+    'engine_pass.c|code_is*|s/TRY(e->ops->wait_event(e->ctx, oldest));//'
     'engine.c|code_is*|s/lay_out_pass(e, &g->rows, g->memory)/lay_out_pass(e, \&g->rows, e->stage[0].memory)/'
     # the next token is not the decoded one, or has another position
     'engine_decode.c|code_is*|s/int32_t bos = .*;/int32_t bos = 5;/'
-    'engine_decode.c|code_is*|s/TRY(place_group(job, g));/(void)place_group;/'
+    'engine_decode.c|code_is*|s/TRY(set_positions(job, g));/(void)set_positions;/'
     'engine_decode.c|code_is*|s/pos = NULL;/;/'
     # streams and their blocks
     'engine_job.c|code_is*|s/return x->length > y->length ? -1 : 1;/return x->length > y->length ? 1 : -1;/'
     'engine.c|damage*|s/engine_stream .own = job.stream.s..own;/engine_stream *own = job.stream[0].own;/'
     # learning from rows that pad a replayed step, or from candidates of other rows
-    'engine_decode.c|what_adapts*|s/ && !team_learner(job->e->team)//'
+    'engine_decode.c|what_adapts*|s/ && !group_learner(job->e->group)//'
     'engine_decode.c|what_adapts*|s/TRY(queue_candidates(d, g));//'
-    'engine_learn.c|what_adapts*|s/e->pass.candidates + first, g->rows/e->pass.candidates, g->rows/'
+    'engine_adapt.c|what_adapts*|s/e->pass.candidates + first, g->rows/e->pass.candidates, g->rows/'
     # the states of blocks that share a batch
-    'engine_team.c|what_adapts*|s/return x->longest > y->longest ? -1 : 1;/return x->longest > y->longest ? 1 : -1;/'
+    'engine_group.c|what_adapts*|s/return x->longest > y->longest ? -1 : 1;/return x->longest > y->longest ? 1 : -1;/'
     'engine_encode.c|what_adapts*|s/g->state\[rows\] = job->stream\[s\].state;/g->state[rows] = 0;/'
     'engine.c|what_adapts*|s/TRY(upload_states(job));/(void)upload_states;/'
     # a graph is not released
-    'engine_decode.c|steps_are*|s/ops->recording_destroy(job->e->ctx, d.mix.recording);//'
+    'engine_decode.c|steps_are*|s/ops->graph_destroy(job->e->ctx, d.mix.graph);//'
 )
 
 # try FOLDER MUTATION: prints how it ended. The script in it may have bars.

@@ -1,5 +1,5 @@
 /* test_engine_plain.c: the engine's output with adaptation, against a plain implementation of
- * engine.h: one step after another, one row after another, without passes, stages and teams. */
+ * engine.h: one step after another, one row after another, without passes, stages and groups. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,7 +13,7 @@
 
 /* Mixes step t of all streams, one row after another, and codes it. */
 static void plain_step(const fixture *f, const engine_config *c, const text_block *block,
-                       contexts *ctxs, ops_adaptive *learner, const float *logits, size_t t,
+                       context_model *cm, ops_adaptive *learner, const float *logits, size_t t,
                        rc_encoder *rc)
 {
     size_t length = container_stream_length((uint32_t)block->tokens, block->streams);
@@ -26,9 +26,9 @@ static void plain_step(const fixture *f, const engine_config *c, const text_bloc
         mix.expert[0] = (ops_expert){.logits = logits + (size_t)r * model_logits_stride(f->m),
                                      .alpha = c->expert[0].alpha};
         mix.adaptive = learner;
-        if (ctxs) {
-            contexts_row row = {(int32_t)s, (uint32_t)t};
-            contexts_predict(ctxs, &row, 1, candidate, &candidates);
+        if (cm) {
+            context_model_row row = {(int32_t)s, (uint32_t)t};
+            context_model_predict(cm, &row, 1, candidate, &candidates);
             mix.candidate = candidate[0];
             mix.candidates = &candidates;
         }
@@ -65,7 +65,7 @@ static void plain_encode(const fixture *f, const engine_config *c, text_block *b
     const uint32_t *tokens[64];
     rc_encoder rc[64];
     model_state *state;
-    contexts *ctxs = NULL;
+    context_model *cm = NULL;
     ops_adaptive *learner;
     ops_adaptive_config config = {.vocab = c->vocab,
                                   .experts = 1,
@@ -81,47 +81,47 @@ static void plain_encode(const fixture *f, const engine_config *c, text_block *b
         lengths[s] = left < length ? left : length;
         rc_encode_begin(&rc[s], (uint8_t *)block->stream[s].data, ENGINE_STREAM_BOUND(lengths[s]));
     }
-    contexts_config asked = {.vocab = c->vocab,
-                             .symbols = c->vocab + c->escapes,
-                             .tail = c->tail,
-                             .prior = c->prior,
-                             .ngrams = c->ngrams,
-                             .streams = (int)block->streams,
-                             .token = tokens,
-                             .length = lengths,
-                             .scope = c->window_scope ? window : length,
-                             .update_interval = c->update_interval};
+    context_model_config asked = {.vocab = c->vocab,
+                                  .symbols = c->vocab + c->escapes,
+                                  .token_suffix = c->token_suffix,
+                                  .prior = c->prior,
+                                  .ngrams = c->ngrams,
+                                  .streams = (int)block->streams,
+                                  .token = tokens,
+                                  .length = lengths,
+                                  .scope = c->window_scope ? window : length,
+                                  .update_interval = c->update_interval};
     int rows = (int)block->streams;
     assert_int_equal(model_state_open(&state, f->m, f->ctx, rows, c->window, rows, rows),
                      GPUZIP_OK);
     assert_int_equal(ops_cpu.adaptive_create(f->ctx, &learner, &config), GPUZIP_OK);
     if (c->prior)
-        assert_int_equal(contexts_open(&ctxs, &asked), GPUZIP_OK);
+        assert_int_equal(context_model_open(&cm, &asked), GPUZIP_OK);
     for (size_t base = 0; t < length; base += (size_t)c->hop) {
         if (c->window_scope) {
-            if (ctxs)
-                contexts_reset(ctxs, base);
+            if (cm)
+                context_model_reset(cm, base);
             assert_int_equal(ops_cpu.adaptive_reset(f->ctx, learner, 0, 1), GPUZIP_OK);
             origin = base;
-            update = contexts_next_update(base, origin, c->update_interval);
+            update = context_model_next_update(base, origin, c->update_interval);
         }
         for (size_t at = base; at < base + window && at < length; at++) {
             const float *logits = plain_forward(state, f, block, base, at);
             if (at < t)
                 continue;
-            plain_step(f, c, block, ctxs, learner, logits, at, rc);
+            plain_step(f, c, block, cm, learner, logits, at, rc);
             t = at + 1;
             if (t < update)
                 continue;
-            if (ctxs)
-                contexts_learn(ctxs, t);
+            if (cm)
+                context_model_learn(cm, t);
             assert_int_equal(ops_cpu.mix_learn(f->ctx, learner, 1), GPUZIP_OK);
-            update = contexts_next_update(t, origin, c->update_interval);
+            update = context_model_next_update(t, origin, c->update_interval);
         }
     }
     for (uint32_t s = 0; s < block->streams; s++)
         assert_true(rc_encode_end(&rc[s], &block->stream[s].size));
-    contexts_close(ctxs);
+    context_model_close(cm);
     ops_cpu.adaptive_destroy(f->ctx, learner);
     model_state_close(state);
 }

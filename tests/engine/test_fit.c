@@ -238,7 +238,7 @@ static void expected_logits(const geometry *g, const uint32_t *token, size_t ste
 static void expected_counts(const geometry *g, size_t length, size_t step, uint32_t *count)
 {
     size_t window = (size_t)g->window, origin = g->scope ? step / window * window : 0, u = origin;
-    for (size_t next = u; next <= step; next = contexts_next_update(next, origin, g->update))
+    for (size_t next = u; next <= step; next = context_model_next_update(next, origin, g->update))
         u = next;
     memset(count, 0, TINY_VOCAB * sizeof *count);
     for (size_t i = 0; i < g->tokens; i++)

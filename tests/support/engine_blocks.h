@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-#include "lanes.h"
+#include "engine_mt.h"
 
 typedef struct {
     uint32_t *token;
@@ -54,7 +54,7 @@ static inline void blocks_take(text_block *block, int blocks, const engine_strea
     }
 BLOCKS_FUNCTION(engine_encode_blocks, engine, engine_encode)
 BLOCKS_FUNCTION(engine_decode_blocks, engine, engine_decode)
-BLOCKS_FUNCTION(lanes_encode_blocks, lanes, lanes_encode)
-BLOCKS_FUNCTION(lanes_decode_blocks, lanes, lanes_decode)
+BLOCKS_FUNCTION(engine_mt_encode_blocks, engine_mt, engine_mt_encode)
+BLOCKS_FUNCTION(engine_mt_decode_blocks, engine_mt, engine_mt_decode)
 
 #endif

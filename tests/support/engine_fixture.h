@@ -12,7 +12,7 @@
 static void *model_bytes; /* a .gpzm of the tiny checkpoint */
 static size_t model_size;
 static uint32_t text[TOKENS_MAX];
-static uint32_t tail[TINY_VOCAB + 256]; /* of tokens, for contexts */
+static uint32_t suffix[TINY_VOCAB + 256]; /* of tokens, for context models */
 
 #define NGRAM_BUCKETS 200
 static uint32_t ngrams[NGRAM_BUCKETS * NGRAMS_BUCKET];
@@ -56,9 +56,9 @@ static engine_config config_of(const fixture *f, int window, int hop, int update
                        .vocab = TINY_VOCAB,
                        .bias = learns & MIXING,
                        .learn_alpha = learns & MIXING,
-                       .prior = learns & CONTEXTS ? &contexts_prior_builtin : NULL,
+                       .prior = learns & CONTEXTS ? &context_prior_builtin : NULL,
                        .ngrams = {ngrams, NGRAM_BUCKETS, TINY_VOCAB},
-                       .tail = tail,
+                       .token_suffix = suffix,
                        .experts = bayes ? 2 : 1};
     c.expert[0] = (engine_expert){GPUZIP_EXPERT_MODEL, f->m, bayes ? 40000 : 65536};
     c.expert[1] = (engine_expert){GPUZIP_EXPERT_NAIVE_BAYES, NULL, 30000};
@@ -71,18 +71,18 @@ static text_block block_of(size_t n, uint32_t wanted)
         .token = text, .tokens = n, .streams = container_fit_streams((uint32_t)n, wanted)};
 }
 
-/* Encodes text[0, n) in lanes; block.stream and *buffer are the caller's to free. */
+/* Encodes text[0, n) with so many threads; block.stream and *buffer are the caller's to free. */
 static text_block encode(const fixture *f, const engine_config *c, size_t n, uint32_t streams,
                          int threads, uint8_t **buffer)
 {
-    lanes *l;
+    engine_mt *mt;
     engine_costs costs = {0};
     text_block block = block_of(n, streams);
     assert_int_equal(engine_make_room(&block.stream, buffer, block.tokens, block.streams),
                      GPUZIP_OK);
-    assert_int_equal(lanes_open(&l, &ops_cpu, f->ctx, c, threads, 0), GPUZIP_OK);
-    assert_int_equal(lanes_encode_blocks(l, &block, 1, &costs, NULL), GPUZIP_OK);
-    lanes_close(l);
+    assert_int_equal(engine_mt_open(&mt, &ops_cpu, f->ctx, c, threads, 0), GPUZIP_OK);
+    assert_int_equal(engine_mt_encode_blocks(mt, &block, 1, &costs, NULL), GPUZIP_OK);
+    engine_mt_close(mt);
     return block;
 }
 
@@ -132,7 +132,7 @@ static int set_up(void **state)
     make_text();
     make_ngrams();
     for (uint32_t i = 0; i < TINY_VOCAB + 256; i++)
-        tail[i] = contexts_tail((const uint8_t[]){(uint8_t)(i & 127)}, 1);
+        suffix[i] = token_suffix((const uint8_t[]){(uint8_t)(i & 127)}, 1);
     return status == GPUZIP_OK ? 0 : -1;
 }
 

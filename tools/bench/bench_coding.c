@@ -11,7 +11,7 @@
 
 #include "bench_report.h"
 #include "clock.h"
-#include "lanes.h"
+#include "engine_mt.h"
 #include "message.h"
 
 /* ---- one pass ------------------------------------------------------------ */
@@ -93,7 +93,7 @@ static gpuzip_status bench_pass(bench *b, const model *m)
 typedef struct {
     bench *b;
     const model *m;
-    lanes *l;
+    engine_mt *mt;
     int window, hop;
     uint32_t streams;
     size_t steps;     /* of every stream */
@@ -215,8 +215,8 @@ static gpuzip_status time_run(coding_run *run, bool decode, bench_block *block, 
     if (!stream)
         return FAIL(GPUZIP_ERR_MEMORY);
     engine_cut(stream, block->streams, 0, block->token, block->tokens, block->stream, NULL, 1);
-    gpuzip_status status = decode ? lanes_decode(run->l, stream, streams, costs, &progress)
-                                  : lanes_encode(run->l, stream, streams, costs, &progress);
+    gpuzip_status status = decode ? engine_mt_decode(run->mt, stream, streams, costs, &progress)
+                                  : engine_mt_encode(run->mt, stream, streams, costs, &progress);
     *total = clock_seconds() - run->start;
     free(stream);
     if (status == GPUZIP_OK)
@@ -307,7 +307,7 @@ static void set_tokens(coding_run *run, size_t steps, const bench_text *text, in
     }
 }
 
-static gpuzip_status bench_streams(bench *b, const model *m, lanes *l, const bench_text *text,
+static gpuzip_status bench_streams(bench *b, const model *m, engine_mt *mt, const bench_text *text,
                                    const engine_config *c, uint32_t streams)
 {
     gpuzip_status status = GPUZIP_OK;
@@ -316,7 +316,7 @@ static gpuzip_status bench_streams(bench *b, const model *m, lanes *l, const ben
     char shape[64];
     coding_run run = {.b = b,
                       .m = m,
-                      .l = l,
+                      .mt = mt,
                       .window = c->window,
                       .hop = c->hop,
                       .streams = streams,
@@ -347,12 +347,12 @@ out:
 }
 
 /* Reduces *streams to fit the memory, with a reserve for the driver. */
-static gpuzip_status fit_streams(bench *b, const lanes *l, uint32_t *streams)
+static gpuzip_status fit_streams(bench *b, const engine_mt *mt, uint32_t *streams)
 {
     uint64_t total, wanted = *streams;
     char shape[64];
     TRY(b->ops->memory(b->ctx, &b->memory, &total));
-    while (*streams > 1 && lanes_bytes(l, *streams, 1) > b->memory - b->memory / 32)
+    while (*streams > 1 && engine_mt_bytes(mt, *streams, 1) > b->memory - b->memory / 32)
         *streams = *streams * 7 / 8;
     if (*streams < wanted) {
         snprintf(shape, sizeof shape, "%llu streams", (unsigned long long)wanted);
@@ -366,7 +366,7 @@ gpuzip_status bench_whole(bench *b, const bench_model *bm, const bench_text *tex
     gpuzip_status status = GPUZIP_OK;
     const weights_config *c = &bm->weights->config;
     model *m = NULL;
-    lanes *l = NULL;
+    engine_mt *mt = NULL;
     engine_config config = {.update_interval = 1,
                             .escapes = bm->t ? (int)tokenizer_escapes(bm->t) : 0,
                             .vocab = c->vocab,
@@ -380,15 +380,15 @@ gpuzip_status bench_whole(bench *b, const bench_model *bm, const bench_text *tex
     config.expert[0] = (engine_expert){GPUZIP_EXPERT_MODEL, m, CONTAINER_ALPHA_ONE};
     for (int i = 0; i < b->stream_counts; i++) {
         /* A new one each time: an engine keeps the memory of its largest block. */
-        TRY_OUT(lanes_open(&l, b->ops, b->ctx, &config, b->threads, 0));
+        TRY_OUT(engine_mt_open(&mt, b->ops, b->ctx, &config, b->threads, 0));
         uint32_t streams = b->streams[i];
-        TRY_OUT(fit_streams(b, l, &streams));
-        TRY_OUT(bench_streams(b, m, l, text, &config, streams));
-        lanes_close(l);
-        l = NULL;
+        TRY_OUT(fit_streams(b, mt, &streams));
+        TRY_OUT(bench_streams(b, m, mt, text, &config, streams));
+        engine_mt_close(mt);
+        mt = NULL;
     }
 out:
-    lanes_close(l);
+    engine_mt_close(mt);
     model_close(m);
     return status;
 }

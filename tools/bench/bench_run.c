@@ -10,7 +10,7 @@
 
 #define SAMPLES_MAX 15
 #define CALLS_MAX   4096
-#define RECORD_MAX  256   /* calls of a recording */
+#define RECORD_MAX  256   /* calls of a graph */
 #define RECORD_TIME 50e-6 /* seconds of a call; longer calls hide the time to queue them */
 #define NOISE_BYTES ((size_t)4 << 20) /* of noise, repeated */
 
@@ -26,7 +26,7 @@ typedef struct {
     bench_call *call;
     void *job;
     int calls, done;
-    ops_recording *recording; /* of the calls, or NULL */
+    ops_graph *graph; /* of the calls, or NULL */
 } sample_work;
 
 static gpuzip_status run_calls(sample_work *w, int calls)
@@ -36,32 +36,32 @@ static gpuzip_status run_calls(sample_work *w, int calls)
     return GPUZIP_OK;
 }
 
-/* Seconds of so many calls, or of the recording. */
+/* Seconds of so many calls, or of the graph. */
 static gpuzip_status time_calls(sample_work *w, int calls, double *seconds)
 {
     const bench *b = w->b;
     double begin = clock_seconds();
-    TRY(w->recording ? b->ops->replay(b->ctx, w->recording) : run_calls(w, calls));
+    TRY(w->graph ? b->ops->graph_replay(b->ctx, w->graph) : run_calls(w, calls));
     TRY(b->ops->sync(b->ctx));
     *seconds = clock_seconds() - begin;
     return GPUZIP_OK;
 }
 
 /* Records the calls of a sample, as steps of decoding are; where that fails they are queued one
- * by one. Errors: those of the recording's first replay. */
+ * by one. Errors: those of the graph's first replay. */
 static gpuzip_status record_calls(sample_work *w)
 {
     const ops *ops = w->b->ops;
     double seconds;
-    if (!ops->record_begin)
+    if (!ops->graph_begin)
         return GPUZIP_OK;
     w->calls = w->calls < RECORD_MAX ? w->calls : RECORD_MAX;
-    TRY(ops->record_begin(w->b->ctx));
+    TRY(ops->graph_begin(w->b->ctx));
     gpuzip_status ran = run_calls(w, w->calls);
-    gpuzip_status ended = ops->record_end(w->b->ctx, &w->recording);
+    gpuzip_status ended = ops->graph_end(w->b->ctx, &w->graph);
     if (ran != GPUZIP_OK || ended != GPUZIP_OK) {
-        ops->recording_destroy(w->b->ctx, w->recording);
-        w->recording = NULL;
+        ops->graph_destroy(w->b->ctx, w->graph);
+        w->graph = NULL;
         return GPUZIP_OK;
     }
     return time_calls(w, 0, &seconds); /* warms up */
@@ -96,10 +96,10 @@ gpuzip_status bench_measure(const bench *b, const char *range, bench_call *call,
     b->ops->range_push(range);
     gpuzip_status status = take_samples(&w, time);
     b->ops->range_pop();
-    if (w.recording) {
+    if (w.graph) {
         if (status != GPUZIP_OK)
             (void)b->ops->sync(b->ctx); /* nothing replays any more */
-        b->ops->recording_destroy(b->ctx, w.recording);
+        b->ops->graph_destroy(b->ctx, w.graph);
     }
     return status;
 }

@@ -1,8 +1,8 @@
-/* contexts_prior.c: made by tools/train_prior.c; not to be edited. */
-#include "contexts.h"
+/* context_prior.c: made by tools/train_prior.c; not to be edited. */
+#include "context_model.h"
 
 /* clang-format off */
-const contexts_prior contexts_prior_builtin = {
+const context_prior context_prior_builtin = {
     .q = {
         { /* b3 */
             0, 18350, 30553, 10958, 12777, 5563, 7612, 2126, 3453, 31831, 45978, 19055, 23402, 10500, 14481, 3547,

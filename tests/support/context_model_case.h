@@ -1,6 +1,6 @@
-/* contexts_case.h: blocks of tokens for tests of context models. */
-#ifndef GPUZIP_CONTEXTS_CASE_H
-#define GPUZIP_CONTEXTS_CASE_H
+/* context_model_case.h: blocks of tokens for tests of context models. */
+#ifndef GPUZIP_CONTEXT_MODEL_CASE_H
+#define GPUZIP_CONTEXT_MODEL_CASE_H
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "contexts.h"
+#include "context_model.h"
 
 enum {
     MAX_STREAMS = 6,
@@ -31,8 +31,8 @@ typedef struct {
 } test_gram;
 
 typedef struct {
-    contexts_config config;
-    uint32_t *tail;
+    context_model_config config;
+    uint32_t *token_suffix;
     uint32_t *entry; /* of the n-grams, NULL: none */
     test_gram gram[MAX_GRAMS];
     int grams;
@@ -98,32 +98,32 @@ static test_case *make_case(int streams, const size_t *length, int vocab, int up
 {
     test_case *t = calloc(1, sizeof *t);
     assert_non_null(t);
-    t->tail = calloc((size_t)vocab + 256, sizeof *t->tail);
-    assert_non_null(t->tail);
+    t->token_suffix = calloc((size_t)vocab + 256, sizeof *t->token_suffix);
+    assert_non_null(t->token_suffix);
     for (int i = 0; i < vocab + 256; i++) {
         uint8_t bytes[4];
-        t->tail[i] = contexts_tail(bytes, bytes_of((uint32_t)i, bytes));
+        t->token_suffix[i] = token_suffix(bytes, bytes_of((uint32_t)i, bytes));
     }
     for (int s = 0; s < streams; s++) {
         t->token[s] = t->memory[s];
         t->length[s] = length[s];
     }
-    t->config = (contexts_config){.vocab = vocab,
-                                  .symbols = vocab + 256,
-                                  .tail = t->tail,
-                                  .prior = &contexts_prior_builtin,
-                                  .streams = streams,
-                                  .token = t->token,
-                                  .length = t->length,
-                                  .scope = MAX_STEPS,
-                                  .update_interval = update_interval,
-                                  .table_bits = table_bits};
+    t->config = (context_model_config){.vocab = vocab,
+                                       .symbols = vocab + 256,
+                                       .token_suffix = t->token_suffix,
+                                       .prior = &context_prior_builtin,
+                                       .streams = streams,
+                                       .token = t->token,
+                                       .length = t->length,
+                                       .scope = MAX_STEPS,
+                                       .update_interval = update_interval,
+                                       .table_bits = table_bits};
     return t;
 }
 
 static void free_case(test_case *t)
 {
-    free(t->tail);
+    free(t->token_suffix);
     free(t->entry);
     free(t);
 }

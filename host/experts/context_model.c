@@ -1,13 +1,13 @@
-/* contexts.c: the tables, the match model, their states; coder/CONTEXTS.md defines them. */
-#include "contexts.h"
+/* context_model.c: the tables, the match model, their states; coder/CONTEXTS.md defines them. */
+#include "context_model.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "contexts_slot.h"
+#include "context_bucket.h"
 #include "detmath.h"
-#include "mix64.h"
+#include "token_hash.h"
 
 #define TABLES        6 /* of the contexts */
 #define MATCH         TABLES
@@ -50,23 +50,23 @@ typedef struct {
     uint32_t shown, right; /* since the last update: candidates, and correct ones */
 } state_stats;
 
-struct contexts {
-    contexts_config config;
-    size_t origin, learnt;        /* steps */
-    bool clear;                   /* the tables are */
-    uint32_t mask;                /* slots - 1 */
-    contexts_slot *table[TABLES]; /* [mask + 1] */
-    place *places;                /* [mask + 1] */
-    match_state *match;           /* [streams] */
-    size_t rows;                  /* steps before an update, times streams */
-    prediction *predicted;        /* [rows] */
-    state_stats stats[OPS_FEATURES][CONTEXTS_STATES];
-    int16_t feature[OPS_FEATURES][CONTEXTS_STATES]; /* Q8 */
+struct context_model {
+    context_model_config config;
+    size_t origin, learnt;         /* steps */
+    bool clear;                    /* the tables are */
+    uint32_t mask;                 /* buckets - 1 */
+    context_bucket *table[TABLES]; /* [mask + 1] */
+    place *places;                 /* [mask + 1] */
+    match_state *match;            /* [streams] */
+    size_t rows;                   /* steps before an update, times streams */
+    prediction *predicted;         /* [rows] */
+    state_stats stats[OPS_FEATURES][CONTEXT_MODEL_STATES];
+    int16_t feature[OPS_FEATURES][CONTEXT_MODEL_STATES]; /* Q8 */
 };
 
 /* ---- memory ------------------------------------------------------------- */
 
-static size_t longest(const contexts_config *config)
+static size_t longest(const context_model_config *config)
 {
     size_t most = 0;
     for (int s = 0; s < config->streams; s++)
@@ -77,12 +77,12 @@ static size_t longest(const contexts_config *config)
 static int bits_for(uint64_t tokens)
 {
     int bits = 1;
-    while (bits < CONTEXTS_MAX_BITS && (uint64_t)1 << bits < 2 * tokens)
+    while (bits < CONTEXT_MODEL_MAX_BITS && (uint64_t)1 << bits < 2 * tokens)
         bits++;
     return bits;
 }
 
-static int table_bits(const contexts_config *config)
+static int table_bits(const context_model_config *config)
 {
     if (config->table_bits)
         return config->table_bits;
@@ -99,48 +99,48 @@ static size_t predictions(size_t longest, size_t scope, int update_interval)
     return (size_t)update_interval < steps ? (size_t)update_interval : steps;
 }
 
-uint64_t contexts_bytes(size_t streams, size_t longest, size_t scope, int update_interval,
-                        int table_bits)
+uint64_t context_model_bytes(size_t streams, size_t longest, size_t scope, int update_interval,
+                             int table_bits)
 {
     size_t learnt = longest < scope ? longest : scope;
     int bits = table_bits ? table_bits : bits_for((uint64_t)streams * learnt);
-    uint64_t slots = (uint64_t)1 << bits;
-    return sizeof(contexts) + slots * (TABLES * sizeof(contexts_slot) + sizeof(place)) +
+    uint64_t buckets = (uint64_t)1 << bits;
+    return sizeof(context_model) + buckets * (TABLES * sizeof(context_bucket) + sizeof(place)) +
            streams * (sizeof(match_state) +
                       (uint64_t)predictions(longest, scope, update_interval) * sizeof(prediction));
 }
 
-gpuzip_status contexts_open(contexts **c, const contexts_config *config)
+gpuzip_status context_model_open(context_model **c, const context_model_config *config)
 {
     assert(config->streams >= 1 && config->update_interval >= 1 && longest(config) <= UINT32_MAX &&
            config->symbols >= config->vocab);
     gpuzip_status status = GPUZIP_OK;
-    contexts *made = calloc(1, sizeof *made);
+    context_model *made = calloc(1, sizeof *made);
     if (!made)
         return FAIL(GPUZIP_ERR_MEMORY);
     made->config = *config;
     made->mask = ((uint32_t)1 << table_bits(config)) - 1;
     made->rows = predictions(longest(config), config->scope, config->update_interval) *
                  (size_t)config->streams;
-    size_t slots = (size_t)made->mask + 1;
+    size_t buckets = (size_t)made->mask + 1;
     bool whole = true;
-    for (int k = 0; k < TABLES; k++) /* aligned so that no slot lies in two cache lines */
-        whole &= (made->table[k] = aligned_alloc(64, slots * sizeof(contexts_slot))) != NULL;
-    made->places = malloc(slots * sizeof *made->places);
+    for (int k = 0; k < TABLES; k++) /* aligned so that no bucket lies in two cache lines */
+        whole &= (made->table[k] = aligned_alloc(64, buckets * sizeof(context_bucket))) != NULL;
+    made->places = malloc(buckets * sizeof *made->places);
     made->match = malloc((size_t)config->streams * sizeof *made->match);
     made->predicted = calloc(made->rows + 1, sizeof *made->predicted);
     if (!whole || !made->places || !made->match || !made->predicted)
         TRY_OUT(GPUZIP_ERR_MEMORY);
-    contexts_reset(made, 0);
+    context_model_reset(made, 0);
     *c = made;
     made = NULL;
 
 out:
-    contexts_close(made);
+    context_model_close(made);
     return status;
 }
 
-void contexts_close(contexts *c)
+void context_model_close(context_model *c)
 {
     if (!c)
         return;
@@ -158,21 +158,21 @@ static int16_t logit(uint32_t q)
     return (int16_t)((det_log2_q16(q) - det_log2_q16(0u - q) + 128) >> 8);
 }
 
-static void set_q(contexts *c, int k, int state, uint64_t q)
+static void set_q(context_model *c, int k, int state, uint64_t q)
 {
     q = q < Q_MIN ? Q_MIN : q > Q_MAX ? Q_MAX : q;
     c->stats[k][state].q = (uint32_t)q;
     c->feature[k][state] = logit((uint32_t)q);
 }
 
-void contexts_reset(contexts *c, size_t step)
+void context_model_reset(context_model *c, size_t step)
 {
-    size_t slots = (size_t)c->mask + 1;
+    size_t buckets = (size_t)c->mask + 1;
     c->origin = c->learnt = step;
     for (int k = 0; k < TABLES && !c->clear; k++)
-        memset(c->table[k], 0, slots * sizeof(contexts_slot));
+        memset(c->table[k], 0, buckets * sizeof(context_bucket));
     if (!c->clear)
-        memset(c->places, 0, slots * sizeof *c->places);
+        memset(c->places, 0, buckets * sizeof *c->places);
     c->clear = true;
     for (int s = 0; s < c->config.streams; s++)
         c->match[s] = (match_state){.next = step};
@@ -180,11 +180,11 @@ void contexts_reset(contexts *c, size_t step)
         c->predicted[r].stamp = 0;
     memset(c->stats, 0, sizeof c->stats);
     for (int k = 0; k < OPS_FEATURES; k++)
-        for (int state = 1; state < CONTEXTS_STATES; state++)
+        for (int state = 1; state < CONTEXT_MODEL_STATES; state++)
             set_q(c, k, state, (uint64_t)c->config.prior->q[k][state] << 16);
 }
 
-static prediction *predicted_row(const contexts *c, int stream, size_t step)
+static prediction *predicted_row(const context_model *c, int stream, size_t step)
 {
     return c->predicted + (step - c->learnt) * (size_t)c->config.streams + (size_t)stream;
 }
@@ -192,7 +192,7 @@ static prediction *predicted_row(const contexts *c, int stream, size_t step)
 /* ---- hashes ------------------------------------------------------------- */
 
 /* Of the n tokens before a step. */
-static uint64_t hash_tokens(const contexts *c, int stream, size_t step, int n)
+static uint64_t hash_tokens(const context_model *c, int stream, size_t step, int n)
 {
     const uint32_t *token = c->config.token[stream] + step;
     int there = step - c->origin < (size_t)n ? (int)(step - c->origin) : n;
@@ -204,34 +204,34 @@ static uint64_t hash_tokens(const contexts *c, int stream, size_t step, int n)
     return h;
 }
 
-/* The last bytes before a step, as bits 0 .. 25 of contexts_tail(). */
-static uint32_t bytes_before(const contexts *c, int stream, size_t step)
+/* The last bytes before a step, as bits 0 .. 25 of token_suffix(). */
+static uint32_t bytes_before(const context_model *c, int stream, size_t step)
 {
     const uint32_t *token = c->config.token[stream] + step;
     uint32_t bytes = 0, n = 0;
     for (size_t i = 1; i <= 3 && i <= step - c->origin && n < 3; i++) {
-        uint32_t tail = c->config.tail[token[-(ptrdiff_t)i]];
-        bytes |= (tail & 0xffffff) << 8 * n;
-        n += tail >> 24 & 3;
+        uint32_t suffix = c->config.token_suffix[token[-(ptrdiff_t)i]];
+        bytes |= (suffix & 0xffffff) << 8 * n;
+        n += suffix >> 24 & 3;
     }
     n = n < 3 ? n : 3;
     return n << 24 | (bytes & 0xffffff);
 }
 
 /* Hash of table k's context before a step. */
-static uint64_t hash_context(const contexts *c, int k, int stream, size_t step)
+static uint64_t hash_context(const context_model *c, int k, int stream, size_t step)
 {
     static const int tokens[TABLES] = {0, 1, 2, 3, 4, 6};
     return k == 0 ? mix64(HASH_BYTES | bytes_before(c, stream, step))
                   : hash_tokens(c, stream, step, tokens[k]);
 }
 
-static contexts_slot *slot_of(const contexts *c, int k, uint64_t hash)
+static context_bucket *bucket_of(const context_model *c, int k, uint64_t hash)
 {
     return &c->table[k][hash & c->mask];
 }
 
-static place *place_of(const contexts *c, int stream, size_t step)
+static place *place_of(const context_model *c, int stream, size_t step)
 {
     return &c->places[hash_tokens(c, stream, step, MATCH_TOKENS) & c->mask];
 }
@@ -239,13 +239,13 @@ static place *place_of(const contexts *c, int stream, size_t step)
 /* ---- the match model ---------------------------------------------------- */
 
 /* Whether a place may be followed from a stream: its token is known to all. */
-static bool place_known(const contexts *c, place at, int stream)
+static bool place_known(const context_model *c, place at, int stream)
 {
     return at.stream == (uint32_t)stream || at.step < c->learnt;
 }
 
 /* How many tokens before a place and before a step of a stream agree, up to MATCH_LOOK. */
-static uint32_t agreement(const contexts *c, place at, int stream, size_t step)
+static uint32_t agreement(const context_model *c, place at, int stream, size_t step)
 {
     const uint32_t *there = c->config.token[at.stream] + at.step;
     const uint32_t *here = c->config.token[stream] + step;
@@ -265,7 +265,7 @@ static void match_drop(match_state *m)
 }
 
 /* Follows a stream past its step m->next, to which all was known before. */
-static void match_step(const contexts *c, match_state *m, int stream)
+static void match_step(const context_model *c, match_state *m, int stream)
 {
     size_t step = m->next++;
     if (m->at.step && !place_known(c, m->at, stream))
@@ -298,7 +298,7 @@ static void match_step(const contexts *c, match_state *m, int stream)
     }
 }
 
-static void match_follow(contexts *c, int stream, size_t step)
+static void match_follow(context_model *c, int stream, size_t step)
 {
     match_state *m = &c->match[stream];
     while (m->next < step)
@@ -357,25 +357,25 @@ static uint8_t count_level(uint32_t count)
     return count < 4 ? small[count] : (uint8_t)(3 + (count > 5) + (count > 9) + (count > 20));
 }
 
-static void gather_slot(gathering *g, int k, const contexts_slot *slot, uint32_t check)
+static void gather_bucket(gathering *g, int k, const context_bucket *bucket, uint32_t check)
 {
-    if (slot->check != check || !slot->entry[0]) {
+    if (bucket->check != check || !bucket->entry[0]) {
         memset(g->p->state[k], 0, OPS_CANDIDATES);
         return;
     }
     uint32_t total = 0;
-    for (int e = 0; e < CONTEXTS_ENTRIES; e++)
-        total += slot->entry[e] & 255;
+    for (int e = 0; e < CONTEXT_BUCKET_ENTRIES; e++)
+        total += bucket->entry[e] & 255;
     memset(g->p->state[k], 57 + (total > 1) + (total > 4) + (total > 12), OPS_CANDIDATES);
-    for (int e = 0; e < CONTEXTS_ENTRIES && slot->entry[e]; e++) {
-        uint32_t count = slot->entry[e] & 255, others = total - count;
+    for (int e = 0; e < CONTEXT_BUCKET_ENTRIES && bucket->entry[e]; e++) {
+        uint32_t count = bucket->entry[e] & 255, others = total - count;
         int level = (others > 0) + (others > 2) + (others > 6);
-        gather(g, k, slot->entry[e] >> 8,
+        gather(g, k, bucket->entry[e] >> 8,
                (uint8_t)(1 + 8 * count_level(count) + 2 * level + (e == 0)));
     }
 }
 
-static void gather_match(gathering *g, const contexts *c, int stream)
+static void gather_match(gathering *g, const context_model *c, int stream)
 {
     const match_state *m = &c->match[stream];
     memset(g->p->state[MATCH], 0, OPS_CANDIDATES);
@@ -386,7 +386,7 @@ static void gather_match(gathering *g, const contexts *c, int stream)
         gather(g, MATCH, symbol, match_level(m));
 }
 
-static void gather_ngrams(gathering *g, const contexts *c, const uint64_t hash[NGRAMS_ORDERS])
+static void gather_ngrams(gathering *g, const context_model *c, const uint64_t hash[NGRAMS_ORDERS])
 {
     uint32_t symbol[NGRAMS_FOUND];
     uint8_t state[NGRAMS_FOUND], other = 0;
@@ -399,11 +399,11 @@ static void gather_ngrams(gathering *g, const contexts *c, const uint64_t hash[N
 }
 
 /* 16 times the class of the bytes before a row. */
-static uint8_t kind_of_row(const contexts *c, contexts_row row)
+static uint8_t kind_of_row(const context_model *c, context_model_row row)
 {
     uint32_t before = bytes_before(c, row.stream, row.step);
     uint8_t bytes[2] = {(uint8_t)before, (uint8_t)(before >> 8)};
-    return (uint8_t)(16 * contexts_class(bytes, before >> 24));
+    return (uint8_t)(16 * context_model_class(bytes, before >> 24));
 }
 
 /* Where a row's contexts are looked for. */
@@ -411,7 +411,7 @@ typedef struct {
     uint64_t table[TABLES], ngrams[NGRAMS_ORDERS];
 } row_hashes;
 
-static int32_t predict_row(contexts *c, contexts_row row, const row_hashes *hash,
+static int32_t predict_row(context_model *c, context_model_row row, const row_hashes *hash,
                            ops_candidate *candidate)
 {
     gathering g = {.p = predicted_row(c, row.stream, row.step)};
@@ -423,7 +423,7 @@ static int32_t predict_row(contexts *c, contexts_row row, const row_hashes *hash
     for (int k = TABLES - 1; k >= 0; k--) {
         if (k == NGRAMS_BEFORE)
             gather_ngrams(&g, c, hash->ngrams);
-        gather_slot(&g, k, slot_of(c, k, hash->table[k]), (uint32_t)(hash->table[k] >> 32));
+        gather_bucket(&g, k, bucket_of(c, k, hash->table[k]), (uint32_t)(hash->table[k] >> 32));
     }
     for (int i = 0; i < g.p->candidates; i++) {
         candidate[i].symbol = (int32_t)g.p->symbol[i];
@@ -431,18 +431,18 @@ static int32_t predict_row(contexts *c, contexts_row row, const row_hashes *hash
             candidate[i].feature[k] = c->feature[k][g.p->state[k][i]];
         candidate[i].longest = g.longest[i];
         candidate[i].known = g.known[i] < 3 ? g.known[i] : 3;
-        candidate[i].kind = kind | (uint8_t)(c->config.tail[g.p->symbol[i]] >> 28);
+        candidate[i].kind = kind | (uint8_t)(c->config.token_suffix[g.p->symbol[i]] >> 28);
     }
     return g.p->candidates;
 }
 
-/* Hashes a row's contexts and prefetches their slots. */
-static void begin_row(const contexts *c, contexts_row r, row_hashes *hash)
+/* Hashes a row's contexts and prefetches their buckets. */
+static void begin_row(const context_model *c, context_model_row r, row_hashes *hash)
 {
     assert(r.step >= c->learnt && r.step - c->learnt < (size_t)c->config.update_interval);
     for (int k = 0; k < TABLES; k++) {
         hash->table[k] = hash_context(c, k, r.stream, r.step);
-        __builtin_prefetch(slot_of(c, k, hash->table[k]));
+        __builtin_prefetch(bucket_of(c, k, hash->table[k]));
     }
     if (c->config.ngrams.buckets)
         ngrams_look(&c->config.ngrams, c->config.token[r.stream] + r.step, r.step - c->origin,
@@ -451,8 +451,8 @@ static void begin_row(const contexts *c, contexts_row r, row_hashes *hash)
         __builtin_prefetch(place_of(c, r.stream, r.step));
 }
 
-void contexts_predict_part(int part, int parts, const contexts_query *query, int rows,
-                           ops_candidate (*candidate)[OPS_CANDIDATES], int32_t *candidates)
+void context_model_predict_part(int part, int parts, const context_model_query *query, int rows,
+                                ops_candidate (*candidate)[OPS_CANDIDATES], int32_t *candidates)
 {
     row_hashes hash[BATCH];
     int at[BATCH];
@@ -465,27 +465,27 @@ void contexts_predict_part(int part, int parts, const contexts_query *query, int
             at[n++] = next;
         }
         for (int i = 0; i < n; i++) {
-            const contexts_query *q = &query[at[i]];
+            const context_model_query *q = &query[at[i]];
             candidates[at[i]] = predict_row(q->of, q->row, &hash[i], candidate[at[i]]);
         }
     }
 }
 
-void contexts_predict(contexts *c, const contexts_row *row, int rows,
-                      ops_candidate (*candidate)[OPS_CANDIDATES], int32_t *candidates)
+void context_model_predict(context_model *c, const context_model_row *row, int rows,
+                           ops_candidate (*candidate)[OPS_CANDIDATES], int32_t *candidates)
 {
     for (int first = 0; first < rows; first += BATCH) {
-        contexts_query query[BATCH];
+        context_model_query query[BATCH];
         int n = rows - first < BATCH ? rows - first : BATCH;
         for (int i = 0; i < n; i++)
-            query[i] = (contexts_query){c, row[first + i], 0};
-        contexts_predict_part(0, 1, query, n, candidate + first, candidates + first);
+            query[i] = (context_model_query){c, row[first + i], 0};
+        context_model_predict_part(0, 1, query, n, candidate + first, candidates + first);
     }
 }
 
 /* ---- learning ----------------------------------------------------------- */
 
-static void learn_table(contexts *c, int k, size_t end)
+static void learn_table(context_model *c, int k, size_t end)
 {
     struct {
         uint64_t hash;
@@ -498,23 +498,23 @@ static void learn_table(contexts *c, int k, size_t end)
                 c->config.token[s][step] >= (uint32_t)c->config.vocab)
                 continue;
             uint64_t hash = hash_context(c, k, s, step);
-            __builtin_prefetch(slot_of(c, k, hash), 1);
+            __builtin_prefetch(bucket_of(c, k, hash), 1);
             batch[n].hash = hash;
             batch[n++].symbol = c->config.token[s][step];
             if (n < BATCH)
                 continue;
             for (int i = 0; i < BATCH; i++)
-                contexts_slot_learn(slot_of(c, k, batch[i].hash), (uint32_t)(batch[i].hash >> 32),
-                                    batch[i].symbol);
+                context_bucket_learn(bucket_of(c, k, batch[i].hash),
+                                     (uint32_t)(batch[i].hash >> 32), batch[i].symbol);
             n = 0;
         }
     }
     for (int i = 0; i < n; i++)
-        contexts_slot_learn(slot_of(c, k, batch[i].hash), (uint32_t)(batch[i].hash >> 32),
-                            batch[i].symbol);
+        context_bucket_learn(bucket_of(c, k, batch[i].hash), (uint32_t)(batch[i].hash >> 32),
+                             batch[i].symbol);
 }
 
-static void learn_places(contexts *c, size_t end)
+static void learn_places(context_model *c, size_t end)
 {
     /* Match against the state before this update first, or each stream would find itself. */
     for (int s = 0; s < c->config.streams; s++)
@@ -526,7 +526,7 @@ static void learn_places(contexts *c, size_t end)
 }
 
 /* Counts the candidates of a row in their states. */
-static void count_states(contexts *c, const prediction *p, uint32_t coded)
+static void count_states(context_model *c, const prediction *p, uint32_t coded)
 {
     int right = 0;
     while (right < p->candidates && p->symbol[right] != coded)
@@ -539,7 +539,7 @@ static void count_states(contexts *c, const prediction *p, uint32_t coded)
     }
 }
 
-static void learn_states(contexts *c, size_t end)
+static void learn_states(context_model *c, size_t end)
 {
     for (size_t step = c->learnt; step < end; step++)
         for (int s = 0; s < c->config.streams; s++)
@@ -549,7 +549,7 @@ static void learn_states(contexts *c, size_t end)
                     count_states(c, p, c->config.token[s][step]);
             }
     for (int k = 0; k < OPS_FEATURES; k++) {
-        for (int state = 1; state < CONTEXTS_STATES; state++) {
+        for (int state = 1; state < CONTEXT_MODEL_STATES; state++) {
             state_stats *t = &c->stats[k][state];
             if (!t->shown)
                 continue;
@@ -561,7 +561,7 @@ static void learn_states(contexts *c, size_t end)
     }
 }
 
-void contexts_learn_part(contexts *c, int part, size_t end)
+void context_model_learn_part(context_model *c, int part, size_t end)
 {
     assert(end > c->learnt && end - c->learnt <= (size_t)c->config.update_interval);
     if (part < TABLES)
@@ -572,24 +572,24 @@ void contexts_learn_part(contexts *c, int part, size_t end)
         learn_states(c, end);
 }
 
-void contexts_learn_end(contexts *c, size_t end)
+void context_model_learn_end(context_model *c, size_t end)
 {
     c->learnt = end;
     c->clear = false;
 }
 
-void contexts_learn(contexts *c, size_t end)
+void context_model_learn(context_model *c, size_t end)
 {
-    for (int part = 0; part < CONTEXTS_PARTS; part++)
-        contexts_learn_part(c, part, end);
-    contexts_learn_end(c, end);
+    for (int part = 0; part < CONTEXT_MODEL_PARTS; part++)
+        context_model_learn_part(c, part, end);
+    context_model_learn_end(c, end);
 }
 
-void contexts_read(const contexts *c, uint16_t q[OPS_FEATURES][CONTEXTS_STATES],
-                   uint8_t seen[OPS_FEATURES][CONTEXTS_STATES])
+void context_model_read(const context_model *c, uint16_t q[OPS_FEATURES][CONTEXT_MODEL_STATES],
+                        uint8_t seen[OPS_FEATURES][CONTEXT_MODEL_STATES])
 {
     for (int k = 0; k < OPS_FEATURES; k++) {
-        for (int state = 0; state < CONTEXTS_STATES; state++) {
+        for (int state = 0; state < CONTEXT_MODEL_STATES; state++) {
             q[k][state] = (uint16_t)(c->stats[k][state].q >> 16);
             seen[k][state] = (uint8_t)c->stats[k][state].seen;
         }

@@ -1,6 +1,6 @@
-/* test_contexts_example.c: compares the numbers in the worked example of coder/CONTEXTS.md (section
- * 10), and the hash of the prior (section 8), with the context models. It reads them from the
- * page. */
+/* test_context_model_example.c: compares the numbers in the worked example of coder/CONTEXTS.md
+ * (section 10), and the hash of the prior (section 8), with the context models. It reads them from
+ * the page. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,10 +11,10 @@
 #include <cmocka.h>
 #include <openssl/sha.h>
 
-#include "contexts.h"
-#include "contexts_slot.h"
+#include "context_bucket.h"
+#include "context_model.h"
 #include "detmath.h"
-#include "mix64.h"
+#include "token_hash.h"
 
 enum { STEPS = 17, VOCAB = 256, TABLE_BITS = 6, LINE_BYTES = 512, CONTEXT_MODELS = 8 };
 
@@ -81,38 +81,38 @@ typedef struct {
     uint32_t token[STEPS];
     ops_candidate candidate[STEPS][OPS_CANDIDATES];
     int32_t candidates[STEPS];
-    uint16_t q[STEPS][OPS_FEATURES][CONTEXTS_STATES];
-    uint8_t seen[STEPS][OPS_FEATURES][CONTEXTS_STATES];
+    uint16_t q[STEPS][OPS_FEATURES][CONTEXT_MODEL_STATES];
+    uint8_t seen[STEPS][OPS_FEATURES][CONTEXT_MODEL_STATES];
 } example;
 
 static void run_example(example *e)
 {
-    uint32_t tail[VOCAB];
+    uint32_t suffix[VOCAB];
     const uint32_t *token = e->token;
     size_t length = STEPS;
-    contexts *c;
+    context_model *c;
     for (int i = 0; i < VOCAB; i++)
-        tail[i] = contexts_tail(&(uint8_t){(uint8_t)i}, 1);
+        suffix[i] = token_suffix(&(uint8_t){(uint8_t)i}, 1);
     for (int t = 0; t < STEPS; t++)
         e->token[t] = (uint8_t)text[t];
-    contexts_config config = {.vocab = VOCAB,
-                              .symbols = VOCAB,
-                              .tail = tail,
-                              .prior = &contexts_prior_builtin,
-                              .streams = 1,
-                              .token = &token,
-                              .length = &length,
-                              .scope = SIZE_MAX,
-                              .update_interval = 16};
-    assert_int_equal(contexts_open(&c, &config), GPUZIP_OK);
+    context_model_config config = {.vocab = VOCAB,
+                                   .symbols = VOCAB,
+                                   .token_suffix = suffix,
+                                   .prior = &context_prior_builtin,
+                                   .streams = 1,
+                                   .token = &token,
+                                   .length = &length,
+                                   .scope = SIZE_MAX,
+                                   .update_interval = 16};
+    assert_int_equal(context_model_open(&c, &config), GPUZIP_OK);
     for (size_t t = 0; t < STEPS; t++) {
-        contexts_predict(c, &(contexts_row){0, (uint32_t)t}, 1, &e->candidate[t],
-                         &e->candidates[t]);
-        if (contexts_next_update(t, 0, config.update_interval) == t + 1)
-            contexts_learn(c, t + 1);
-        contexts_read(c, e->q[t], e->seen[t]);
+        context_model_predict(c, &(context_model_row){0, (uint32_t)t}, 1, &e->candidate[t],
+                              &e->candidates[t]);
+        if (context_model_next_update(t, 0, config.update_interval) == t + 1)
+            context_model_learn(c, t + 1);
+        context_model_read(c, e->q[t], e->seen[t]);
     }
-    contexts_close(c);
+    context_model_close(c);
 }
 
 /* Section 5's feature of a state with this probability, Q32. */
@@ -133,14 +133,14 @@ static uint8_t *put_little_endian(uint8_t *at, uint32_t value, int bytes)
 
 static void the_prior(void **state)
 {
-    static uint8_t bytes[2 * OPS_FEATURES * CONTEXTS_STATES + 4 * OPS_SETS * OPS_WEIGHTS];
-    const contexts_prior *prior = &contexts_prior_builtin;
+    static uint8_t bytes[2 * OPS_FEATURES * CONTEXT_MODEL_STATES + 4 * OPS_SETS * OPS_WEIGHTS];
+    const context_prior *prior = &context_prior_builtin;
     uint8_t *at = bytes, hash[SHA256_DIGEST_LENGTH];
     char line[LINE_BYTES], hex[2 * SHA256_DIGEST_LENGTH + 1];
     bool found = false;
     (void)state;
     for (int k = 0; k < OPS_FEATURES; k++)
-        for (int i = 0; i < CONTEXTS_STATES; i++)
+        for (int i = 0; i < CONTEXT_MODEL_STATES; i++)
             at = put_little_endian(at, prior->q[k][i], 2);
     for (int i = 0; i < OPS_SETS; i++)
         for (int k = 0; k < OPS_WEIGHTS; k++)
@@ -194,7 +194,7 @@ static void hashes(void **state)
 
 static void a_bucket(void **state)
 {
-    contexts_slot slot = {0};
+    context_bucket bucket = {0};
     uint64_t h = hash_before(3, 1); /* the blank */
     int learnt = 0, seen = 0;
     (void)state;
@@ -206,10 +206,10 @@ static void a_bucket(void **state)
         assert_int_equal(token, text[after]);
         for (; learnt <= after; learnt++)
             if (learnt > 0 && text[learnt - 1] == ' ')
-                contexts_slot_learn(&slot, (uint32_t)(h >> 32), (uint8_t)text[learnt]);
-        for (int i = 0; i < CONTEXTS_ENTRIES && slot.entry[i]; i++)
-            sprintf(found + strlen(found), "%s%c:%u", i ? " " : "", (char)(slot.entry[i] >> 8),
-                    (unsigned)(slot.entry[i] & 255));
+                context_bucket_learn(&bucket, (uint32_t)(h >> 32), (uint8_t)text[learnt]);
+        for (int i = 0; i < CONTEXT_BUCKET_ENTRIES && bucket.entry[i]; i++)
+            sprintf(found + strlen(found), "%s%c:%u", i ? " " : "", (char)(bucket.entry[i] >> 8),
+                    (unsigned)(bucket.entry[i] & 255));
         assert_string_equal(found, expected);
     }
     assert_int_equal(seen, 4);
@@ -240,7 +240,8 @@ static void candidates_of_row_15(void **state)
         assert_int_equal(selector, c->kind);
         for (int k = 0; k < CONTEXT_MODELS; k++) {
             assert_int_equal(feature[k], c->feature[k]);
-            /* The state that the page names has this feature; contexts_read() gives 16 bits. */
+            /* The state that the page names has this feature; context_model_read() gives 16 bits.
+             */
             uint64_t q = (uint64_t)e->q[ROW - 1][k][state_of[k]] << 16;
             if (state_of[k] == 0)
                 assert_int_equal(feature[k], 0);

@@ -1,6 +1,6 @@
-/* mix64.h: hashes of tokens, the same on every machine. */
-#ifndef GPUZIP_MIX64_H
-#define GPUZIP_MIX64_H
+/* token_hash.h: hashes of tokens, the same on every machine. */
+#ifndef GPUZIP_TOKEN_HASH_H
+#define GPUZIP_TOKEN_HASH_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,9 +1,9 @@
-/* engine_measure.c: the cost of the encoded tokens by each expert alone, for the statistics. The
+/* engine_costs.c: the cost of the encoded tokens by each expert alone, for the statistics. The
  * host downloads the logits and sums them in floats, in an order of its own: no coded bit depends
  * on them. */
 #include <stdlib.h>
 
-#include "engine_internal.h"
+#include "engine_state.h"
 
 struct engine_measures {
     float *logits[GPUZIP_MAX_EXPERTS];   /* [logits_rows][stride] of the models; NULL for others */
@@ -14,7 +14,7 @@ struct engine_measures {
     double *t;                           /* [vocab] */
 };
 
-void measure_close(engine_measures *m)
+void costs_close(engine_measures *m)
 {
     if (!m)
         return;
@@ -27,7 +27,7 @@ void measure_close(engine_measures *m)
     free(m);
 }
 
-gpuzip_status measure_open(engine_measures **out, const engine *e)
+gpuzip_status costs_open(engine_measures **out, const engine *e)
 {
     size_t vocab = (size_t)e->config.vocab, rows = (size_t)e->logits_rows;
     engine_measures *m = calloc(1, sizeof *m);
@@ -43,7 +43,7 @@ gpuzip_status measure_open(engine_measures **out, const engine *e)
             done = (m->counts[k] = malloc(vocab * sizeof *m->counts[k]));
     }
     if (!done) {
-        measure_close(m);
+        costs_close(m);
         return FAIL(GPUZIP_ERR_MEMORY);
     }
     *out = m;
@@ -89,8 +89,8 @@ static void add_expert(const engine_measures *m, int k, const float *x, double n
 }
 
 /* Fills in all of out but its bits. x: each model's logits, [vocab]. */
-static void measure_row(const engine *e, const float *const x[GPUZIP_MAX_EXPERTS], int symbol,
-                        float *out)
+static void costs_row(const engine *e, const float *const x[GPUZIP_MAX_EXPERTS], int symbol,
+                      float *out)
 {
     engine_measures *m = e->measures;
     int experts = e->config.experts, vocab = e->config.vocab;
@@ -125,7 +125,7 @@ static void measure_row(const engine *e, const float *const x[GPUZIP_MAX_EXPERTS
 
 /* ---- rows --------------------------------------------------------------- */
 
-gpuzip_status measure_logits(engine_job *job, const ops_mix *mix, int rows)
+gpuzip_status costs_logits(engine_job *job, const ops_mix *mix, int rows)
 {
     engine *e = job->e;
     double start = clock_seconds();
@@ -155,14 +155,14 @@ static gpuzip_status fetch_learnt(engine *e, int state)
         m->norm[k] = log2_sum(m->t, e->config.vocab);
     }
     if (e->config.bias || e->config.learn_alpha)
-        TRY(e->ops->adaptive_read(e->ctx, team_learner(e->team), state, m->bias,
+        TRY(e->ops->adaptive_read(e->ctx, group_learner(e->group), state, m->bias,
                                   e->config.learn_alpha ? m->alpha : NULL, NULL));
     return GPUZIP_OK;
 }
 
 /* Measures the rows of streams of one state. */
-static gpuzip_status measure_state(engine_job *job, const engine_stage *g, const ops_mix *mix,
-                                   int first, int rows, int state)
+static gpuzip_status costs_state(engine_job *job, const engine_stage *g, const ops_mix *mix,
+                                 int first, int rows, int state)
 {
     engine *e = job->e;
     int experts = e->config.experts;
@@ -179,20 +179,20 @@ static gpuzip_status measure_state(engine_job *job, const engine_stage *g, const
         for (int k = 0; k < experts; k++)
             if (is_model(e, k))
                 x[k] = e->measures->logits[k] + source * mix->expert[k].stride;
-        measure_row(e, x, g->symbol[r], stream->measured);
+        costs_row(e, x, g->symbol[r], stream->measured);
         stream->measured += ENGINE_MEASURES(experts);
     }
     return GPUZIP_OK;
 }
 
-gpuzip_status measure_rows(engine_job *job, const engine_stage *g, const ops_mix *mix, int first,
-                           int rows)
+gpuzip_status costs_rows(engine_job *job, const engine_stage *g, const ops_mix *mix, int first,
+                         int rows)
 {
     double start = clock_seconds();
     if (!job->measures)
         return GPUZIP_OK;
-    for (int state = 0; state < team_states(job->e->team); state++)
-        TRY(measure_state(job, g, mix, first, rows, state));
+    for (int state = 0; state < group_states(job->e->group); state++)
+        TRY(costs_state(job, g, mix, first, rows, state));
     job->costs->seconds_measure += clock_seconds() - start;
     return GPUZIP_OK;
 }

@@ -1,11 +1,11 @@
-/* contexts_reference.h: a plain implementation of coder/CONTEXTS.md, with lists and searches in
- * place of bit fields, and tables of n-grams for it. */
-#ifndef GPUZIP_CONTEXTS_REFERENCE_H
-#define GPUZIP_CONTEXTS_REFERENCE_H
+/* context_model_reference.h: a plain implementation of coder/CONTEXTS.md, with lists and searches
+ * in place of bit fields, and tables of n-grams for it. */
+#ifndef GPUZIP_CONTEXT_MODEL_REFERENCE_H
+#define GPUZIP_CONTEXT_MODEL_REFERENCE_H
 
 #include <math.h>
 
-#include "contexts_case.h"
+#include "context_model_case.h"
 #include "detmath.h"
 
 /* ---- the reference ------------------------------------------------------ */
@@ -49,9 +49,9 @@ typedef struct {
     } * place;
     ref_match match[MAX_STREAMS];
     size_t learnt;
-    uint64_t q[CONTEXTS][CONTEXTS_STATES];
-    int n[CONTEXTS][CONTEXTS_STATES];
-    int64_t m[CONTEXTS][CONTEXTS_STATES], h[CONTEXTS][CONTEXTS_STATES];
+    uint64_t q[CONTEXTS][CONTEXT_MODEL_STATES];
+    int n[CONTEXTS][CONTEXT_MODEL_STATES];
+    int64_t m[CONTEXTS][CONTEXT_MODEL_STATES], h[CONTEXTS][CONTEXT_MODEL_STATES];
     int abroad, forgiven, full, aged, halved; /* how often, to see that the case has them */
 } reference;
 
@@ -428,7 +428,7 @@ static void ref_update(reference *r, size_t end)
             }
         }
     for (int k = 0; k < CONTEXTS; k++)
-        for (int i = 1; i < CONTEXTS_STATES; i++) {
+        for (int i = 1; i < CONTEXT_MODEL_STATES; i++) {
             uint64_t m = (uint64_t)r->m[k][i], h = (uint64_t)r->h[k][i], n = (uint64_t)r->n[k][i];
             if (!m)
                 continue;
@@ -471,7 +471,7 @@ static reference *ref_open(const test_case *t, bool exact)
         assert_non_null(r->slot[k] = calloc(slots, sizeof *r->slot[k]));
     assert_non_null(r->place = calloc(slots, sizeof *r->place));
     for (int k = 0; k < CONTEXTS; k++)
-        for (int i = 0; i < CONTEXTS_STATES; i++) {
+        for (int i = 0; i < CONTEXT_MODEL_STATES; i++) {
             uint64_t q = (uint64_t)t->config.prior->q[k][i] << 16;
             r->q[k][i] = q < 2147484 ? 2147484 : q > 4294108303 ? 4294108303 : q;
         }

@@ -1,8 +1,8 @@
-/* engine_learn.c: updates of the adaptive parts. Coded symbols wait on the device, uploaded by the
+/* engine_adapt.c: updates of the adaptive parts. Coded symbols wait on the device, uploaded by the
  * encoder or decoded there, until the next update. */
-#include "engine_internal.h"
+#include "engine_state.h"
 
-size_t pending_rows(const engine *e, int streams, int states)
+size_t adapt_pending_rows(const engine *e, int streams, int states)
 {
     size_t rows = (size_t)e->pass_rows;
     if (!e->adaptive)
@@ -13,12 +13,12 @@ size_t pending_rows(const engine *e, int streams, int states)
     return rows + (size_t)(since < most ? since : most);
 }
 
-gpuzip_status forget(engine_job *job, size_t step)
+gpuzip_status adapt_reset(engine_job *job, size_t step)
 {
     engine *e = job->e;
     size_t vocab = (size_t)e->config.vocab, bytes = vocab * sizeof(uint32_t);
     for (int k = 0; k < e->config.experts; k++) {
-        for (size_t i = 0; !is_model(e, k) && i < (size_t)team_states(e->team); i++) {
+        for (size_t i = 0; !is_model(e, k) && i < (size_t)group_states(e->group); i++) {
             TRY(e->ops->upload(e->ctx, e->count[k] + i * vocab, e->zeros, bytes));
             TRY(e->ops->upload(e->ctx, e->count_log[k] + i * vocab, e->zeros, bytes));
         }
@@ -26,54 +26,54 @@ gpuzip_status forget(engine_job *job, size_t step)
     e->pending_first = e->pending_end = 0;
     e->origin = step;
     job->update_due = SIZE_MAX;
-    return team_meet(e->team, step, true);
+    return group_barrier(e->group, step, true);
 }
 
-gpuzip_status learn(engine_job *job, size_t t, size_t n)
+gpuzip_status adapt_update(engine_job *job, size_t t, size_t n)
 {
     engine *e = job->e;
     double start = clock_seconds();
     for (int k = 0; k < e->config.experts; k++)
         if (!is_model(e, k))
             TRY(e->ops->count_add(e->ctx, e->count[k], e->count_log[k], e->config.vocab,
-                                  team_states(e->team) > 1 ? e->pending_state + e->pending_first
-                                                           : NULL,
+                                  group_states(e->group) > 1 ? e->pending_state + e->pending_first
+                                                             : NULL,
                                   e->pending + e->pending_first, (int)n));
     e->pending_first += n;
     if (e->pending_first == e->pending_end)
         e->pending_first = e->pending_end = 0;
-    TRY(team_meet(e->team, t, false));
+    TRY(group_barrier(e->group, t, false));
     job->costs->seconds_contexts += clock_seconds() - start;
     return GPUZIP_OK;
 }
 
-int steps_to_update(const engine *e, size_t t)
+int adapt_steps_to_update(const engine *e, size_t t)
 {
-    return (int)(contexts_next_update(t, e->origin, e->config.update_interval) - t);
+    return (int)(context_model_next_update(t, e->origin, e->config.update_interval) - t);
 }
 
-int steps_to_last_update(const engine *e, size_t t, int steps)
+int adapt_steps_to_last_update(const engine *e, size_t t, int steps)
 {
-    int last = steps_to_update(e, t);
+    int last = adapt_steps_to_update(e, t);
     if (last > steps)
         return steps;
-    for (int next = last; next <= steps; next += steps_to_update(e, t + (size_t)next))
+    for (int next = last; next <= steps; next += adapt_steps_to_update(e, t + (size_t)next))
         last = next;
     return last;
 }
 
-/* ---- contexts ------------------------------------------------------------ */
+/* ---- context models ------------------------------------------------------ */
 
-contexts_query query_of(const engine_job *job, int stream, size_t t)
+context_model_query adapt_query(const engine_job *job, int stream, size_t t)
 {
     const job_stream *s = &job->stream[stream];
     if (!job->e->config.prior)
-        return (contexts_query){0};
-    return (contexts_query){
-        team_contexts(job->e->team, s->state), {(int32_t)s->index, (uint32_t)t}, stream};
+        return (context_model_query){0};
+    return (context_model_query){
+        group_context_model(job->e->group, s->state), {(int32_t)s->index, (uint32_t)t}, stream};
 }
 
-gpuzip_status find_candidates(engine_job *job, engine_stage *g, int first, int rows)
+gpuzip_status adapt_predict(engine_job *job, engine_stage *g, int first, int rows)
 {
     engine *e = job->e;
     size_t n = (size_t)rows;
@@ -84,8 +84,8 @@ gpuzip_status find_candidates(engine_job *job, engine_stage *g, int first, int r
     e->ops->range_push("predict by contexts");
 #pragma omp parallel for num_threads(threads) schedule(static, 1) if (threads > 1)
     for (int part = 0; part < threads; part++)
-        contexts_predict_part(part, threads, g->asked + first, rows, g->rows.candidate + first,
-                              g->rows.candidates + first);
+        context_model_predict_part(part, threads, g->asked + first, rows, g->rows.candidate + first,
+                                   g->rows.candidates + first);
     e->ops->range_pop();
     job->costs->seconds_contexts += clock_seconds() - start;
     TRY(e->ops->upload(e->ctx, e->pass.candidate + first, g->rows.candidate + first,

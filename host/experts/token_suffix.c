@@ -1,5 +1,5 @@
-/* contexts_bytes.c: the last bytes and the class of a token, for the contexts. */
-#include "contexts.h"
+/* token_suffix.c: the last bytes and the class of a token, for the context models. */
+#include "context_model.h"
 
 typedef enum { NONE, LINE, BLANK, DIGIT, LOWER, UPPER, HIGH, OTHER, GROUPS } group;
 
@@ -18,7 +18,7 @@ static group group_of(uint8_t byte)
     return byte > 127 ? HIGH : OTHER;
 }
 
-uint32_t contexts_class(const uint8_t *bytes, size_t n)
+uint32_t context_model_class(const uint8_t *bytes, size_t n)
 {
     static const uint8_t class_of[GROUPS][GROUPS] = {
         [NONE] = {0},
@@ -33,11 +33,11 @@ uint32_t contexts_class(const uint8_t *bytes, size_t n)
     return class_of[n > 0 ? group_of(bytes[0]) : NONE][n > 1 ? group_of(bytes[1]) : NONE];
 }
 
-uint32_t contexts_tail(const uint8_t *bytes, size_t size)
+uint32_t token_suffix(const uint8_t *bytes, size_t size)
 {
     uint32_t n = size < 3 ? (uint32_t)size : 3;
-    uint32_t tail = contexts_class(bytes, size) << 28 | n << 24;
+    uint32_t suffix = context_model_class(bytes, size) << 28 | n << 24;
     for (uint32_t i = 0; i < n; i++)
-        tail |= (uint32_t)bytes[size - 1 - i] << 8 * i;
-    return tail;
+        suffix |= (uint32_t)bytes[size - 1 - i] << 8 * i;
+    return suffix;
 }

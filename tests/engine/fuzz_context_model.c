@@ -1,12 +1,12 @@
-/* fuzz_contexts.c: for any tokens, context models propose the same candidates step by step as
+/* fuzz_context_model.c: for any tokens, context models propose the same candidates step by step as
  * it was ahead, keeps its promises, and nothing is read that is not there.
  *
- * Bytes: streams, update interval, slots, buckets of n-grams, then their entries (of the right form
- * or not), then tokens for one stream after another. */
+ * Bytes: streams, update interval, bits of tables, buckets of n-grams, then their entries (of the
+ * right form or not), then tokens for one stream after another. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "contexts.h"
+#include "context_model.h"
 
 enum { VOCAB = 12, SYMBOLS = 20, MAX_STREAMS = 4, MAX_TOKENS = 4096, MAX_BUCKETS = 3 };
 
@@ -22,12 +22,12 @@ typedef struct {
 } answer;
 
 /* Asks for a row and keeps the answer, or compares it with the kept one. */
-static void ask(contexts *c, int stream, size_t step, answer *kept, bool compare)
+static void ask(context_model *c, int stream, size_t step, answer *kept, bool compare)
 {
-    contexts_row row = {stream, (uint32_t)step};
+    context_model_row row = {stream, (uint32_t)step};
     answer a;
     memset(&a, 0, sizeof a);
-    contexts_predict(c, &row, 1, &a.candidate, &a.candidates);
+    context_model_predict(c, &row, 1, &a.candidate, &a.candidates);
     require(a.candidates >= 0 && a.candidates <= OPS_CANDIDATES);
     for (int i = 0; i < a.candidates; i++) {
         const ops_candidate *x = &a.candidate[i];
@@ -44,13 +44,13 @@ static void ask(contexts *c, int stream, size_t step, answer *kept, bool compare
         *kept = a;
 }
 
-static void run(contexts *c, const contexts_config *config, answer *kept[], bool by_step)
+static void run(context_model *c, const context_model_config *config, answer *kept[], bool by_step)
 {
     size_t steps = 0;
     for (int s = 0; s < config->streams; s++)
         steps = config->length[s] > steps ? config->length[s] : steps;
     for (size_t first = 0; first < steps;) {
-        size_t end = contexts_next_update(first, 0, config->update_interval);
+        size_t end = context_model_next_update(first, 0, config->update_interval);
         if (by_step) {
             for (size_t step = first; step < end; step++)
                 for (int s = 0; s < config->streams; s++)
@@ -61,7 +61,7 @@ static void run(contexts *c, const contexts_config *config, answer *kept[], bool
                 for (size_t step = first; step < end && step < config->length[s]; step++)
                     ask(c, s, step, &kept[s][step], false);
         }
-        contexts_learn(c, end);
+        context_model_learn(c, end);
         first = end;
     }
 }
@@ -71,26 +71,26 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char text[] = "abcabdaab abc abd";
-    uint32_t tail[SYMBOLS], *memory[MAX_STREAMS] = {0};
+    uint32_t suffix[SYMBOLS], *memory[MAX_STREAMS] = {0};
     const uint32_t *token[MAX_STREAMS];
     size_t length[MAX_STREAMS];
     answer *kept[MAX_STREAMS] = {0};
-    contexts *c;
+    context_model *c;
     if (size < 5 || size > MAX_TOKENS)
         return 0;
     int streams = 1 + data[0] % MAX_STREAMS;
     for (int i = 0; i < SYMBOLS; i++)
-        tail[i] = contexts_tail((const uint8_t *)text, (size_t)i % sizeof text);
-    contexts_config config = {.vocab = VOCAB,
-                              .symbols = SYMBOLS,
-                              .tail = tail,
-                              .prior = &contexts_prior_builtin,
-                              .streams = streams,
-                              .token = token,
-                              .length = length,
-                              .scope = SIZE_MAX,
-                              .update_interval = 1 + data[1] % 40,
-                              .table_bits = data[2] % 8};
+        suffix[i] = token_suffix((const uint8_t *)text, (size_t)i % sizeof text);
+    context_model_config config = {.vocab = VOCAB,
+                                   .symbols = SYMBOLS,
+                                   .token_suffix = suffix,
+                                   .prior = &context_prior_builtin,
+                                   .streams = streams,
+                                   .token = token,
+                                   .length = length,
+                                   .scope = SIZE_MAX,
+                                   .update_interval = 1 + data[1] % 40,
+                                   .table_bits = data[2] % 8};
     uint32_t entry[MAX_BUCKETS * NGRAMS_BUCKET] = {0};
     config.ngrams = (ngrams_table){entry, data[3] % (MAX_BUCKETS + 1), VOCAB};
     bool raw = data[3] & 128;
@@ -116,11 +116,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             memory[s][i] = data[from + i] % SYMBOLS;
         token[s] = memory[s];
     }
-    require(contexts_open(&c, &config) == GPUZIP_OK);
+    require(context_model_open(&c, &config) == GPUZIP_OK);
     run(c, &config, kept, false);
-    contexts_reset(c, 0);
+    context_model_reset(c, 0);
     run(c, &config, kept, true);
-    contexts_close(c);
+    context_model_close(c);
     for (int s = 0; s < streams; s++) {
         free(memory[s]);
         free(kept[s]);

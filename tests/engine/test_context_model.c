@@ -1,8 +1,8 @@
-/* test_contexts.c: context experts against a plain reading of CONTEXTS.md, row for row; asked ahead
- * and step by step; tables that overflow, streams that end, matches that miss. */
+/* test_context_model.c: context experts against a plain reading of CONTEXTS.md, row for row; asked
+ * ahead and step by step; tables that overflow, streams that end, matches that miss. */
 #include <pthread.h>
 
-#include "contexts_reference.h"
+#include "context_model_reference.h"
 
 /* ---- comparison --------------------------------------------------------- */
 
@@ -44,8 +44,8 @@ static size_t steps_of(const test_case *t)
 typedef enum { AHEAD, STEPS, SINGLE, ORDERS, THREADS } asking;
 
 typedef struct {
-    contexts *c;
-    contexts_row row[MAX_ROWS];
+    context_model *c;
+    context_model_row row[MAX_ROWS];
     int rows;
     answer (*answers)[MAX_STEPS];
     ops_candidate candidate[MAX_ROWS][OPS_CANDIDATES];
@@ -55,7 +55,7 @@ typedef struct {
 static void *ask_rows(void *of)
 {
     question *q = of;
-    contexts_predict(q->c, q->row, q->rows, q->candidate, q->candidates);
+    context_model_predict(q->c, q->row, q->rows, q->candidate, q->candidates);
     for (int i = 0; i < q->rows; i++) {
         answer *to = &q->answers[q->row[i].stream][q->row[i].step];
         to->candidates = q->candidates[i];
@@ -68,7 +68,7 @@ static void *ask_rows(void *of)
 }
 
 /* Asks for the steps [first, end) of all streams. STEPS and SINGLE hide later tokens. */
-static void ask_interval(test_case *t, contexts *c, asking how, size_t first, size_t end,
+static void ask_interval(test_case *t, context_model *c, asking how, size_t first, size_t end,
                          answer (*a)[MAX_STEPS])
 {
     static question question_of[MAX_STREAMS];
@@ -85,7 +85,7 @@ static void ask_interval(test_case *t, contexts *c, asking how, size_t first, si
         question *q = &question_of[how == THREADS ? s : 0];
         for (size_t step = first; step < end && step < t->length[s]; step++)
             if (asked(t, s, step))
-                q->row[q->rows++] = (contexts_row){s, (uint32_t)step};
+                q->row[q->rows++] = (context_model_row){s, (uint32_t)step};
         if (how == THREADS)
             assert_int_equal(pthread_create(&thread[s], NULL, ask_rows, q), 0);
     }
@@ -102,7 +102,7 @@ static void ask_interval(test_case *t, contexts *c, asking how, size_t first, si
             memset(t->memory[s] + step, 0xee, (MAX_STEPS - step) * sizeof(uint32_t));
         for (int s = 0; s < streams; s++) {
             if (step < t->length[s] && asked(t, s, step))
-                q->row[q->rows++] = (contexts_row){s, (uint32_t)step};
+                q->row[q->rows++] = (context_model_row){s, (uint32_t)step};
             if (how == SINGLE)
                 ask_rows(q);
         }
@@ -112,7 +112,7 @@ static void ask_interval(test_case *t, contexts *c, asking how, size_t first, si
 }
 
 typedef struct {
-    contexts *c;
+    context_model *c;
     int part;
     size_t end;
 } lesson;
@@ -120,35 +120,35 @@ typedef struct {
 static void *learn_part(void *of)
 {
     lesson *l = of;
-    contexts_learn_part(l->c, l->part, l->end);
+    context_model_learn_part(l->c, l->part, l->end);
     return NULL;
 }
 
-static void learn(contexts *c, asking how, size_t end)
+static void learn(context_model *c, asking how, size_t end)
 {
     if (how < ORDERS) {
-        contexts_learn(c, end);
+        context_model_learn(c, end);
         return;
     }
-    pthread_t thread[CONTEXTS_PARTS];
-    lesson l[CONTEXTS_PARTS];
-    for (int i = 0; i < CONTEXTS_PARTS; i++) {
-        l[i] = (lesson){c, CONTEXTS_PARTS - 1 - i, end};
+    pthread_t thread[CONTEXT_MODEL_PARTS];
+    lesson l[CONTEXT_MODEL_PARTS];
+    for (int i = 0; i < CONTEXT_MODEL_PARTS; i++) {
+        l[i] = (lesson){c, CONTEXT_MODEL_PARTS - 1 - i, end};
         if (how == ORDERS)
             learn_part(&l[i]);
         else
             assert_int_equal(pthread_create(&thread[i], NULL, learn_part, &l[i]), 0);
     }
-    for (int i = 0; how == THREADS && i < CONTEXTS_PARTS; i++)
+    for (int i = 0; how == THREADS && i < CONTEXT_MODEL_PARTS; i++)
         pthread_join(thread[i], NULL);
-    contexts_learn_end(c, end);
+    context_model_learn_end(c, end);
 }
 
-static void run(test_case *t, contexts *c, asking how, size_t origin, answer (*a)[MAX_STEPS])
+static void run(test_case *t, context_model *c, asking how, size_t origin, answer (*a)[MAX_STEPS])
 {
     size_t steps = steps_of(t);
     for (size_t step = origin; step < steps;) {
-        size_t end = contexts_next_update(step, origin, t->config.update_interval);
+        size_t end = context_model_next_update(step, origin, t->config.update_interval);
         ask_interval(t, c, how, step, end < steps ? end : steps, a);
         learn(c, how, end);
         step = end;
@@ -166,12 +166,12 @@ static answer (*answers(void))[MAX_STEPS]
 static void compare(test_case *t, bool exact, reference *counts)
 {
     answer(*a)[MAX_STEPS] = answers(), (*b)[MAX_STEPS] = answers();
-    contexts *c;
-    assert_int_equal(contexts_open(&c, &t->config), GPUZIP_OK);
+    context_model *c;
+    assert_int_equal(context_model_open(&c, &t->config), GPUZIP_OK);
     run(t, c, AHEAD, 0, a);
 
     reference *r = ref_open(t, exact);
-    size_t update = contexts_next_update(0, 0, t->config.update_interval);
+    size_t update = context_model_next_update(0, 0, t->config.update_interval);
     for (size_t step = 0; step < steps_of(t); step++) {
         for (int s = 0; s < t->config.streams; s++) {
             ref_row row;
@@ -184,18 +184,18 @@ static void compare(test_case *t, bool exact, reference *counts)
         }
         if (step + 1 == update) {
             ref_update(r, update);
-            update = contexts_next_update(update, 0, t->config.update_interval);
+            update = context_model_next_update(update, 0, t->config.update_interval);
         }
     }
     if (counts)
         *counts = *r;
     ref_close(r);
     for (asking how = STEPS; how <= (t->config.update_interval < 16 ? ORDERS : THREADS); how++) {
-        contexts_reset(c, 0);
+        context_model_reset(c, 0);
         run(t, c, how, 0, b);
         assert_memory_equal(a, b, MAX_STREAMS * sizeof *a);
     }
-    contexts_close(c);
+    context_model_close(c);
     free(a);
     free(b);
 }
@@ -205,30 +205,30 @@ static void compare(test_case *t, bool exact, reference *counts)
 static void updates(void **state)
 {
     (void)state;
-    assert_int_equal(contexts_next_update(0, 0, 16), 1);
-    assert_int_equal(contexts_next_update(15, 0, 16), 16);
-    assert_int_equal(contexts_next_update(16, 0, 16), 32);
-    assert_int_equal(contexts_next_update(31, 0, 16), 32);
-    assert_int_equal(contexts_next_update(32, 0, 16), 48);
-    assert_int_equal(contexts_next_update(16, 0, 1), 17);
-    assert_int_equal(contexts_next_update(16, 0, 7), 21);
-    assert_int_equal(contexts_next_update(15, 0, 100), 16);
-    assert_int_equal(contexts_next_update(16, 0, 100), 100);
-    assert_int_equal(contexts_next_update(1000 + 16, 1000, 16), 1000 + 32);
+    assert_int_equal(context_model_next_update(0, 0, 16), 1);
+    assert_int_equal(context_model_next_update(15, 0, 16), 16);
+    assert_int_equal(context_model_next_update(16, 0, 16), 32);
+    assert_int_equal(context_model_next_update(31, 0, 16), 32);
+    assert_int_equal(context_model_next_update(32, 0, 16), 48);
+    assert_int_equal(context_model_next_update(16, 0, 1), 17);
+    assert_int_equal(context_model_next_update(16, 0, 7), 21);
+    assert_int_equal(context_model_next_update(15, 0, 100), 16);
+    assert_int_equal(context_model_next_update(16, 0, 100), 100);
+    assert_int_equal(context_model_next_update(1000 + 16, 1000, 16), 1000 + 32);
 }
 
-static void tails(void **state)
+static void suffixes(void **state)
 {
     (void)state;
-    assert_int_equal(contexts_tail(NULL, 0), 0);
-    assert_int_equal(contexts_tail((const uint8_t *)"a", 1), 0x91000061);
-    assert_int_equal(contexts_tail((const uint8_t *)"abc", 3), 0x83616263);
-    assert_int_equal(contexts_tail((const uint8_t *)" xabc", 5), 0x33616263);
+    assert_int_equal(token_suffix(NULL, 0), 0);
+    assert_int_equal(token_suffix((const uint8_t *)"a", 1), 0x91000061);
+    assert_int_equal(token_suffix((const uint8_t *)"abc", 3), 0x83616263);
+    assert_int_equal(token_suffix((const uint8_t *)" xabc", 5), 0x33616263);
     for (int a = 0; a < 256; a++) {
-        assert_int_equal(contexts_class((const uint8_t[]){(uint8_t)a}, 1), ref_class(a, -1));
+        assert_int_equal(context_model_class((const uint8_t[]){(uint8_t)a}, 1), ref_class(a, -1));
         for (int b = 0; b < 256; b++) {
             uint8_t bytes[2] = {(uint8_t)a, (uint8_t)b};
-            assert_int_equal(contexts_class(bytes, 2), ref_class(a, b));
+            assert_int_equal(context_model_class(bytes, 2), ref_class(a, b));
         }
     }
 }
@@ -272,25 +272,25 @@ static void unasked(void **state)
     fill(t, 30, 60, 30, 11);
     t->unasked = 3;
     compare(t, false, NULL);
-    contexts *c;
+    context_model *c;
     answer(*a)[MAX_STEPS] = answers(), (*b)[MAX_STEPS] = answers();
-    assert_int_equal(contexts_open(&c, &t->config), GPUZIP_OK);
-    contexts_reset(c, 20);
+    assert_int_equal(context_model_open(&c, &t->config), GPUZIP_OK);
+    context_model_reset(c, 20);
     run(t, c, AHEAD, 20, a);
-    contexts_reset(c, 0);
+    context_model_reset(c, 0);
     t->unasked = 0;
     for (size_t step = 0, end; step < 24; step = end) {
-        end = contexts_next_update(step, 0, t->config.update_interval);
+        end = context_model_next_update(step, 0, t->config.update_interval);
         ask_interval(t, c, AHEAD, step, end, b);
         if (end < 24)
-            contexts_learn(c, end);
+            context_model_learn(c, end);
     }
-    contexts_reset(c, 20);
+    context_model_reset(c, 20);
     t->unasked = 3;
     memset(b, 0, MAX_STREAMS * sizeof *b);
     run(t, c, AHEAD, 20, b);
     assert_memory_equal(a, b, MAX_STREAMS * sizeof *a);
-    contexts_close(c);
+    context_model_close(c);
     free(a);
     free(b);
     free_case(t);
@@ -314,7 +314,7 @@ static void ngrams(void **state)
     }
 }
 
-/* Few slots for many contexts, and many entries for a slot. */
+/* Few buckets for many contexts, and many entries for a bucket. */
 static void full_tables(void **state)
 {
     (void)state;
@@ -377,16 +377,16 @@ static void zeros(void **state)
     free_case(t);
     t = make_case(1, (const size_t[]){1200}, 300, 16, 0);
     compare(t, false, NULL);
-    contexts *c;
+    context_model *c;
     answer(*a)[MAX_STEPS] = answers();
-    assert_int_equal(contexts_open(&c, &t->config), GPUZIP_OK);
+    assert_int_equal(context_model_open(&c, &t->config), GPUZIP_OK);
     run(t, c, AHEAD, 0, a);
     assert_int_equal(a[0][1199].candidates, 1);
     assert_int_equal(a[0][1199].candidate[0].symbol, 0);
     assert_int_equal(a[0][1199].candidate[0].longest, 6);
     assert_int_equal(a[0][1199].candidate[0].known, 3);
     assert_true(a[0][1199].candidate[0].feature[5] > 12 * 256);
-    contexts_close(c);
+    context_model_close(c);
     free(a);
     free_case(t);
 }
@@ -425,19 +425,19 @@ static void resets(void **state)
     test_case *t = make_case(3, (const size_t[]){900, 900, 640}, 300, 16, 10);
     fill(t, 30, 60, 30, 4);
     answer(*a)[MAX_STEPS] = answers(), (*b)[MAX_STEPS] = answers();
-    contexts *c;
-    assert_int_equal(contexts_open(&c, &t->config), GPUZIP_OK);
+    context_model *c;
+    assert_int_equal(context_model_open(&c, &t->config), GPUZIP_OK);
     run(t, c, AHEAD, 0, a);
-    contexts_reset(c, ORIGIN);
+    context_model_reset(c, ORIGIN);
     run(t, c, AHEAD, ORIGIN, a);
-    contexts_close(c);
+    context_model_close(c);
     for (int s = 0; s < 3; s++) {
         memmove(t->memory[s], t->memory[s] + ORIGIN, (MAX_STEPS - ORIGIN) * sizeof(uint32_t));
         t->length[s] -= ORIGIN;
     }
-    assert_int_equal(contexts_open(&c, &t->config), GPUZIP_OK);
+    assert_int_equal(context_model_open(&c, &t->config), GPUZIP_OK);
     run(t, c, STEPS, 0, b);
-    contexts_close(c);
+    context_model_close(c);
     for (int s = 0; s < 3; s++)
         assert_memory_equal(&a[s][ORIGIN], &b[s][0], t->length[s] * sizeof(answer));
     free(a);
@@ -450,22 +450,22 @@ static void resets(void **state)
 static void memory(void **state)
 {
     (void)state;
-    uint64_t slot = 6 * 32 + 8, all = contexts_bytes(2, 1000, SIZE_MAX, 1, 0);
-    assert_true(all >= 4096 * slot && all < 4096 * slot + 65536);
-    assert_int_equal(all - contexts_bytes(2, 1000, 100, 1, 0), (4096 - 512) * slot);
-    assert_int_equal(contexts_bytes(2, 1000, 100, 1, 12), all);
-    all = contexts_bytes(2, (size_t)1 << 30, SIZE_MAX, 1, 0);
-    assert_true(all >= ((uint64_t)1 << 20) * slot && all < ((uint64_t)1 << 20) * slot + 65536);
+    uint64_t bucket = 6 * 32 + 8, all = context_model_bytes(2, 1000, SIZE_MAX, 1, 0);
+    assert_true(all >= 4096 * bucket && all < 4096 * bucket + 65536);
+    assert_int_equal(all - context_model_bytes(2, 1000, 100, 1, 0), (4096 - 512) * bucket);
+    assert_int_equal(context_model_bytes(2, 1000, 100, 1, 12), all);
+    all = context_model_bytes(2, (size_t)1 << 30, SIZE_MAX, 1, 0);
+    assert_true(all >= ((uint64_t)1 << 20) * bucket && all < ((uint64_t)1 << 20) * bucket + 65536);
 
     uint64_t step =
-        contexts_bytes(2, 1000, SIZE_MAX, 2, 0) - contexts_bytes(2, 1000, SIZE_MAX, 1, 0);
+        context_model_bytes(2, 1000, SIZE_MAX, 2, 0) - context_model_bytes(2, 1000, SIZE_MAX, 1, 0);
     assert_true(step > 0);
-    assert_int_equal(contexts_bytes(2, 1000, SIZE_MAX, 1 << 20, 0),
-                     contexts_bytes(2, 1000, SIZE_MAX, 1, 0) + 999 * step);
-    assert_int_equal(contexts_bytes(2, 1000, 100, 1 << 20, 0),
-                     contexts_bytes(2, 1000, 100, 1, 0) + 99 * step);
+    assert_int_equal(context_model_bytes(2, 1000, SIZE_MAX, 1 << 20, 0),
+                     context_model_bytes(2, 1000, SIZE_MAX, 1, 0) + 999 * step);
+    assert_int_equal(context_model_bytes(2, 1000, 100, 1 << 20, 0),
+                     context_model_bytes(2, 1000, 100, 1, 0) + 99 * step);
     /* more than a size_t of 32 bits: no file can ask for it unnoticed */
-    assert_true(contexts_bytes(65536, 256, SIZE_MAX, 256, 0) > (uint64_t)3 << 30);
+    assert_true(context_model_bytes(65536, 256, SIZE_MAX, 256, 0) > (uint64_t)3 << 30);
 }
 
 static void prior(void **state)
@@ -473,16 +473,16 @@ static void prior(void **state)
     (void)state;
     for (int i = 0; i < OPS_SETS; i++)
         for (int j = 0; j < OPS_WEIGHTS; j++)
-            assert_true(abs(contexts_prior_builtin.weights[i][j]) <= OPS_WEIGHT_MAX);
+            assert_true(abs(context_prior_builtin.weights[i][j]) <= OPS_WEIGHT_MAX);
     for (int k = 0; k < CONTEXTS; k++)
-        for (int i = 1; i < CONTEXTS_STATES; i++)
-            assert_in_range(contexts_prior_builtin.q[k][i], 1, 65535);
+        for (int i = 1; i < CONTEXT_MODEL_STATES; i++)
+            assert_in_range(context_prior_builtin.q[k][i], 1, 65535);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(updates),         cmocka_unit_test(tails),
+        cmocka_unit_test(updates),         cmocka_unit_test(suffixes),
         cmocka_unit_test(single_stream),   cmocka_unit_test(streams),
         cmocka_unit_test(full_tables),     cmocka_unit_test(without_hashes),
         cmocka_unit_test(counts_overflow), cmocka_unit_test(zeros),

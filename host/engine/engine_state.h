@@ -1,15 +1,15 @@
-/* engine_internal.h: types and functions that the engine's files share.
+/* engine_state.h: types and functions that the engine's files share.
  *
  * engine.c opens engines; engine_job.c gathers streams into a job; engine_encode.c takes a job
  * through its windows in passes of many steps (engine_pass.c), engine_decode.c step by step;
- * engine_learn.c has the adaptive experts, engine_measure.c statistics.
+ * engine_adapt.c has the adaptive experts, engine_costs.c statistics.
  *
  * The host queues work on the device without waiting; it fetches only the results it needs and
  * waits for these copies alone. It never touches memory that queued work reads or writes: two
- * stages alternate, each with a mark after its last use.
+ * stages alternate, each with an event after its last use.
  */
-#ifndef GPUZIP_ENGINE_INTERNAL_H
-#define GPUZIP_ENGINE_INTERNAL_H
+#ifndef GPUZIP_ENGINE_STATE_H
+#define GPUZIP_ENGINE_STATE_H
 
 #include <math.h>
 
@@ -19,7 +19,7 @@
 
 #define HOST_SHARED 256 /* rows or streams from which host threads pay */
 #define STAGES      2
-#define MARK_STEP   STAGES /* the mark of a decoding step; those below are the stages' */
+#define EVENT_STEP  STAGES /* the event of a decoding step; those below are the stages' */
 
 /* The rows of a pass, on the host or on the device. */
 typedef struct {
@@ -28,21 +28,21 @@ typedef struct {
     int32_t *slot, *pos;                        /* [pass_rows] */
     int32_t *row;                               /* [pass_rows] as in ops_mix */
     ops_candidate (*candidate)[OPS_CANDIDATES]; /* [pass_rows], as in ops_mix; NULL without */
-    int32_t *candidates;                        /* [pass_rows] contexts */
+    int32_t *candidates;                        /* [pass_rows] with context models */
 } pass_rows;
 
 /* A pass in progress. */
 typedef struct {
-    void *memory;          /* page-locked, holds all arrays below but `stream` */
-    pass_rows rows;        /* uploaded; the intervals are fetched */
-    int32_t *symbol;       /* [pass_rows] of the mixed rows, uploaded */
-    int32_t *state;        /* [pass_rows] of the mixed rows' streams, uploaded */
-    int32_t *stream;       /* [pass_rows] streams of the mixed rows */
-    contexts_query *asked; /* [pass_rows] the mixed rows, with contexts */
-    int mixed;             /* rows whose intervals are not range-coded yet; 0: none */
+    void *memory;               /* page-locked, holds all arrays below but `stream` */
+    pass_rows rows;             /* uploaded; the intervals are fetched */
+    int32_t *symbol;            /* [pass_rows] of the mixed rows, uploaded */
+    int32_t *state;             /* [pass_rows] of the mixed rows' streams, uploaded */
+    int32_t *stream;            /* [pass_rows] streams of the mixed rows */
+    context_model_query *asked; /* [pass_rows] the mixed rows, with context models */
+    int mixed;                  /* rows whose intervals are not range-coded yet; 0: none */
 } engine_stage;
 
-/* See engine_measure.c. */
+/* See engine_costs.c. */
 typedef struct engine_measures engine_measures;
 
 /* The state of all streams at one step. */
@@ -74,14 +74,14 @@ struct engine {
     int32_t *host_state;    /* [slots], page-locked */
 
     /* Symbols on the device that wait for mixing or an update: pending[pending_first, pending_end)
-     * of pending_rows(), and their states. */
+     * of adapt_pending_rows(), and their states. */
     int32_t *pending, *pending_state;
     size_t pending_first, pending_end;
 
     bool adaptive;                          /* some part adapts */
-    engine_team *own_team;                  /* of this engine alone */
-    engine_team *team;                      /* own_team, or the one that it has joined */
-    int member;                             /* its number in the team */
+    engine_group *own_group;                /* of this engine alone */
+    engine_group *group;                    /* own_group, or the one that it has joined */
+    int rank;                               /* its number in the group */
     size_t origin;                          /* the step of the last reset */
     uint32_t *count[GPUZIP_MAX_EXPERTS];    /* device, Naive Bayes: [states][vocab] */
     int32_t *count_log[GPUZIP_MAX_EXPERTS]; /* device, [states][vocab] log2(count + 1), Q16 */
@@ -95,7 +95,7 @@ typedef struct {
     engine_stream *own; /* the caller's */
     uint32_t *token;    /* [length] own->token */
     size_t length;
-    int state, index;        /* of the team's states; its number among that state's streams */
+    int state, index;        /* of the group's states; its number among that state's streams */
     double bits;             /* sum of -log2(freq / 2^30) */
     float *measured, *coded; /* destination of the next token's measurements and bits; or NULL */
 } job_stream;
@@ -117,7 +117,7 @@ typedef struct {
 
 /* engine_job.c: streams and their steps. */
 
-/* Gathers the streams of one member of the team. Errors: MEMORY. */
+/* Gathers the streams of one member of the group. Errors: MEMORY. */
 gpuzip_status job_gather(engine_job *job, engine_stream *stream, int streams);
 
 /* The number of streams with a token at step t: the first ones. */
@@ -127,8 +127,8 @@ int job_active(const engine_job *job, size_t t);
 int job_stream_steps(const engine_job *job, int s, size_t t, int steps);
 
 /* Codes all streams. Errors: MEMORY, DEVICE, CANCELLED; work may still be queued then. */
-gpuzip_status encode_job(engine_job *job);
-gpuzip_status decode_job(engine_job *job);
+gpuzip_status job_encode(engine_job *job);
+gpuzip_status job_decode(engine_job *job);
 
 /* Whether expert k is a model. */
 static inline bool is_model(const engine *e, int k)
@@ -167,20 +167,20 @@ static inline int smaller(int a, int b)
 }
 
 /* Waits for the intervals of a stage and codes them. Errors: DEVICE. */
-gpuzip_status code_stage(engine_job *job, int index);
+gpuzip_status pass_code(engine_job *job, int index);
 
 /* Takes the least recently used stage, after waiting for its last use and range-coding its
- * remaining intervals. The caller puts mark *index after its own use. */
-gpuzip_status take_stage(engine_job *job, int *index);
+ * remaining intervals. The caller puts event *index after its own use. */
+gpuzip_status pass_stage(engine_job *job, int *index);
 
 /* Fills in the inputs of the rows of the steps [t, t + steps) of streams [s0, s1), stream by
  * stream, in a window from `base` on. Returns the number of rows. */
-int fill_rows(const engine_job *job, pass_rows *p, int s0, int s1, size_t base, size_t t,
-              int steps);
+int pass_fill_rows(const engine_job *job, pass_rows *p, int s0, int s1, size_t base, size_t t,
+                   int steps);
 
 /* Queues a pass of all models over the rows of a stage; without logits it only fills the KV
  * caches. */
-gpuzip_status run_models(engine_job *job, const pass_rows *host, int rows, bool logits);
+gpuzip_status pass_forward(engine_job *job, const pass_rows *host, int rows, bool logits);
 
 /* Steps of a pass over so many streams, at most `left`. Streams beyond pass_rows / steps go to
  * another pass. */
@@ -188,69 +188,66 @@ int pass_steps(const engine *e, int streams, size_t left);
 
 /* Queues a re-read of the steps [base, t) of a window, to fill the KV caches of the streams that
  * have a token at step t. */
-gpuzip_status read_again(engine_job *job, size_t base, size_t t);
+gpuzip_status pass_prefill(engine_job *job, size_t base, size_t t);
 
 /* Queues the logits of rows [first, first + rows) of the last pass and fills in *mix for them.
  * state: the states of the rows' streams, in device memory. */
-gpuzip_status begin_mix(engine_job *job, ops_mix *mix, int first, int rows, const int32_t *state);
+gpuzip_status pass_mix(engine_job *job, ops_mix *mix, int first, int rows, const int32_t *state);
 
-/* engine_measure.c: the cost by each expert alone. */
+/* engine_costs.c: the cost by each expert alone. */
 
-/* measure_close() accepts NULL. Errors: MEMORY. */
-gpuzip_status measure_open(engine_measures **m, const engine *e);
-void measure_close(engine_measures *m);
+/* costs_close() accepts NULL. Errors: MEMORY. */
+gpuzip_status costs_open(engine_measures **m, const engine *e);
+void costs_close(engine_measures *m);
 
-/* measure_logits() downloads the first rows of a mix's logits; measure_rows() measures the mixed
+/* costs_logits() downloads the first rows of a mix's logits; costs_rows() measures the mixed
  * rows [first, first + rows) of a stage with them, rows mix->row[] or consecutive ones. Call both
  * before the update that takes these rows. They do nothing unless the job measures. Errors:
  * DEVICE. */
-gpuzip_status measure_logits(engine_job *job, const ops_mix *mix, int rows);
-gpuzip_status measure_rows(engine_job *job, const engine_stage *g, const ops_mix *mix, int first,
-                           int rows);
+gpuzip_status costs_logits(engine_job *job, const ops_mix *mix, int rows);
+gpuzip_status costs_rows(engine_job *job, const engine_stage *g, const ops_mix *mix, int first,
+                         int rows);
 
-/* engine_team.c: updates that the members of a team share. */
+/* engine_group.c: updates that the members of a group share. */
 
-ops_adaptive *team_learner(const engine_team *team);         /* on the device, or NULL */
-contexts *team_contexts(const engine_team *team, int state); /* or NULL */
-int team_states(const engine_team *team);                    /* of the batch */
-int team_most_streams(const engine_team *team);              /* of a member */
+ops_adaptive *group_learner(const engine_group *group); /* on the device, or NULL */
+context_model *group_context_model(const engine_group *group, int state); /* or NULL */
+int group_states(const engine_group *group);                              /* of the batch */
+int group_most_streams(const engine_group *group);                        /* of a member */
 /* Bytes of device memory, for so many states of one member. */
-size_t team_bytes(const engine_team *team, int states);
+size_t group_bytes(const engine_group *group, int states);
 
-/* The place of a stream of the batch: its state among the team's, which are sorted by falling
+/* The place of a stream of the batch: its state among the group's, which are sorted by falling
  * length of their longest stream, and its number among the streams of that state. */
-void team_place(const engine_team *team, const engine_stream *stream, int *state, int *index);
+void group_place(const engine_group *group, const engine_stream *stream, int *state, int *index);
 
-/* Waits for all members. The team then updates its states with the tokens before `step`, all of
- * them known, or with `forgets` resets the states at `step`. Errors: DEVICE. */
-gpuzip_status team_meet(engine_team *team, size_t step, bool forgets);
+/* Waits for all members. The group then updates its states with the tokens before `step`, all of
+ * them known, or with `resets` resets them at `step`. Errors: DEVICE. */
+gpuzip_status group_barrier(engine_group *group, size_t step, bool resets);
 
-/* Removes this member from the barrier: the others no longer wait for it. */
-void team_leave(engine_team *team);
-
-/* engine_learn.c: adaptation. All work is queued on the device, except that of the context models,
+/* engine_adapt.c: adaptation. All work is queued on the device, except that of the context models,
  * which run on the host. */
 
 /* Symbols that fit in `pending`, for so many streams and states. */
-size_t pending_rows(const engine *e, int streams, int states);
+size_t adapt_pending_rows(const engine *e, int streams, int states);
 
 /* Resets the adaptive state at `step` and drops pending symbols. */
-gpuzip_status forget(engine_job *job, size_t step);
+gpuzip_status adapt_reset(engine_job *job, size_t step);
 
 /* Updates with the steps before t, whose tokens are all known: Naive Bayes with the first n pending
- * symbols, the team with its mixed rows. */
-gpuzip_status learn(engine_job *job, size_t t, size_t n);
+ * symbols, the group with its mixed rows. */
+gpuzip_status adapt_update(engine_job *job, size_t t, size_t n);
 
 /* The context models' query for step t of a stream of a job. */
-contexts_query query_of(const engine_job *job, int stream, size_t t);
+context_model_query adapt_query(const engine_job *job, int stream, size_t t);
 
 /* Queues the candidates of mixed rows [first, first + rows) of a stage. */
-gpuzip_status find_candidates(engine_job *job, engine_stage *g, int first, int rows);
+gpuzip_status adapt_predict(engine_job *job, engine_stage *g, int first, int rows);
 
 /* Steps from t to the next update. */
-int steps_to_update(const engine *e, size_t t);
+int adapt_steps_to_update(const engine *e, size_t t);
 
 /* The largest part of `steps` steps from t on that ends with an update; all if none does. */
-int steps_to_last_update(const engine *e, size_t t, int steps);
+int adapt_steps_to_last_update(const engine *e, size_t t, int steps);
 
 #endif
