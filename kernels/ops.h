@@ -83,13 +83,29 @@ typedef struct {
 
 /* The rows of one forward pass. Rows of one KV slot stand together, with
  * consecutive ascending positions (a run); a slot has at most one run a pass.
- * The cache must hold every earlier position of the run's slot. */
+ * The cache must hold every earlier position that attention() reads. */
 typedef struct {
     const int32_t *token; /* [rows] in [0, vocab) */
     const int32_t *slot;  /* [rows] in [0, slots) */
-    const int32_t *pos;   /* [rows] in [0, positions) */
+    const int32_t *pos;   /* [rows] >= 0 */
     int rows;
 } ops_batch;
+
+/* Rotations of the positions of a pass, in device memory: position p has row p % rows. The last
+ * row, behind these, is that of position window - 1 of the cache. */
+typedef struct {
+    const int32_t *cosine, *sine; /* [rows + 1][head_dim / 2] Q30, or NULL: nothing is rotated */
+    int rows;                     /* a power of two */
+} ops_rope;
+
+/* The quantised queries of a pass. The second pair meets the attention sink; it is needed, and
+ * written, for rows at positions >= the cache's window only, and NULL if there are none. */
+typedef struct {
+    int16_t *q;        /* [rows][heads][head_dim] */
+    float *scale;      /* [rows][heads] */
+    int16_t *sink;     /* [rows][heads][head_dim] rotated as if at position window - 1 */
+    float *sink_scale; /* [rows][heads] */
+} ops_queries;
 
 /* A weight matrix as the model file holds it, in host memory: [n][k] integers,
  * int8_t for bits 8 (|w| <= 127), int16_t for bits 15 (|w| <= 16256), one scale
@@ -252,13 +268,16 @@ typedef struct ops {
     gpuzip_status (*matrix_create)(ops_context *ctx, ops_matrix **m, const ops_weights *src);
     void (*matrix_destroy)(ops_context *ctx, ops_matrix *m);
 
-    /* A KV cache [layers][slots][kv_heads][positions][head_dim]; bits 8 or 12.
+    /* A KV cache of [layers][slots][kv_heads] sequences: position 0, and a ring of the last
+     * positions, at least window + run - 1 of them. A row attends to `window` positions;
+     * runs of rows whose positions exceed the window have at most `run` rows. bits 8 or 12.
      * Errors: MEMORY. */
-    gpuzip_status (*kv_create)(ops_context *ctx, ops_kv **kv, int layers, int slots, int positions,
-                               int kv_heads, int head_dim, int bits);
+    gpuzip_status (*kv_create)(ops_context *ctx, ops_kv **kv, int layers, int slots, int window,
+                               int run, int kv_heads, int head_dim, int bits);
     void (*kv_destroy)(ops_context *ctx, ops_kv *kv);
     /* Device bytes that kv_create() with these arguments takes. */
-    size_t (*kv_bytes)(int layers, int slots, int positions, int kv_heads, int head_dim, int bits);
+    size_t (*kv_bytes)(int layers, int slots, int window, int run, int kv_heads, int head_dim,
+                       int bits);
 
     /* -- the forward pass ------------------------------------------------- */
 
@@ -304,25 +323,27 @@ typedef struct ops {
      * v, qkv: [rows][(heads + 2 kv_heads) head_dim], into quantised queries and
      * cache entries.
      * Rotation (rotary position embedding, arXiv:2104.09864; rotate-half pairs
-     * i and i + head_dim/2), for q and k when cosine is not NULL, head by head:
+     * i and i + head_dim/2), for q and k when rope has tables, head by head:
      * with 2^p <= max|h| < 2^(p+1): a[i] = rint(h[i] * 2^(22-p)), |a| <= 2^23 (a
      * head whose max is below 2^-100 is zero);
      *     r[i]       = a[i] * cosine[pos][i] - a[i + d/2] * sine[pos][i]
      *     r[i + d/2] = a[i + d/2] * cosine[pos][i] + a[i] * sine[pos][i]
-     * in s64, with the tables in Q30, [positions][head_dim/2]; then
+     * in s64, with the tables of rope in Q30; then
      * f[i] = (float)r[i] and unit = 2^(p-52). Without rotation f = h, unit = 1.
-     * q: QUANT_ROW(f, 16256), q_scale = scale * unit, stored as int16_t
-     * [rows][heads][head_dim] and [rows][heads].
+     * q: QUANT_ROW(f, 16256), scale * unit; the same for the sink's queries, with
+     * the rotation of position window - 1.
      * k, v: QUANT_ROW(f, 2047 or 127 by the cache's bits), scale * unit, into
      * the cache at [layer][slot][kv_head][pos]. */
     gpuzip_status (*qkv)(ops_context *ctx, const ops_batch *batch, const float *qkv, int heads,
-                         const int32_t *cosine, const int32_t *sine, int16_t *q, float *q_scale,
-                         ops_kv *kv, int layer);
+                         const ops_rope *rope, const ops_queries *q, ops_kv *kv, int layer);
 
-    /* Causal attention of every row over positions j = 0 .. pos of its slot; the
-     * query head h reads KV head h / (heads / kv_heads). For each row and head:
-     *     qs   = q_scale * factor      (factor = log2(e) / sqrt(head_dim) mostly)
+    /* Causal attention of every row over a sliding window of W = kv_create()'s `window` positions
+     * of its slot, j = max(0, pos - W + 1) .. pos, and where pos >= W also over j = 0, the
+     * attention sink (StreamingLLM, arXiv:2309.17453); the query head h reads KV head
+     * h / (heads / kv_heads). For each row and head:
+     *     qs   = q.scale * factor      (factor = log2(e) / sqrt(head_dim) mostly)
      *     s_j  = ((float)(sum_i q[i] k_j[i]) * k_scale_j) * qs
+     *            (the sink with q.sink and q.sink_scale)
      *     e_j  = det_exp2f(s_j - max_j s_j)
      *     D    = sum_j rint(e_j * 2^24)                                  (s64)
      *     vmax = max_j v_scale_j;  inv = 16256 / vmax   (vmax < 2^-100: out = 0)
@@ -330,9 +351,8 @@ typedef struct ops {
      *     A[i] = sum_j w_j v_j[i]                                        (s64)
      *     out[i] = (float)A[i] * ((vmax / 16256) * (2^24 / (float)D))
      * D >= 2^24, for the maximum gives 1. out: [rows][heads][head_dim]. */
-    gpuzip_status (*attention)(ops_context *ctx, const ops_batch *batch, const int16_t *q,
-                               const float *q_scale, int heads, float factor, const ops_kv *kv,
-                               int layer, float *out);
+    gpuzip_status (*attention)(ops_context *ctx, const ops_batch *batch, const ops_queries *q,
+                               int heads, float factor, const ops_kv *kv, int layer, float *out);
 
     /* -- mixing ----------------------------------------------------------- */
 

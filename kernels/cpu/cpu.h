@@ -33,16 +33,15 @@ gpuzip_status cpu_linear(ops_context *ctx, const ops_qrows *q, const ops_matrix 
 gpuzip_status cpu_measure_peak(ops_context *ctx, double *ops_per_second);
 
 /* cpu_attention.c */
-gpuzip_status cpu_kv_create(ops_context *ctx, ops_kv **kv, int layers, int slots, int positions,
-                            int kv_heads, int head_dim, int bits);
+gpuzip_status cpu_kv_create(ops_context *ctx, ops_kv **kv, int layers, int slots, int window,
+                            int run, int kv_heads, int head_dim, int bits);
 void cpu_kv_destroy(ops_context *ctx, ops_kv *kv);
-size_t cpu_kv_bytes(int layers, int slots, int positions, int kv_heads, int head_dim, int bits);
+size_t cpu_kv_bytes(int layers, int slots, int window, int run, int kv_heads, int head_dim,
+                    int bits);
 gpuzip_status cpu_qkv(ops_context *ctx, const ops_batch *batch, const float *qkv, int heads,
-                      const int32_t *cosine, const int32_t *sine, int16_t *q, float *q_scale,
-                      ops_kv *kv, int layer);
-gpuzip_status cpu_attention(ops_context *ctx, const ops_batch *batch, const int16_t *q,
-                            const float *q_scale, int heads, float factor, const ops_kv *kv,
-                            int layer, float *out);
+                      const ops_rope *rope, const ops_queries *q, ops_kv *kv, int layer);
+gpuzip_status cpu_attention(ops_context *ctx, const ops_batch *batch, const ops_queries *q,
+                            int heads, float factor, const ops_kv *kv, int layer, float *out);
 
 /* cpu_rows.c */
 gpuzip_status cpu_embed(ops_context *ctx, float *x, const ops_batch *batch, const int16_t *w,

@@ -29,26 +29,34 @@ static size_t round_up(size_t n, size_t unit)
     return (n + unit - 1) & ~(unit - 1);
 }
 
-size_t cpu_kv_bytes(int layers, int slots, int positions, int kv_heads, int head_dim, int bits)
+/* Positions of a cache's rings. */
+static size_t ring_of(int window, int run)
 {
-    (void)bits; /* s16 holds both widths */
-    size_t rows = (size_t)layers * slots * kv_heads;
-    size_t k = (size_t)head_dim * sizeof(int16_t), v = round_up(head_dim, 16) * sizeof(int16_t);
-    size_t bytes;
-    if (__builtin_mul_overflow(rows, round_up(positions, ATTENTION_SEGMENT), &rows) ||
-        __builtin_mul_overflow(rows, k + v + 3 * sizeof(float), &bytes))
-        return SIZE_MAX;
-    return bytes;
+    return round_up((size_t)window + run - 1, ATTENTION_SEGMENT);
 }
 
-gpuzip_status cpu_kv_create(ops_context *ctx, ops_kv **kv, int layers, int slots, int positions,
-                            int kv_heads, int head_dim, int bits)
+size_t cpu_kv_bytes(int layers, int slots, int window, int run, int kv_heads, int head_dim,
+                    int bits)
+{
+    (void)bits; /* s16 holds both widths */
+    size_t sequences = (size_t)layers * slots * kv_heads;
+    size_t k = (size_t)head_dim * sizeof(int16_t), v = round_up(head_dim, 16) * sizeof(int16_t);
+    size_t sink = 2 * k + 2 * sizeof(float), bytes;
+    if (__builtin_mul_overflow(ring_of(window, run), k + v + 2 * sizeof(float), &bytes) ||
+        __builtin_mul_overflow(bytes + sink, sequences, &bytes) || bytes > SIZE_MAX - 63)
+        return SIZE_MAX;
+    return round_up(bytes, 64);
+}
+
+gpuzip_status cpu_kv_create(ops_context *ctx, ops_kv **kv, int layers, int slots, int window,
+                            int run, int kv_heads, int head_dim, int bits)
 {
     (void)ctx;
+    assert(window > 0 && run > 0);
     assert(head_dim > 0 && head_dim % 2 == 0 && head_dim <= OPS_MAX_HEAD_DIM);
     assert(bits == 8 || bits == 12);
     gpuzip_status status = GPUZIP_OK;
-    size_t bytes = cpu_kv_bytes(layers, slots, positions, kv_heads, head_dim, bits);
+    size_t bytes = cpu_kv_bytes(layers, slots, window, run, kv_heads, head_dim, bits);
     void *memory = NULL;
     ops_kv *cache = malloc(sizeof *cache);
     if (!cache || bytes == SIZE_MAX || !(memory = aligned_alloc(64, bytes))) {
@@ -58,15 +66,19 @@ gpuzip_status cpu_kv_create(ops_context *ctx, ops_kv **kv, int layers, int slots
     /* Unwritten positions are read with weight zero, but must be finite. */
     memset(memory, 0, bytes);
     *cache = (ops_kv){layers, slots, kv_heads, head_dim, bits};
-    cache->positions = (int)round_up(positions, ATTENTION_SEGMENT);
+    cache->window = window;
+    cache->ring = (int)ring_of(window, run);
     cache->v_dim = (int)round_up(head_dim, 16);
-    size_t rows = (size_t)layers * slots * kv_heads * cache->positions;
+    size_t sequences = (size_t)layers * slots * kv_heads, rows = sequences * cache->ring;
     cache->memory = memory;
     cache->k = memory;
     cache->v = cache->k + rows * head_dim;
     cache->k_scale = (float *)(cache->v + rows * cache->v_dim);
     cache->v_scale = cache->k_scale + rows;
-    cache->v_max = cache->v_scale + rows;
+    cache->sink_k_scale = cache->v_scale + rows;
+    cache->sink_v_scale = cache->sink_k_scale + sequences;
+    cache->sink_k = (int16_t *)(cache->sink_v_scale + sequences);
+    cache->sink_v = cache->sink_k + sequences * head_dim;
     *kv = cache;
     cache = NULL;
     memory = NULL;
@@ -93,31 +105,13 @@ static int count_threads(const ops_context *ctx, double multiply_adds)
     return threads < ctx->threads ? (int)threads : ctx->threads;
 }
 
-/* v_max of the batch's new positions. A run's rows ascend, so each row finds the
- * one before it done, by this call or by an earlier one. */
-static void update_v_max(const ops_batch *batch, ops_kv *kv, int layer)
-{
-    for (int row = 0; row < batch->rows; row++) {
-        for (int h = 0; h < kv->kv_heads; h++) {
-            size_t at = kv_sequence(kv, layer, batch->slot[row], h) * kv->positions;
-            int pos = batch->pos[row];
-            float max = kv->v_scale[at + pos];
-            if (pos > 0 && kv->v_max[at + pos - 1] > max)
-                max = kv->v_max[at + pos - 1];
-            kv->v_max[at + pos] = max;
-        }
-    }
-}
-
 gpuzip_status cpu_qkv(ops_context *ctx, const ops_batch *batch, const float *qkv, int heads,
-                      const int32_t *cosine, const int32_t *sine, int16_t *q, float *q_scale,
-                      ops_kv *kv, int layer)
+                      const ops_rope *rope, const ops_queries *q, ops_kv *kv, int layer)
 {
     const attention_path *path = find_path(ctx);
-    const qkv_job job = {batch, qkv, heads, cosine, sine, q, q_scale, kv, layer};
+    const qkv_job job = {batch, qkv, heads, rope, q, kv, layer};
     size_t values = (size_t)(heads + 2 * kv->kv_heads) * kv->head_dim;
     cpu_for_rows(ctx, batch->rows, values, path->store_row, &job);
-    update_v_max(batch, kv, layer);
     return GPUZIP_OK;
 }
 
@@ -151,7 +145,7 @@ static gpuzip_status open_scratch(const attention_job *job, int threads, void **
                                   size_t *bytes)
 {
     size_t elements = (size_t)ATTENTION_QUERIES * job->positions;
-    *bytes = elements * (sizeof(float) + sizeof(int16_t)) +
+    *bytes = elements * (sizeof(float) + sizeof(int16_t)) + job->positions * sizeof(float) +
              (size_t)ATTENTION_QUERIES * job->kv->v_dim * sizeof(double);
     *memory = aligned_alloc(64, *bytes * threads);
     return *memory ? GPUZIP_OK : FAIL(GPUZIP_ERR_MEMORY);
@@ -162,20 +156,28 @@ static attention_scratch scratch_of(const attention_job *job, void *memory)
     attention_scratch scratch;
     scratch.total = memory;
     scratch.score = (float *)(scratch.total + (size_t)ATTENTION_QUERIES * job->kv->v_dim);
-    scratch.weight = (int16_t *)(scratch.score + (size_t)ATTENTION_QUERIES * job->positions);
+    scratch.v_scale = scratch.score + (size_t)ATTENTION_QUERIES * job->positions;
+    scratch.weight = (int16_t *)(scratch.v_scale + job->positions);
     return scratch;
 }
 
-gpuzip_status cpu_attention(ops_context *ctx, const ops_batch *batch, const int16_t *q,
-                            const float *q_scale, int heads, float factor, const ops_kv *kv,
-                            int layer, float *out)
+/* Positions in the segments that an item whose last row stands at `pos` reads, at most. */
+static int segment_positions(const ops_kv *kv, int pos)
+{
+    int first = pos - kv->window + 1 - (ATTENTION_QUERIES - 1);
+    first = first > 0 ? first / ATTENTION_SEGMENT * ATTENTION_SEGMENT : 0;
+    return (int)round_up((size_t)(pos + 1 - first), ATTENTION_SEGMENT);
+}
+
+gpuzip_status cpu_attention(ops_context *ctx, const ops_batch *batch, const ops_queries *q,
+                            int heads, float factor, const ops_kv *kv, int layer, float *out)
 {
     assert(heads % kv->kv_heads == 0);
     if (batch->rows <= 0)
         return GPUZIP_OK;
     gpuzip_status status = GPUZIP_OK;
     const attention_path *path = find_path(ctx);
-    attention_job job = {batch, q, q_scale, heads, factor, kv, layer, out};
+    attention_job job = {batch, q, heads, factor, kv, layer, out};
     void *memory = NULL;
     size_t bytes;
     attention_item *items = malloc((size_t)batch->rows * sizeof *items);
@@ -185,7 +187,7 @@ gpuzip_status cpu_attention(ops_context *ctx, const ops_batch *batch, const int1
     }
     double pairs = 0;
     for (int row = 0; row < batch->rows; row++) {
-        int positions = (int)round_up(batch->pos[row] + 1, ATTENTION_SEGMENT);
+        int positions = segment_positions(kv, batch->pos[row]);
         job.positions = positions > job.positions ? positions : job.positions;
         pairs += positions;
     }

@@ -7,8 +7,10 @@
  *     v: [positions / 2][v_dim][2 positions]
  * so that both products of attention meet one repeated pair (of a query's dims, of
  * two positions' weights) with 16 lanes (of positions, of dims), and no sum runs
- * across lanes. Positions are padded to ATTENTION_SEGMENT, dims of v to 16.
- * Data beyond a row's own position is finite but stale; its weight is zero.
+ * across lanes. The positions are a ring: position p stands at p % ring. The ring is a
+ * multiple of ATTENTION_SEGMENT, dims of v of 16. Data outside a row's window is finite but
+ * stale; its weight is zero. Position 0, the attention sink, is kept a second time:
+ *     sink_k, sink_v: [head_dim]
  *
  * Exactness. |q| <= 16256, |k| <= 2047 and 0 <= w <= 16256, |v| <= 2047, so 64
  * products sum to at most 64 * 16256 * 2047 < 2^31 in s32. Longer sums go on in
@@ -24,35 +26,35 @@
 
 struct ops_kv {
     int layers, slots, kv_heads, head_dim, bits;
-    int positions; /* padded */
-    int v_dim;     /* head_dim, padded */
-    void *memory;  /* owns all below; each array is [layers * slots * kv_heads][...] */
+    int window;   /* positions that a row attends to */
+    int ring;     /* positions that are kept */
+    int v_dim;    /* head_dim, padded */
+    void *memory; /* owns all below; each array is [layers * slots * kv_heads][...] */
     int16_t *k, *v;
-    float *k_scale, *v_scale; /* [positions] */
-    float *v_max;             /* [positions] max of v_scale[0 .. pos] */
+    float *k_scale, *v_scale; /* [ring] */
+    int16_t *sink_k, *sink_v;
+    float *sink_k_scale, *sink_v_scale; /* of one position */
 };
 
 typedef struct {
     const ops_batch *batch;
     const float *qkv; /* [rows][(heads + 2 kv_heads) head_dim] */
     int heads;
-    const int32_t *cosine, *sine; /* [positions][head_dim / 2] Q30, or NULL */
-    int16_t *q;                   /* [rows][heads][head_dim] */
-    float *q_scale;               /* [rows][heads] */
+    const ops_rope *rope;
+    const ops_queries *q;
     ops_kv *kv;
     int layer;
 } qkv_job;
 
 typedef struct {
     const ops_batch *batch;
-    const int16_t *q;     /* [rows][heads][head_dim] */
-    const float *q_scale; /* [rows][heads] */
+    const ops_queries *q;
     int heads;
     float factor;
     const ops_kv *kv;
     int layer;
     float *out;    /* [rows][heads][head_dim] */
-    int positions; /* that the longest row reads, padded to segments */
+    int positions; /* that an item reads at most, in whole segments */
 } attention_job;
 
 /* Consecutive rows of one slot and heads that read one KV head; rows * heads <=
@@ -65,13 +67,14 @@ typedef struct {
 /* One thread's room for an item. */
 typedef struct {
     float *score;    /* [ATTENTION_QUERIES][positions] */
+    float *v_scale;  /* [positions] */
     int16_t *weight; /* [ATTENTION_QUERIES][positions] */
     double *total;   /* [ATTENTION_QUERIES][v_dim] */
 } attention_scratch;
 
 typedef struct {
     /* For cpu_for_rows() with a qkv_job: quantises one row's queries, and its keys and
-     * values into the cache, all but v_max. */
+     * values into the cache. */
     cpu_row_fn store_row;
     void (*attend)(const attention_job *job, const attention_item *item,
                    const attention_scratch *scratch);

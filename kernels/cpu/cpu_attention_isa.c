@@ -62,48 +62,85 @@ static void rotate_head(const float *h, int dim, const int32_t *cosine, const in
     *unit = p - 52;
 }
 
-/* Rotates (if the job does and the head is not a value's) and quantises a head; returns the
- * scale. */
-static float prepare_head(const qkv_job *job, const float *h, int pos, bool rotate, int qmax,
-                          int16_t *q)
+/* Rotates a head (if the job does) by a row of job->rope and quantises it; returns the scale. */
+static float prepare_head(const qkv_job *job, const float *h, int rope_row, int qmax, int16_t *q)
 {
     int dim = job->kv->head_dim;
-    if (!rotate || !job->cosine)
+    if (!job->rope->cosine)
         return quantize_head(h, dim, qmax, q);
     float f[OPS_MAX_HEAD_DIM];
     int unit;
-    size_t at = (size_t)pos * (dim / 2);
-    rotate_head(h, dim, job->cosine + at, job->sine + at, f, &unit);
+    size_t at = (size_t)rope_row * (dim / 2);
+    rotate_head(h, dim, job->rope->cosine + at, job->rope->sine + at, f, &unit);
     return det_scale2(quantize_head(f, dim, qmax, q), unit);
+}
+
+static void store_queries(const qkv_job *job, const float *h, int row)
+{
+    const ops_queries *q = job->q;
+    int dim = job->kv->head_dim, pos = job->batch->pos[row];
+    for (int i = 0; i < job->heads; i++, h += dim) {
+        size_t at = (size_t)row * job->heads + i;
+        q->scale[at] =
+            prepare_head(job, h, pos & (job->rope->rows - 1), OPS_Q15_MAX, q->q + at * dim);
+        if (pos >= job->kv->window)
+            q->sink_scale[at] =
+                prepare_head(job, h, job->rope->rows, OPS_Q15_MAX, q->sink + at * dim);
+    }
+}
+
+/* h: the row's [kv_heads][head_dim]. */
+static void store_keys(const qkv_job *job, const float *h, int row, int qmax)
+{
+    const ops_kv *kv = job->kv;
+    int dim = kv->head_dim, pos = job->batch->pos[row], ring = pos % kv->ring;
+    int16_t q[OPS_MAX_HEAD_DIM];
+    for (int i = 0; i < kv->kv_heads; i++, h += dim) {
+        size_t sequence = kv_sequence(kv, job->layer, job->batch->slot[row], i);
+        size_t at = sequence * kv->ring + ring;
+        float scale = prepare_head(job, h, pos & (job->rope->rows - 1), qmax, q);
+        int16_t *k = kv->k + (at - ring % 16) * dim + ring % 16 * 2;
+        for (int d = 0; d < dim; d += 2)
+            memcpy(k + (size_t)d * 16, q + d, 2 * sizeof *q);
+        kv->k_scale[at] = scale;
+        if (pos == 0) {
+            memcpy(kv->sink_k + sequence * dim, q, (size_t)dim * sizeof *q);
+            kv->sink_k_scale[sequence] = scale;
+        }
+    }
+}
+
+/* The same of values. */
+static void store_values(const qkv_job *job, const float *h, int row, int qmax)
+{
+    const ops_kv *kv = job->kv;
+    int dim = kv->head_dim, pos = job->batch->pos[row], ring = pos % kv->ring;
+    int16_t q[OPS_MAX_HEAD_DIM];
+    for (int i = 0; i < kv->kv_heads; i++, h += dim) {
+        size_t sequence = kv_sequence(kv, job->layer, job->batch->slot[row], i);
+        size_t at = sequence * kv->ring + ring;
+        float scale = quantize_head(h, dim, qmax, q);
+        int16_t *v = kv->v + (at - ring % 2) * kv->v_dim + ring % 2;
+        for (int d = 0; d < dim; d++)
+            v[2 * d] = q[d];
+        kv->v_scale[at] = scale;
+        if (pos == 0) {
+            memcpy(kv->sink_v + sequence * dim, q, (size_t)dim * sizeof *q);
+            kv->sink_v_scale[sequence] = scale;
+        }
+    }
 }
 
 static void store_row(const void *qkv, int row, int thread)
 {
     (void)thread; /* needs no scratch */
     const qkv_job *job = qkv;
-    const ops_kv *kv = job->kv;
-    int dim = kv->head_dim, pos = job->batch->pos[row], slot = job->batch->slot[row];
-    int qmax = kv->bits == 8 ? OPS_Q8_MAX : OPS_Q12_MAX;
-    const float *h = job->qkv + (size_t)row * (job->heads + 2 * kv->kv_heads) * dim;
-    for (int i = 0; i < job->heads; i++, h += dim) {
-        size_t at = (size_t)row * job->heads + i;
-        job->q_scale[at] = prepare_head(job, h, pos, true, OPS_Q15_MAX, job->q + at * dim);
-    }
-    int16_t q[OPS_MAX_HEAD_DIM];
-    for (int i = 0; i < kv->kv_heads; i++, h += dim) {
-        size_t at = kv_sequence(kv, job->layer, slot, i) * kv->positions + pos;
-        kv->k_scale[at] = prepare_head(job, h, pos, true, qmax, q);
-        int16_t *k = kv->k + (at - pos % 16) * dim + pos % 16 * 2;
-        for (int d = 0; d < dim; d += 2)
-            memcpy(k + (size_t)d * 16, q + d, 2 * sizeof *q);
-    }
-    for (int i = 0; i < kv->kv_heads; i++, h += dim) {
-        size_t at = kv_sequence(kv, job->layer, slot, i) * kv->positions + pos;
-        kv->v_scale[at] = prepare_head(job, h, pos, false, qmax, q);
-        int16_t *v = kv->v + (at - pos % 2) * kv->v_dim + pos % 2;
-        for (int d = 0; d < dim; d++)
-            v[2 * d] = q[d];
-    }
+    size_t dim = job->kv->head_dim, kv_heads = job->kv->kv_heads, heads = job->heads;
+    int qmax = job->kv->bits == 8 ? OPS_Q8_MAX : OPS_Q12_MAX;
+    const float *h = job->qkv + (size_t)row * (heads + 2 * kv_heads) * dim;
+    store_queries(job, h, row);
+    store_keys(job, h + heads * dim, row, qmax);
+    store_values(job, h + (heads + kv_heads) * dim, row, qmax);
 }
 
 /* -- attention ------------------------------------------------------------- */
@@ -180,30 +217,51 @@ static void sum_tile(int32_t sum[QUERIES][LANES], const int16_t *const *a, const
 /* The queries of an item, and their inputs. */
 typedef struct {
     int count;     /* <= ATTENTION_QUERIES */
-    int positions; /* that the last row reads, padded to segments */
+    int begin;     /* the first position that they read, rounded down to a segment */
+    int positions; /* that they read from there on, in whole segments */
     int pos[ATTENTION_QUERIES];
     const int16_t *q[ATTENTION_QUERIES]; /* [head_dim] each */
-    float scale[ATTENTION_QUERIES];      /* q_scale * factor */
-    float *out[ATTENTION_QUERIES];       /* [head_dim] each */
-    size_t first;                        /* position 0 of the sequence in the cache */
+    float scale[ATTENTION_QUERIES];      /* scale * factor */
+    const int16_t *sink[ATTENTION_QUERIES];
+    float sink_scale[ATTENTION_QUERIES];
+    float *out[ATTENTION_QUERIES]; /* [head_dim] each */
+    size_t sequence;               /* in the cache */
 } query_set;
+
+/* The first position of the window of a row at `pos`. */
+static int window_begin(const ops_kv *kv, int pos)
+{
+    return pos < kv->window ? 0 : pos - kv->window + 1;
+}
 
 static void collect_queries(const attention_job *job, const attention_item *item, query_set *set)
 {
     const ops_kv *kv = job->kv;
-    int last = job->batch->pos[item->row + item->rows - 1];
+    const ops_queries *q = job->q;
+    int first = job->batch->pos[item->row], last = job->batch->pos[item->row + item->rows - 1];
     int kv_head = item->head / (job->heads / kv->kv_heads);
     set->count = item->rows * item->heads;
-    set->positions = (last / ATTENTION_SEGMENT + 1) * ATTENTION_SEGMENT;
-    set->first = kv_sequence(kv, job->layer, job->batch->slot[item->row], kv_head) * kv->positions;
+    set->begin = window_begin(kv, first) / ATTENTION_SEGMENT * ATTENTION_SEGMENT;
+    set->positions = (last / ATTENTION_SEGMENT + 1) * ATTENTION_SEGMENT - set->begin;
+    set->sequence = kv_sequence(kv, job->layer, job->batch->slot[item->row], kv_head);
     for (int i = 0; i < set->count; i++) {
         int row = item->row + i / item->heads;
         size_t at = (size_t)row * job->heads + item->head + i % item->heads;
         set->pos[i] = job->batch->pos[row];
-        set->q[i] = job->q + at * kv->head_dim;
-        set->scale[i] = job->q_scale[at] * job->factor;
+        set->q[i] = q->q + at * kv->head_dim;
+        set->scale[i] = q->scale[at] * job->factor;
         set->out[i] = job->out + at * kv->head_dim;
+        if (set->pos[i] < kv->window)
+            continue;
+        set->sink[i] = q->sink + at * kv->head_dim;
+        set->sink_scale[i] = q->sink_scale[at] * job->factor;
     }
+}
+
+/* Where the segment at offset `at` of a set's positions stands in the cache's arrays. */
+static size_t segment_at(const ops_kv *kv, const query_set *set, int at)
+{
+    return set->sequence * kv->ring + (set->begin + at) % kv->ring;
 }
 
 /* dot[q][l] = the product of q[q] and the key at position l of a block of LANES, rounded once. */
@@ -238,7 +296,7 @@ static void form_scores(const attention_job *job, const query_set *set, float *s
 {
     const ops_kv *kv = job->kv;
     for (int pos = 0; pos < set->positions; pos += LANES) {
-        size_t at = set->first + pos;
+        size_t at = segment_at(kv, set, pos);
         const float *k_scale = kv->k_scale + at;
         for (int q = 0; q < set->count; q += QUERIES) {
             int queries = set->count - q < QUERIES ? set->count - q : QUERIES;
@@ -266,19 +324,56 @@ static float max_score(const float *s, int n)
     return largest;
 }
 
-/* Turns the scores of one query into weights; returns the value of weight 1. score, weight,
- * v_scale: [positions]; weights beyond pos are zero. */
-static float form_weights(float *score, int16_t *weight, const float *v_scale, float v_max, int pos,
-                          int positions)
+/* Copies the scales of a set's values to v_scale [positions]. */
+static void gather_scales(const ops_kv *kv, const query_set *set, float *v_scale)
 {
+    for (int pos = 0; pos < set->positions; pos += ATTENTION_SEGMENT)
+        memcpy(v_scale + pos, kv->v_scale + segment_at(kv, set, pos),
+               ATTENTION_SEGMENT * sizeof *v_scale);
+}
+
+/* The score of a query with the attention sink. */
+static float sink_score(const ops_kv *kv, const query_set *set, int query)
+{
+    const int16_t *q = set->sink[query], *k = kv->sink_k + set->sequence * kv->head_dim;
+    int64_t sum = 0;
+    for (int i = 0; i < kv->head_dim; i++)
+        sum += q[i] * k[i];
+    return ((float)sum * kv->sink_k_scale[set->sequence]) * set->sink_scale[query];
+}
+
+/* The weights of a query in [0, OPS_Q15_MAX]. */
+typedef struct {
+    float unit;     /* the value of weight 1 */
+    int32_t sink;   /* the sink's weight */
+    int begin, end; /* the window, offsets into the set's positions */
+    bool has_sink;
+    float sink_score; /* with has_sink */
+} query_weights;
+
+/* Turns the scores of one query into weights. score, weight, v_scale: [positions]; weights outside
+ * the window are zero. v_max: of the window and the sink. */
+static void form_weights(query_weights *w, float *score, int16_t *weight, const float *v_scale,
+                         float v_max, float sink_v_scale, int positions)
+{
+    w->sink = 0;
+    w->unit = 0;
     if (v_max < 0x1p-100f) {
         memset(weight, 0, (size_t)positions * sizeof *weight);
-        return 0;
+        return;
     }
-    for (int j = pos + 1; j < positions; j++)
+    for (int j = 0; j < w->begin; j++)
         score[j] = -INFINITY; /* whose exponential is 0 */
+    for (int j = w->end; j < positions; j++)
+        score[j] = -INFINITY;
     float max = max_score(score, positions), inv = OPS_Q15_MAX / v_max;
     int64_t total = 0;
+    if (w->has_sink) {
+        max = w->sink_score > max ? w->sink_score : max;
+        float e = det_exp2f(w->sink_score - max);
+        total = det_rint_s32(e * 0x1p24f);
+        w->sink = det_rint_s32((e * sink_v_scale) * inv);
+    }
     for (int begin = 0; begin < positions; begin += ATTENTION_SEGMENT) {
         int32_t sum = 0; /* <= 64 * 2^24 */
         for (int j = begin; j < begin + ATTENTION_SEGMENT; j++) {
@@ -288,7 +383,7 @@ static float form_weights(float *score, int16_t *weight, const float *v_scale, f
         }
         total += sum;
     }
-    return (v_max / OPS_Q15_MAX) * (0x1p24f / (float)total);
+    w->unit = (v_max / OPS_Q15_MAX) * (0x1p24f / (float)total);
 }
 
 static void mix_values(const attention_job *job, const query_set *set, const int16_t *weight,
@@ -298,7 +393,7 @@ static void mix_values(const attention_job *job, const query_set *set, const int
     size_t dims = kv->v_dim;
     memset(total, 0, set->count * dims * sizeof *total);
     for (int pos = 0; pos < set->positions; pos += ATTENTION_SEGMENT) {
-        const int16_t *v = kv->v + (set->first + pos) * dims;
+        const int16_t *v = kv->v + segment_at(kv, set, pos) * dims;
         for (int q = 0; q < set->count; q += QUERIES) {
             int queries = set->count - q < QUERIES ? set->count - q : QUERIES;
             const int16_t *w[QUERIES];
@@ -317,23 +412,48 @@ static void mix_values(const attention_job *job, const query_set *set, const int
     }
 }
 
+/* Weighs the keys of every query of a set. */
+static void weigh_keys(const attention_job *job, const query_set *set,
+                       const attention_scratch *scratch, query_weights *weights)
+{
+    const ops_kv *kv = job->kv;
+    float v_max = 0, sink_v_scale = kv->sink_v_scale[set->sequence];
+    gather_scales(kv, set, scratch->v_scale);
+    for (int i = 0; i < set->count; i++) {
+        query_weights *w = &weights[i];
+        int pos = set->pos[i];
+        *w = (query_weights){.begin = window_begin(kv, pos) - set->begin,
+                             .end = pos + 1 - set->begin,
+                             .has_sink = pos >= kv->window};
+        if (i == 0 || pos != set->pos[i - 1])
+            v_max = max_magnitude(scratch->v_scale + w->begin, w->end - w->begin);
+        if (w->has_sink) {
+            w->sink_score = sink_score(kv, set, i);
+            v_max = sink_v_scale > v_max ? sink_v_scale : v_max;
+        }
+        size_t at = (size_t)i * job->positions;
+        form_weights(w, scratch->score + at, scratch->weight + at, scratch->v_scale, v_max,
+                     sink_v_scale, set->positions);
+    }
+}
+
 static void attend(const attention_job *job, const attention_item *item,
                    const attention_scratch *scratch)
 {
     const ops_kv *kv = job->kv;
     query_set set;
-    float unit[ATTENTION_QUERIES];
+    query_weights weights[ATTENTION_QUERIES];
     collect_queries(job, item, &set);
     form_scores(job, &set, scratch->score);
-    for (int i = 0; i < set.count; i++) {
-        size_t at = (size_t)i * job->positions;
-        unit[i] = form_weights(scratch->score + at, scratch->weight + at, kv->v_scale + set.first,
-                               kv->v_max[set.first + set.pos[i]], set.pos[i], set.positions);
-    }
+    weigh_keys(job, &set, scratch, weights);
     mix_values(job, &set, scratch->weight, scratch->total);
-    for (int i = 0; i < set.count; i++)
+    const int16_t *sink_v = kv->sink_v + set.sequence * kv->head_dim;
+    for (int i = 0; i < set.count; i++) {
+        const double *total = scratch->total + (size_t)i * kv->v_dim;
+        double sink = weights[i].sink;
         for (int d = 0; d < kv->head_dim; d++)
-            set.out[i][d] = (float)scratch->total[(size_t)i * kv->v_dim + d] * unit[i];
+            set.out[i][d] = (float)(total[d] + sink * sink_v[d]) * weights[i].unit;
+    }
 }
 
 const attention_path CPU_ISA(attention_path) = {.store_row = store_row, .attend = attend};
