@@ -141,7 +141,7 @@ static bool strip_check(const uint8_t *src, size_t *size)
 
 static bool frame_is_valid(const container_frame *frame)
 {
-    bool valid = frame->window >= 2 && frame->window <= CONTAINER_STEPS_MAX && frame->hop >= 1 &&
+    bool valid = frame->window >= 2 && frame->window <= CONTAINER_STEPS_MAX &&
                  frame->hop <= frame->window && frame->update_interval >= 1 &&
                  frame->update_interval <= CONTAINER_STEPS_MAX && frame->experts >= 1 &&
                  frame->experts <= CONTAINER_EXPERTS_MAX &&
@@ -276,7 +276,7 @@ gpuzip_status container_read_frame(container_frame *frame, const uint8_t *src, s
                               .biases = features & FEATURE_BIASES,
                               .learns_alphas = features & FEATURE_LEARNS_ALPHAS};
     parsed.window = (uint32_t)take_varint(&r, 2, CONTAINER_STEPS_MAX);
-    parsed.hop = parsed.window - (uint32_t)take_varint(&r, 0, parsed.window - 1);
+    parsed.hop = parsed.window - (uint32_t)take_varint(&r, 0, parsed.window);
     parsed.update_interval = (uint32_t)take_varint(&r, 1, CONTAINER_STEPS_MAX);
     if (parsed.contexts)
         parsed.prior = (uint32_t)take_varint(&r, 0, UINT32_MAX);

@@ -61,7 +61,7 @@ typedef struct {
 /* The settings that all blocks of a frame share. */
 typedef struct {
     uint32_t window;          /* tokens, 2 .. CONTAINER_STEPS_MAX */
-    uint32_t hop;             /* tokens, 1 .. window */
+    uint32_t hop;             /* tokens, 1 .. window; 0: windows slide */
     uint32_t update_interval; /* steps, 1 .. CONTAINER_STEPS_MAX */
     bool window_scope;        /* adaptive state is reset at each window; needs hop == window */
     bool contexts;            /* context models propose candidates */

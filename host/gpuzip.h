@@ -143,8 +143,9 @@ typedef enum {
  * comment names no meaning of 0, it stands for the setting of the level. */
 typedef struct {
     int level;           /* 1 (fast) .. 9 (small); 0: the default */
-    int window;          /* tokens a window predicts, 2 .. context */
-    int hop;             /* tokens from a window to the next, 1 .. window */
+    int window;          /* tokens of context, 2 .. the models' */
+    int hop;             /* tokens from a window to the next, 1 .. window; 0: windows slide, if all
+                            models have rotary positions */
     int streams;         /* streams a block */
     int update_interval; /* steps between adaptive updates; 0: 16, or 1 with Naive Bayes alone */
     bool window_scope;   /* adaptive state is reset at every window (needs hop == window) */
@@ -325,7 +326,7 @@ typedef struct {
     uint64_t size;            /* bytes of the original; claimed, verified only by decoding */
     uint64_t compressed_size; /* bytes of the file */
     int version;
-    int window, hop; /* of the first frame, as all below */
+    int window, hop; /* of the first frame, as all below; hop 0: sliding */
     int update_interval;
     bool window_scope;
     size_t block_size; /* bytes of its first block's original; 0: there is none */

@@ -9,7 +9,9 @@
 
 /* The settings of a level. A window longer than a model's context is cut to it. */
 typedef struct {
-    int window, hop;   /* tokens; hop is a share of the window: window / hop passes a token */
+    int sliding;       /* tokens of a sliding window */
+    int window, hop;   /* tokens, for models that cannot slide; hop is a share of the window: window
+                          / hop passes a token */
     int stream_tokens; /* a stream is given about as many; 0: one stream a block */
     size_t block_size; /* bytes */
 } level_settings;
@@ -23,11 +25,11 @@ typedef struct {
  * are large so that many streams fill a GPU, but small enough for a decoder with little
  * memory. */
 static const level_settings levels[GPUZIP_LEVEL_MAX + 1] = {
-    [1] = {256, 256, 1024, (size_t)4 << 20},   [2] = {512, 512, 2048, (size_t)4 << 20},
-    [3] = {1024, 1024, 4096, (size_t)4 << 20}, [4] = {1024, 768, 4096, (size_t)4 << 20},
-    [5] = {1024, 512, 8192, (size_t)8 << 20},  [6] = {1024, 512, 16384, (size_t)8 << 20},
-    [7] = {1024, 384, 32768, (size_t)8 << 20}, [8] = {1024, 256, 65536, (size_t)16 << 20},
-    [9] = {1024, 128, 0, (size_t)16 << 20},
+    [1] = {128, 256, 256, 1024, (size_t)4 << 20},   [2] = {128, 512, 512, 2048, (size_t)4 << 20},
+    [3] = {256, 1024, 1024, 4096, (size_t)4 << 20}, [4] = {256, 1024, 768, 4096, (size_t)4 << 20},
+    [5] = {512, 1024, 512, 8192, (size_t)8 << 20},  [6] = {512, 1024, 512, 16384, (size_t)8 << 20},
+    [7] = {512, 1024, 384, 32768, (size_t)8 << 20}, [8] = {512, 1024, 256, 65536, (size_t)16 << 20},
+    [9] = {1024, 1024, 128, 0, (size_t)16 << 20},
 };
 
 /* U of adaptive mixing, in steps. 1 to 16 give the same size within 0.1 %, 64 takes 0.1 to 0.9 %
@@ -87,6 +89,7 @@ static gpuzip_status frame_settings(gpuzip *gz, const gpuzip_options *o, contain
 {
     int level = o->level ? o->level : GPUZIP_LEVEL_DEFAULT;
     int context = CONTAINER_STEPS_MAX;
+    bool slides = o->hop == 0 && !o->window_scope;
     if (level < GPUZIP_LEVEL_MIN || level > GPUZIP_LEVEL_MAX)
         return session_fail(gz, GPUZIP_ERR_ARGUMENT, "levels go from %d to %d", GPUZIP_LEVEL_MIN,
                             GPUZIP_LEVEL_MAX);
@@ -95,15 +98,17 @@ static gpuzip_status frame_settings(gpuzip *gz, const gpuzip_options *o, contain
         int index = o->experts ? o->expert[k].model : 0;
         if (o->experts && o->expert[k].kind != GPUZIP_EXPERT_MODEL)
             continue;
-        if (gz->model[index].file.weights->config.context < context)
-            context = gz->model[index].file.weights->config.context;
+        const weights_model *w = gz->model[index].file.weights;
+        context = w->config.context < context ? w->config.context : context;
+        slides &= model_slides(w);
     }
     int hops = settings->window / settings->hop; /* the ratio stays when the window is cut */
-    int window = o->window ? o->window : settings->window < context ? settings->window : context;
-    int hop = o->hop ? o->hop
-              : window == settings->window && !o->window_scope
-                  ? settings->hop
-                  : (o->window_scope ? window : (window + hops - 1) / hops);
+    int usual = slides ? settings->sliding : settings->window;
+    int window = o->window ? o->window : usual < context ? usual : context;
+    int hop = o->hop                       ? o->hop
+              : o->window_scope            ? window
+              : window == settings->window ? settings->hop
+                                           : (window + hops - 1) / hops;
     if (window < 2 || window > context)
         return session_fail(gz, GPUZIP_ERR_ARGUMENT, "the window must be from 2 to %d tokens",
                             context);
@@ -127,7 +132,7 @@ static gpuzip_status frame_settings(gpuzip *gz, const gpuzip_options *o, contain
     if (o->block_size)
         settings->block_size = o->block_size;
     frame->window = (uint32_t)window;
-    frame->hop = (uint32_t)hop;
+    frame->hop = slides ? 0 : (uint32_t)hop;
     frame->update_interval = o->update_interval ? (uint32_t)o->update_interval
                              : o->adapt         ? UPDATE_INTERVAL
                                                 : 1;

@@ -1,5 +1,6 @@
 /* engine.c: engines and their memory; begins and ends jobs. */
 #include <assert.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,16 +56,29 @@ static size_t lay_out_step(const engine *e, step_rows *p, int streams, void *mem
     return used;
 }
 
+/* The sizes of the models' states, for passes of at most `rows` rows with up to `run` of a stream.
+ */
+static model_sizes state_sizes(const engine *e, int streams, int run, int rows, int logits_rows)
+{
+    return (model_sizes){.slots = streams,
+                         .window = e->config.window,
+                         .run = e->config.hop ? 0 : run,
+                         .max_rows = rows,
+                         .max_logits = logits_rows};
+}
+
 /* Bytes of the models' states with so many slots. */
 static size_t states_bytes(const engine *e, int slots, int rows, int logits_rows)
 {
+    int run = slots > 0 && slots < rows ? rows / slots : 1;
+    model_sizes sizes = state_sizes(e, slots, run, rows, logits_rows);
     size_t bytes = 0, scratch = 0;
     for (int k = 0; k < e->config.experts; k++) {
         const model *m = e->config.expert[k].m;
         if (!is_model(e, k))
             continue;
         size_t own = model_scratch_bytes(m, rows, logits_rows);
-        bytes += model_state_bytes(m, slots, e->config.window, rows, logits_rows);
+        bytes += model_state_bytes(m, &sizes);
         scratch = own > scratch ? own : scratch;
     }
     return bytes + scratch;
@@ -214,7 +228,7 @@ static void close_states(engine *e)
     e->pending = NULL;
     e->step_memory = e->step_host_memory = NULL;
     close_counts(e);
-    e->slots = e->states = 0;
+    e->slots = e->states = e->run = 0;
 }
 
 void engine_close(engine *e)
@@ -258,24 +272,26 @@ static gpuzip_status open_step(engine *e, int streams)
     return status;
 }
 
-/* Grows the memory to so many streams and adaptive states; never shrinks it. */
-static gpuzip_status reserve_states(engine *e, int streams, int states)
+/* Keeps the memory if it suffices for so many streams, adaptive states and steps of a pass. Else
+ * allocates it anew for just these streams and steps: the most of either that any job had could
+ * together exceed the memory that each job was planned with. */
+static gpuzip_status reserve_states(engine *e, int streams, int states, int run)
 {
-    if (streams <= e->slots && states <= e->states)
+    if (streams <= e->slots && states <= e->states && run <= e->run)
         return GPUZIP_OK;
-    streams = streams > e->slots ? streams : e->slots;
     states = states > e->states ? states : e->states;
     close_states(e);
+    model_sizes sizes = state_sizes(e, streams, run, e->pass_rows, e->logits_rows);
     for (int k = 0; k < e->config.experts; k++)
         if (is_model(e, k))
-            TRY(model_state_open(&e->state[k], e->config.expert[k].m, e->ctx, streams,
-                                 e->config.window, e->pass_rows, e->logits_rows));
+            TRY(model_state_open(&e->state[k], e->config.expert[k].m, e->ctx, &sizes));
     TRY(e->ops->alloc(e->ctx, (void **)&e->pending, pending_bytes(e, streams, states)));
     e->pending_state = e->adaptive ? e->pending + adapt_pending_rows(e, streams, states) : NULL;
     TRY(open_counts(e, states));
     TRY(open_step(e, streams));
     e->slots = streams;
     e->states = states;
+    e->run = run;
     return GPUZIP_OK;
 }
 
@@ -294,7 +310,7 @@ static gpuzip_status upload_states(const engine_job *job)
 }
 
 /* Prepares an engine for a job. */
-static gpuzip_status begin_job(engine_job *job, engine_stream *stream, int streams)
+static gpuzip_status begin_job(engine_job *job, engine_stream *stream, int streams, bool decodes)
 {
     engine *e = job->e;
     assert(streams >= 1);
@@ -303,7 +319,9 @@ static gpuzip_status begin_job(engine_job *job, engine_stream *stream, int strea
     TRY(job_gather(job, stream, streams));
     if (job->measures && !e->measures)
         TRY(costs_open(&e->measures, e));
-    TRY(reserve_states(e, job->streams, e->adaptive ? group_states(e->group) : 1));
+    if (!e->config.hop)
+        job->run = decodes ? 1 : pass_steps(job, streams, INT_MAX);
+    TRY(reserve_states(e, job->streams, e->adaptive ? group_states(e->group) : 1, job->run));
     for (int i = 0; i < STAGES; i++)
         e->stage[i].mixed = 0;
     if (e->adaptive)
@@ -334,7 +352,7 @@ gpuzip_status engine_encode(engine *e, engine_stream *stream, int streams, engin
 {
     gpuzip_status status = GPUZIP_OK;
     engine_job job = {.e = e, .costs = costs, .progress = progress};
-    TRY_OUT(begin_job(&job, stream, streams));
+    TRY_OUT(begin_job(&job, stream, streams, false));
     job.encoder = calloc((size_t)job.streams, sizeof *job.encoder);
     if (!job.encoder) {
         status = FAIL(GPUZIP_ERR_MEMORY);
@@ -359,7 +377,7 @@ gpuzip_status engine_decode(engine *e, engine_stream *stream, int streams, engin
 {
     gpuzip_status status = GPUZIP_OK;
     engine_job job = {.e = e, .costs = costs, .progress = progress};
-    TRY_OUT(begin_job(&job, stream, streams));
+    TRY_OUT(begin_job(&job, stream, streams, true));
     job.decoder = calloc((size_t)job.streams, sizeof *job.decoder);
     if (!job.decoder) {
         status = FAIL(GPUZIP_ERR_MEMORY);

@@ -5,8 +5,10 @@
  * the streams of any number of blocks as one batch, in lock-step: step t codes token t of every
  * stream that is longer than t.
  *
- * The context of a token depends on its step alone. Window k covers the steps
- * [k H, k H + W); it begins with the model's BOS at position 0, and position p
+ * The context of a token depends on its step alone. With H = 0 windows slide: position p of a
+ * stream holds token p - 1, the model's BOS at p = 0, and predicts token p; it attends to the last
+ * W positions and to BOS (ops.h, attention()). Models with learned positions need H > 0: window k
+ * covers the steps [k H, k H + W); it begins with BOS at position 0, and position p
  * holds token k H + p - 1 and predicts token k H + p. Window 0 codes all its
  * steps; each later one codes its last H, and reads the W - H before them again.
  *
@@ -36,7 +38,7 @@ typedef struct {
 
 typedef struct {
     int window;          /* W, 2 .. the smallest context of the models */
-    int hop;             /* H, 1 .. W */
+    int hop;             /* H, 1 .. W; 0: sliding, which all models must be able to */
     int update_interval; /* U >= 1 */
     bool window_scope;   /* needs hop == window */
     int escapes;         /* of the tokenizer: 0 or 256 */

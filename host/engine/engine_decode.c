@@ -147,6 +147,9 @@ static gpuzip_status queue_layers(decoder *d, const step_group *g)
     if (g->restart)
         TRY(set_positions(job, g));
     double start = clock_seconds();
+    for (int k = 0; k < e->config.experts && g->first == 0; k++)
+        if (is_model(e, k))
+            TRY(model_set_positions(e->state[k], g->t - g->base, 1));
     e->ops->range_push("step");
     gpuzip_status status = run_part(d, &d->layers, g);
     e->ops->range_pop();
@@ -262,7 +265,7 @@ static step_group next_group(decoder *d, const step_group *g)
     if (next.first >= job_active(d->job, g->t)) {
         next.first = 0;
         next.t++;
-        next.restart = next.t == g->base + (size_t)c->window;
+        next.restart = c->hop && next.t == g->base + (size_t)c->window;
         next.base += next.restart ? (size_t)c->hop : 0;
     }
     fit_group(d, &next);

@@ -121,7 +121,7 @@ static gpuzip_status encode_window(engine_job *job, size_t base, size_t t, size_
 {
     engine *e = job->e;
     while (t < end) {
-        int active = job_active(job, t), steps = pass_steps(e, active, end - t);
+        int active = job_active(job, t), steps = pass_steps(job, active, end - t);
         int group = e->pass_rows / steps;
         /* End at an update, if the pass reaches one: no pending symbol is then newer. */
         if (e->adaptive)
@@ -138,7 +138,7 @@ static gpuzip_status encode_window(engine_job *job, size_t base, size_t t, size_
 gpuzip_status job_encode(engine_job *job)
 {
     engine *e = job->e;
-    size_t window = (size_t)e->config.window, hop = (size_t)e->config.hop, t = 0;
+    size_t hop = (size_t)e->config.hop, window = hop ? (size_t)e->config.window : job->steps, t = 0;
     for (size_t base = 0; t < job->steps; base += hop) {
         size_t end = base + window < job->steps ? base + window : job->steps;
         if (e->config.window_scope)

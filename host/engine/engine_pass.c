@@ -74,6 +74,9 @@ gpuzip_status pass_forward(engine_job *job, const pass_rows *host, int rows, boo
     const ops *ops = e->ops;
     size_t bytes = (size_t)rows * sizeof(int32_t);
     double start = clock_seconds();
+    int last = 0; /* row with the highest position */
+    for (int r = 1; r < rows; r++)
+        last = host->pos[r] > host->pos[last] ? r : last;
     TRY(ops->upload(e->ctx, e->pass.slot, host->slot, bytes));
     TRY(ops->upload(e->ctx, e->pass.pos, host->pos, bytes));
     for (int k = 0; k < e->config.experts; k++) {
@@ -81,6 +84,8 @@ gpuzip_status pass_forward(engine_job *job, const pass_rows *host, int rows, boo
         ops_batch batch = {e->pass.token[k], e->pass.slot, e->pass.pos, rows};
         if (!is_model(e, k))
             continue;
+        TRY(model_set_positions(e->state[k], (size_t)host->pos[0],
+                                host->pos[last] - host->pos[0] + 1));
         TRY(ops->upload(e->ctx, e->pass.token[k], host->token[k], bytes));
         TRY(logits ? model_forward(e->state[k], &batch) : model_extend(e->state[k], &batch));
         model_row_ops(e->config.expert[k].m, &forward_ops, &extend_ops);
@@ -112,11 +117,14 @@ gpuzip_status pass_mix(engine_job *job, ops_mix *mix, int first, int rows, const
     return GPUZIP_OK;
 }
 
-int pass_steps(const engine *e, int streams, size_t left)
+int pass_steps(const engine_job *job, int streams, size_t left)
 {
+    const engine *e = job->e;
     if (e->group != e->own_group) /* all members take the same */
         streams = group_most_streams(e->group);
     int steps = streams < e->pass_rows ? e->pass_rows / streams : 1;
+    if (job->run > 0 && steps > job->run)
+        steps = job->run;
     return (size_t)steps < left ? steps : (int)left;
 }
 
@@ -138,7 +146,7 @@ gpuzip_status pass_prefill(engine_job *job, size_t base, size_t t)
     int active = job_active(job, t), steps;
     e->ops->range_push("prefill");
     for (size_t at = base; status == GPUZIP_OK && at < t; at += (size_t)steps) {
-        steps = pass_steps(e, active, t - at);
+        steps = pass_steps(job, active, t - at);
         int group = e->pass_rows / steps;
         for (int s = 0; status == GPUZIP_OK && s < active; s += group)
             status = read_pass(job, s, smaller(s + group, active), base, at, steps);

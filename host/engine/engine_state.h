@@ -62,6 +62,7 @@ struct engine {
     model_state *state[GPUZIP_MAX_EXPERTS]; /* of the models; NULL for others */
     int slots;                              /* streams that fit in the memory; 0: none yet */
     int states;                             /* adaptive states that fit */
+    int run;                                /* steps of a pass that fit, with sliding windows */
 
     engine_stage stage[STAGES];
     int next_stage; /* the least recently used */
@@ -107,6 +108,7 @@ typedef struct {
     job_stream *stream; /* [streams] */
     int streams;
     size_t steps;        /* of the longest */
+    int run;             /* the most steps of a pass; 0: any number, windows do not slide */
     rc_encoder *encoder; /* [streams], or NULL */
     rc_decoder *decoder; /* [streams], or NULL */
     size_t update_due;   /* decoding: the next update is before this step */
@@ -182,9 +184,9 @@ int pass_fill_rows(const engine_job *job, pass_rows *p, int s0, int s1, size_t b
  * caches. */
 gpuzip_status pass_forward(engine_job *job, const pass_rows *host, int rows, bool logits);
 
-/* Steps of a pass over so many streams, at most `left`. Streams beyond pass_rows / steps go to
- * another pass. */
-int pass_steps(const engine *e, int streams, size_t left);
+/* Steps of a pass over so many streams, at most `left` and job->run. Streams beyond pass_rows /
+ * steps go to another pass. */
+int pass_steps(const engine_job *job, int streams, size_t left);
 
 /* Queues a re-read of the steps [base, t) of a window, to fill the KV caches of the streams that
  * have a token at step t. */

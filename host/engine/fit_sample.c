@@ -41,12 +41,18 @@ typedef struct {
     fit_sample *sample;
 } sampler;
 
-/* ---- which --------------------------------------------------------------- */
+/* ---- windows ------------------------------------------------------------- */
+
+/* Steps from a window to the next. Sliding windows are sampled as windows that re-read half. */
+static size_t sample_hop(const engine_config *c)
+{
+    return c->hop ? (size_t)c->hop : ((size_t)c->window + 1) / 2;
+}
 
 static size_t count_windows(const sampler *s, size_t stream)
 {
     size_t length = s->stream[stream].length, window = (size_t)s->config->window;
-    size_t hop = (size_t)s->config->hop;
+    size_t hop = sample_hop(s->config);
     return length <= window ? 1 : 1 + (length - window + hop - 1) / hop;
 }
 
@@ -54,7 +60,7 @@ static size_t count_windows(const sampler *s, size_t stream)
 static sample_window find_window(const sampler *s, size_t index)
 {
     size_t each = count_windows(s, 0), stream = index / each, k = index % each;
-    size_t window = (size_t)s->config->window, hop = (size_t)s->config->hop;
+    size_t window = (size_t)s->config->window, hop = sample_hop(s->config);
     size_t length = s->stream[stream].length, base = k * hop;
     size_t end = base + window;
     return (sample_window){.token = s->stream[stream].token,
@@ -185,8 +191,10 @@ static gpuzip_status read_model(sampler *s, int k)
         goto out;
     }
     TRY_OUT(s->ops->alloc(s->ctx, (void **)&in.device_rows, bytes));
-    TRY_OUT(model_state_open(&in.state, s->config->expert[k].m, s->ctx, 1, s->config->window,
-                             s->pass_rows, 1));
+    model_sizes sizes = {
+        .slots = 1, .window = s->config->window, .max_rows = s->pass_rows, .max_logits = 1};
+    TRY_OUT(model_state_open(&in.state, s->config->expert[k].m, s->ctx, &sizes));
+    TRY_OUT(model_set_positions(in.state, 0, s->config->window));
     for (int i = 0; i < s->windows; i++) {
         const sample_window *w = &s->window[i];
         int row = w->first_row;

@@ -1,10 +1,12 @@
 /* model.c: the forward pass of every architecture over the operations of ops.h. */
 #include "model.h"
-#include "rope.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
+
+#include "rope.h"
 
 /* A linear layer on the device. */
 typedef struct {
@@ -28,7 +30,6 @@ struct model {
     int16_t *embedding;     /* [vocab][dim] */
     float *embedding_scale; /* [vocab] */
     float *position;        /* [context][dim] or NULL */
-    int32_t *cosine, *sine; /* [context][head_dim / 2] or NULL */
     model_layer *layer;     /* [layers] */
     norm_layer final_norm;
     linear_layer head;
@@ -38,12 +39,15 @@ struct model_state {
     const model *m;
     ops_context *ctx; /* may be another than the model's, on the same device */
     ops_kv *kv;
-    int slots, positions, max_rows, max_logits;
-    float *x;       /* [max_rows][dim], the residual stream */
-    float *wide;    /* [max_rows][wide_columns()]: qkv, then the feed-forward */
-    float *att;     /* [max_rows][heads head_dim] */
-    int16_t *q;     /* [max_rows][heads][head_dim] */
-    float *q_scale; /* [max_rows][heads] */
+    model_sizes sizes;
+    ops_rope rope;
+    int32_t *rotations;          /* device, [2][rope.rows + 1][head_dim / 2]: rope's tables */
+    size_t rope_first, rope_end; /* positions whose rows are there */
+    int32_t *host_rotations;     /* [2][rope.rows][head_dim / 2] */
+    float *x;                    /* [max_rows][dim], the residual stream */
+    float *wide;                 /* [max_rows][wide_columns()]: qkv, then the feed-forward */
+    float *att;                  /* [max_rows][heads head_dim] */
+    ops_queries q;               /* of max_rows */
     ops_qrows dim_rows, att_rows, ffn_rows;
     float *logits; /* [max_logits][vocab] */
 };
@@ -124,7 +128,7 @@ gpuzip_status model_open(model **out, const ops *ops, ops_context *ctx,
 {
     gpuzip_status status = GPUZIP_OK;
     const weights_config *c = &weights->config;
-    size_t context = (size_t)c->context, half = (size_t)c->head_dim / 2;
+    size_t context = (size_t)c->context;
     model *m = calloc(1, sizeof *m);
     if (!m)
         return FAIL(GPUZIP_ERR_MEMORY);
@@ -139,12 +143,6 @@ gpuzip_status model_open(model **out, const ops *ops, ops_context *ctx,
     TRY_OUT(prepare_embedding(m));
     TRY_OUT(copy_to_device(m, &m->position, weights->position, context * (size_t)c->dim,
                            sizeof(float)));
-    if (weights->turns) {
-        int32_t *t=malloc(context*half*8);
-        rope_rows(t,t+context*half,weights->turns,(int)half,0,(int)context);
-    TRY_OUT(copy_to_device(m, &m->cosine, t, context * half, sizeof(int32_t)));
-    TRY_OUT(copy_to_device(m, &m->sine, t+context*half, context * half, sizeof(int32_t)));
-    free(t);}
     for (int i = 0; i < c->layers; i++)
         TRY_OUT(prepare_layer(m, &m->layer[i], &weights->layer[i]));
     TRY_OUT(prepare_norm(m, &m->final_norm, &weights->final_norm));
@@ -175,8 +173,6 @@ void model_close(model *m)
     m->ops->release(m->ctx, m->embedding);
     m->ops->release(m->ctx, m->embedding_scale);
     m->ops->release(m->ctx, m->position);
-    m->ops->release(m->ctx, m->cosine);
-    m->ops->release(m->ctx, m->sine);
     for (int i = 0; m->layer && i < m->weights->config.layers; i++) {
         model_layer *l = &m->layer[i];
         release_norm(m, &l->norm1);
@@ -195,6 +191,11 @@ void model_close(model *m)
 const weights_model *model_weights(const model *m)
 {
     return m->weights;
+}
+
+bool model_slides(const weights_model *w)
+{
+    return w->turns != NULL;
 }
 
 /* ---- state -------------------------------------------------------------- */
@@ -219,19 +220,37 @@ static size_t qrows_bytes(int bits, size_t dim, size_t rows)
     return rows * (OPS_PITCH(dim) * (bits == 15 ? 2 : 1) + sizeof(float));
 }
 
-size_t model_state_bytes(const model *m, int slots, int positions, int max_rows, int max_logits)
+/* Rows of the rotations' table: a power of two that holds the positions of a pass, and of a window
+ * that does not slide. 0: the model has none. */
+static int rope_table_rows(const model *m, const model_sizes *z)
+{
+    int rows = 1, needed = z->run > z->window ? z->run : z->window;
+    while (rows < needed)
+        rows *= 2;
+    return m->weights->turns ? rows : 0;
+}
+
+/* Elements of both tables of rotations, with the sink's row in each. */
+static size_t rotations_count(const model *m, int rows)
+{
+    return 2 * (size_t)(rows + 1) * ((size_t)m->weights->config.head_dim / 2);
+}
+
+size_t model_state_bytes(const model *m, const model_sizes *z)
 {
     const weights_config *c = &m->weights->config;
-    size_t rows = (size_t)max_rows, dim = (size_t)c->dim;
+    size_t rows = (size_t)z->max_rows, dim = (size_t)c->dim;
     size_t att = (size_t)c->heads * (size_t)c->head_dim;
-    size_t bytes =
-        m->ops->kv_bytes(c->layers, slots, positions, c->kv_heads, c->head_dim, c->kv_bits);
-    bytes += rows * (sizeof(float) * (dim + wide_columns(c) + att) + sizeof(int16_t) * att +
-                     sizeof(float) * (size_t)c->heads);
+    size_t queries = z->run > 0 ? 2 : 1;
+    size_t bytes = m->ops->kv_bytes(c->layers, z->slots, z->window, z->run > 0 ? z->run : 1,
+                                    c->kv_heads, c->head_dim, c->kv_bits);
+    bytes += rotations_count(m, rope_table_rows(m, z)) * sizeof(int32_t);
+    bytes += rows * (sizeof(float) * (dim + wide_columns(c) + att) +
+                     queries * (sizeof(int16_t) * att + sizeof(float) * (size_t)c->heads));
     bytes += qrows_bytes(c->activation_bits, dim, rows) +
              qrows_bytes(c->activation_bits, att, rows) +
              qrows_bytes(c->activation_bits, (size_t)c->ffn, rows);
-    return bytes + (size_t)max_logits * (size_t)c->vocab * sizeof(float);
+    return bytes + (size_t)z->max_logits * (size_t)c->vocab * sizeof(float);
 }
 
 size_t model_scratch_bytes(const model *m, int max_rows, int max_logits)
@@ -262,29 +281,62 @@ static void close_qrows(model_state *s, ops_qrows *q)
     m->ops->release(s->ctx, q->scale);
 }
 
-gpuzip_status model_state_open(model_state **out, const model *m, ops_context *ctx, int slots,
-                               int positions, int max_rows, int max_logits)
+/* Allocates the tables of rotations, and fills in the sink's row. */
+static gpuzip_status open_rotations(model_state *s)
+{
+    const model *m = s->m;
+    int rows = rope_table_rows(m, &s->sizes), pairs = m->weights->config.head_dim / 2;
+    size_t bytes = rotations_count(m, rows) * sizeof(int32_t), last = (size_t)rows * (size_t)pairs;
+    if (rows == 0)
+        return GPUZIP_OK;
+    s->host_rotations = malloc(bytes);
+    if (!s->host_rotations)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    TRY(m->ops->alloc(s->ctx, (void **)&s->rotations, bytes));
+    int32_t *cosine = s->rotations, *sine = cosine + bytes / sizeof(int32_t) / 2;
+    s->rope = (ops_rope){cosine, sine, rows};
+    int32_t *host = s->host_rotations;
+    rope_rows(host, host + pairs, m->weights->turns, pairs, (uint64_t)s->sizes.window - 1, 1);
+    TRY(m->ops->upload(s->ctx, cosine + last, host, (size_t)pairs * sizeof *host));
+    return m->ops->upload(s->ctx, sine + last, host + pairs, (size_t)pairs * sizeof *host);
+}
+
+static gpuzip_status open_queries(model_state *s)
+{
+    const ops *ops = s->m->ops;
+    const weights_config *c = &s->m->weights->config;
+    size_t rows = (size_t)s->sizes.max_rows, heads = rows * (size_t)c->heads;
+    size_t elements = heads * (size_t)c->head_dim;
+    TRY(ops->alloc(s->ctx, (void **)&s->q.q, elements * sizeof *s->q.q));
+    TRY(ops->alloc(s->ctx, (void **)&s->q.scale, heads * sizeof *s->q.scale));
+    if (s->sizes.run == 0)
+        return GPUZIP_OK;
+    TRY(ops->alloc(s->ctx, (void **)&s->q.sink, elements * sizeof *s->q.sink));
+    return ops->alloc(s->ctx, (void **)&s->q.sink_scale, heads * sizeof *s->q.sink_scale);
+}
+
+gpuzip_status model_state_open(model_state **out, const model *m, ops_context *ctx,
+                               const model_sizes *sizes)
 {
     gpuzip_status status = GPUZIP_OK;
     const ops *ops = m->ops;
     const weights_config *c = &m->weights->config;
+    int max_rows = sizes->max_rows, max_logits = sizes->max_logits;
     size_t rows = (size_t)max_rows, att = (size_t)c->heads * (size_t)c->head_dim;
+    assert(sizes->run == 0 || model_slides(m->weights));
     model_state *s = calloc(1, sizeof *s);
     if (!s)
         return FAIL(GPUZIP_ERR_MEMORY);
     s->m = m;
     s->ctx = ctx;
-    s->slots = slots;
-    s->positions = positions;
-    s->max_rows = max_rows;
-    s->max_logits = max_logits;
-    TRY_OUT(ops->kv_create(s->ctx, &s->kv, c->layers, slots, positions, c->kv_heads, c->head_dim,
-                           c->kv_bits));
+    s->sizes = *sizes;
+    TRY_OUT(ops->kv_create(s->ctx, &s->kv, c->layers, sizes->slots, sizes->window,
+                           sizes->run > 0 ? sizes->run : 1, c->kv_heads, c->head_dim, c->kv_bits));
+    TRY_OUT(open_rotations(s));
+    TRY_OUT(open_queries(s));
     TRY_OUT(ops->alloc(s->ctx, (void **)&s->x, rows * (size_t)c->dim * sizeof(float)));
     TRY_OUT(ops->alloc(s->ctx, (void **)&s->wide, rows * wide_columns(c) * sizeof(float)));
     TRY_OUT(ops->alloc(s->ctx, (void **)&s->att, rows * att * sizeof(float)));
-    TRY_OUT(ops->alloc(s->ctx, (void **)&s->q, rows * att * sizeof(int16_t)));
-    TRY_OUT(ops->alloc(s->ctx, (void **)&s->q_scale, rows * (size_t)c->heads * sizeof(float)));
     TRY_OUT(open_qrows(s, &s->dim_rows, c->dim, max_rows));
     TRY_OUT(open_qrows(s, &s->att_rows, c->heads * c->head_dim, max_rows));
     TRY_OUT(open_qrows(s, &s->ffn_rows, c->ffn, max_rows));
@@ -308,13 +360,60 @@ void model_state_close(model_state *s)
     m->ops->release(s->ctx, s->x);
     m->ops->release(s->ctx, s->wide);
     m->ops->release(s->ctx, s->att);
-    m->ops->release(s->ctx, s->q);
-    m->ops->release(s->ctx, s->q_scale);
+    m->ops->release(s->ctx, s->rotations);
+    m->ops->release(s->ctx, s->q.q);
+    m->ops->release(s->ctx, s->q.scale);
+    m->ops->release(s->ctx, s->q.sink);
+    m->ops->release(s->ctx, s->q.sink_scale);
     close_qrows(s, &s->dim_rows);
     close_qrows(s, &s->att_rows);
     close_qrows(s, &s->ffn_rows);
     m->ops->release(s->ctx, s->logits);
+    free(s->host_rotations);
     free(s);
+}
+
+/* ---- positions ----------------------------------------------------------- */
+
+/* Rows of rotations that are computed at a time, if there is room: one upload a so many decoding
+ * steps. */
+#define ROPE_AHEAD 64
+
+/* Computes the rows of positions first .. end - 1, which stand one after the other in the table,
+ * and copies them there. */
+static gpuzip_status upload_rotations(model_state *s, size_t first, size_t end)
+{
+    const model *m = s->m;
+    size_t pairs = (size_t)m->weights->config.head_dim / 2, count = end - first;
+    size_t at = (first & (size_t)(s->rope.rows - 1)) * pairs,
+           bytes = count * pairs * sizeof(int32_t);
+    int32_t *cosine = s->host_rotations, *sine = cosine + count * pairs;
+    int32_t *table = s->rotations + at, *sines = table + ((size_t)s->rope.rows + 1) * pairs;
+    rope_rows(cosine, sine, m->weights->turns, (int)pairs, first, (int)count);
+    TRY(m->ops->upload(s->ctx, table, cosine, bytes));
+    return m->ops->upload(s->ctx, sines, sine, bytes);
+}
+
+gpuzip_status model_set_positions(model_state *s, size_t first, int count)
+{
+    size_t rows = (size_t)s->rope.rows, end = first + (size_t)count;
+    if (rows == 0 || (first >= s->rope_first && end <= s->rope_end))
+        return GPUZIP_OK;
+    assert((size_t)count <= rows);
+    size_t begin = s->rope_end;
+    if (first < s->rope_first || first > s->rope_end) /* not the next ones: begin anew */
+        s->rope_first = begin = first;
+    size_t ahead = first + (rows < ROPE_AHEAD ? rows : ROPE_AHEAD);
+    end = end > ahead ? end : ahead;
+    for (size_t at = begin, next; at < end; at = next) {
+        size_t wrap = (at / rows + 1) * rows;
+        next = end < wrap ? end : wrap;
+        TRY(upload_rotations(s, at, next));
+    }
+    s->rope_end = end;
+    if (end - s->rope_first > rows)
+        s->rope_first = end - rows;
+    return GPUZIP_OK;
 }
 
 /* ---- the pass ----------------------------------------------------------- */
@@ -325,8 +424,8 @@ static gpuzip_status project(model_state *s, const ops_batch *batch, int layer)
     const model *m = s->m;
     const linear_layer *qkv = &m->layer[layer].qkv;
     TRY(m->ops->linear(s->ctx, &s->dim_rows, qkv->w, qkv->bias, NULL, s->wide));
-    return m->ops->qkv(s->ctx, batch, s->wide, m->weights->config.heads, m->cosine, m->sine, s->q,
-                       s->q_scale, s->kv, layer);
+    return m->ops->qkv(s->ctx, batch, s->wide, m->weights->config.heads, &s->rope, &s->q, s->kv,
+                       layer);
 }
 
 /* Attention of the queries over the cache, added to x. */
@@ -336,8 +435,7 @@ static gpuzip_status attend(model_state *s, const ops_batch *batch, int layer)
     const ops *ops = m->ops;
     const weights_config *c = &m->weights->config;
     const model_layer *l = &m->layer[layer];
-    TRY(ops->attention(s->ctx, batch, s->q, s->q_scale, c->heads, c->attention_factor, s->kv, layer,
-                       s->att));
+    TRY(ops->attention(s->ctx, batch, &s->q, c->heads, c->attention_factor, s->kv, layer, s->att));
     TRY(ops->quantize(s->ctx, OPS_ACT_NONE, s->att, &s->att_rows));
     return ops->linear(s->ctx, &s->att_rows, l->out.w, l->out.bias, s->x, s->x);
 }
@@ -467,7 +565,9 @@ gpuzip_status model_fingerprint(model *m, const uint32_t *tokens, int count, uin
     TRY_OUT(m->ops->alloc(m->ctx, (void **)&device_rows, rows_bytes));
     TRY_OUT(m->ops->upload(m->ctx, device_rows, rows, rows_bytes));
     ops_batch batch = {device_rows, device_rows + count, device_rows + 2 * count, count};
-    TRY_OUT(model_state_open(&s, m, m->ctx, 1, count, count, count));
+    model_sizes sizes = {.slots = 1, .window = count, .max_rows = count, .max_logits = count};
+    TRY_OUT(model_state_open(&s, m, m->ctx, &sizes));
+    TRY_OUT(model_set_positions(s, 0, count));
     TRY_OUT(model_forward(s, &batch));
     TRY_OUT(model_logits(s, 0, count, &logits));
     TRY_OUT(m->ops->download(m->ctx, copy, logits, bytes));

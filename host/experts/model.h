@@ -20,19 +20,35 @@ gpuzip_status model_open(model **m, const ops *ops, ops_context *ctx, const weig
 void model_close(model *m);
 const weights_model *model_weights(const model *m);
 
-/* A cache of `slots` windows of `positions` tokens (at most the context), and
- * scratch for passes of at most max_rows rows and logits of at most
- * max_logits rows. ctx runs the passes: the model's own or another on the same
- * device; states with contexts of their own may be used at the same time.
+/* Whether windows may slide over the model's text: its positions are rotations. Learned positions
+ * end with the context. */
+bool model_slides(const weights_model *w);
+
+/* The sizes of a state. */
+typedef struct {
+    int slots;      /* sequences in the KV cache */
+    int window;     /* positions that a row attends to, at most the context */
+    int run;        /* the most rows of a slot in a pass that reaches positions >= window; 0: none
+                       does, and then no memory is kept for it. Needs model_slides() */
+    int max_rows;   /* of a pass */
+    int max_logits; /* rows whose logits are computed at a time */
+} model_sizes;
+
+/* A KV cache, and scratch memory for passes. ctx runs the passes: the model's own or another on the
+ * same device; states with contexts of their own may be used at the same time.
  * Errors: MEMORY, DEVICE. */
-gpuzip_status model_state_open(model_state **s, const model *m, ops_context *ctx, int slots,
-                               int positions, int max_rows, int max_logits);
+gpuzip_status model_state_open(model_state **s, const model *m, ops_context *ctx,
+                               const model_sizes *sizes);
 void model_state_close(model_state *s);
 
 /* Bytes that model_state_open() with these arguments allocates for the state, and bytes that it
  * reserves in the context, which all states share. */
-size_t model_state_bytes(const model *m, int slots, int positions, int max_rows, int max_logits);
+size_t model_state_bytes(const model *m, const model_sizes *sizes);
 size_t model_scratch_bytes(const model *m, int max_rows, int max_logits);
+
+/* Call before passes over rows at the positions first .. first + count - 1, count <= max(window,
+ * run): computes their rotations, unless the state has them. Errors: DEVICE. */
+gpuzip_status model_set_positions(model_state *s, size_t first, int count);
 
 /* Runs the layers over the rows of a batch (see ops_batch; device memory) and
  * extends the cache. Errors: DEVICE. */

@@ -132,7 +132,7 @@ uint64_t block_coding_bytes(const block_rules *rules, size_t tokens, uint32_t st
             continue;
         const weights_config *c = &rules->model[k]->config;
         size_t att = (size_t)c->heads * (size_t)c->head_dim;
-        bytes += ops_cpu.kv_bytes(c->layers, (int)streams, rules->config.window, c->kv_heads,
+        bytes += ops_cpu.kv_bytes(c->layers, (int)streams, rules->config.window, 1, c->kv_heads,
                                   c->head_dim, c->kv_bits);
         bytes += NOMINAL_ROWS * (sizeof(float) * ((size_t)c->vocab + 2 * (size_t)c->dim +
                                                   2 * (size_t)c->ffn + 2 * att));

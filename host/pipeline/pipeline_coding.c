@@ -46,8 +46,8 @@ void pipeline_describe_memory(const pipeline *p, const device *d, const engine_m
             continue;
         const weights_model *w = model_weights(config.expert[k].m);
         const weights_config *c = &w->config;
-        cache += d->ops->kv_bytes(c->layers, (int)streams, config.window, c->kv_heads, c->head_dim,
-                                  c->kv_bits);
+        cache += d->ops->kv_bytes(c->layers, (int)streams, config.window, 1, c->kv_heads,
+                                  c->head_dim, c->kv_bits);
         weights += device_weights_bytes(w);
     }
     snprintf(text, GPUZIP_ERROR_BYTES,

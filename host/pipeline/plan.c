@@ -55,6 +55,12 @@ gpuzip_status plan_frame(gpuzip *gz, const container_frame *frame, coding_plan *
             return session_fail(gz, GPUZIP_ERR_UNSUPPORTED,
                                 "a window of %d tokens is more than the %d that model '%s' knows",
                                 c.window, m->file.weights->config.context, m->file.weights->name);
+        if (c.hop == 0 && !model_slides(m->file.weights))
+            return session_fail(
+                gz, GPUZIP_ERR_UNSUPPORTED,
+                "windows cannot slide over model '%s', whose positions are learned; "
+                "give a hop",
+                m->file.weights->name);
         c.expert[k].kind = GPUZIP_EXPERT_MODEL;
         made.model[k] = (int)(m - gz->model);
         if (!first)

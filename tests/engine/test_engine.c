@@ -36,9 +36,12 @@ static void slots_logits(const fixture *f, int chunk, float *out)
     model_state *s;
     int32_t token[SLOTS * TINY_CONTEXT], slot[SLOTS * TINY_CONTEXT], pos[SLOTS * TINY_CONTEXT];
     const float *logits;
-    assert_int_equal(
-        model_state_open(&s, f->m, f->ctx, SLOTS, TINY_CONTEXT, SLOTS * chunk, SLOTS * chunk),
-        GPUZIP_OK);
+    model_sizes sizes = {.slots = SLOTS,
+                         .window = TINY_CONTEXT,
+                         .max_rows = SLOTS * chunk,
+                         .max_logits = SLOTS * chunk};
+    assert_int_equal(model_state_open(&s, f->m, f->ctx, &sizes), GPUZIP_OK);
+    assert_int_equal(model_set_positions(s, 0, TINY_CONTEXT), GPUZIP_OK);
     for (int first = 0; first < TINY_CONTEXT; first += chunk) {
         int rows = 0, n = TINY_CONTEXT - first < chunk ? TINY_CONTEXT - first : chunk;
         for (int i = 0; i < SLOTS * n; i++, rows++) {
@@ -93,8 +96,10 @@ static void extend_fills_the_cache(void **state)
     }
     ops_batch known = {token, slot, pos, KNOWN};
     ops_batch rest = {token + KNOWN, slot, pos + KNOWN, TINY_CONTEXT - KNOWN};
-    assert_int_equal(model_state_open(&s, f.m, f.ctx, 1, TINY_CONTEXT, TINY_CONTEXT, TINY_CONTEXT),
-                     GPUZIP_OK);
+    model_sizes sizes = {
+        .slots = 1, .window = TINY_CONTEXT, .max_rows = TINY_CONTEXT, .max_logits = TINY_CONTEXT};
+    assert_int_equal(model_state_open(&s, f.m, f.ctx, &sizes), GPUZIP_OK);
+    assert_int_equal(model_set_positions(s, 0, TINY_CONTEXT), GPUZIP_OK);
     assert_int_equal(model_extend(s, &known), GPUZIP_OK);
     assert_int_equal(model_forward(s, &rest), GPUZIP_OK);
     assert_int_equal(model_logits(s, 0, rest.rows, &logits), GPUZIP_OK);
@@ -232,6 +237,10 @@ static void blocks_decode(void **state)
         {700, 3, 64, 64, 16, true, CONTEXTS},     {900, 7, 33, 7, 20, false, EVERYTHING},
         {1500, 700, 4, 2, 16, false, EVERYTHING}, {1000, 999, 64, 32, 1, false, CONTEXTS},
         {2999, 2, 64, 50, 5, false, MIXING},      {3000, 4, 64, 64, 48, true, MIXING},
+        {1, 1, 64, 0, 1, false, NOTHING},         {2, 2, 2, 0, 1, false, BAYES},
+        {300, 1, 2, 0, 1, false, BAYES},          {700, 3, 64, 0, 16, false, CONTEXTS},
+        {1000, 13, 33, 0, 1000, false, BAYES},    {1500, 700, 4, 0, 16, false, EVERYTHING},
+        {2999, 2, 64, 0, 5, false, MIXING},       {3000, 1, 17, 0, 3, false, NOTHING},
     };
     fixture f;
     (void)state;
@@ -251,23 +260,26 @@ static void blocks_decode(void **state)
 /* However few rows a pass has, also fewer than streams. */
 static void passes_do_not_matter(void **state)
 {
-    static const int rows[] = {1, 3, 5, 16, 40, 100};
+    static const int rows[] = {1, 3, 5, 16, 40, 100, 700};
+    static const int windows[][2] = {{48, 20}, {48, 0}, {2, 0}, {64, 0}};
     fixture f;
     uint8_t *want_bytes, *bytes;
     (void)state;
     assert_true(fixture_open(&f, NULL, 2));
-    engine_config c = config_of(&f, 48, 20, 16, false, EVERYTHING);
-    text_block want = encode(&f, &c, 1000, 7, 1, &want_bytes);
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        c.pass_rows = rows[i];
-        text_block block = encode(&f, &c, 1000, 7, 1, &bytes);
-        check_same_code(&want, &block);
-        check_decodes(&f, &c, &want, 2);
-        free(block.stream);
-        free(bytes);
+    for (size_t w = 0; w < sizeof windows / sizeof *windows; w++) {
+        engine_config c = config_of(&f, windows[w][0], windows[w][1], 16, false, EVERYTHING);
+        text_block want = encode(&f, &c, 1000, 7, 1, &want_bytes);
+        for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+            c.pass_rows = rows[i];
+            text_block block = encode(&f, &c, 1000, 7, 1, &bytes);
+            check_same_code(&want, &block);
+            check_decodes(&f, &c, &want, 2);
+            free(block.stream);
+            free(bytes);
+        }
+        free(want.stream);
+        free(want_bytes);
     }
-    free(want.stream);
-    free(want_bytes);
     fixture_close(&f);
 }
 
@@ -286,6 +298,7 @@ static void workers_learn_as_one(void **state)
         {247, 5, 16, 16, 16, true, MIXING | CONTEXTS},
         {300, 6, 64, 32, 5, false, CONTEXTS},
         {500, 9, 20, 10, 1, false, MIXING},
+        {640, 7, 40, 0, 3, false, MIXING | CONTEXTS},
     };
     fixture f;
     (void)state;

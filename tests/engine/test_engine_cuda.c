@@ -91,6 +91,9 @@ static const job jobs[] = {
     {"blocks that count", {{30, 3}, {12, 4}, {20, 2}}, 8, 4, 2, false, true, 1, 8},
     {"blocks of biases and alphas", {{21, 7}, {36, 6}, {5, 5}}, 4, 2, 2, false, true, 2, 6, MIXING},
     {"adapting, 300 streams", {{600, 300}}, 16, 8, 2, false, false, 1, 64, ALL},
+    {"sliding, one stream", {{60, 1}}, 16, 0, 1, false, false, 1, 7},
+    {"sliding, window of two", {{30, 2}}, 2, 0, 1, false, false, 1, 9},
+    {"sliding, adapting blocks", {{60, 3}, {37, 5}, {24, 1}}, 8, 0, 2, false, true, 1, 20, ALL},
 };
 #define JOBS (sizeof jobs / sizeof *jobs)
 

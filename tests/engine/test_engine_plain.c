@@ -52,6 +52,7 @@ static const float *plain_forward(model_state *state, const fixture *f, const te
         pos[rows] = (int32_t)(t - base);
     }
     ops_batch batch = {token, slot, pos, rows};
+    assert_int_equal(model_set_positions(state, t - base, 1), GPUZIP_OK);
     assert_int_equal(model_forward(state, &batch), GPUZIP_OK);
     assert_int_equal(model_logits(state, 0, rows, &logits), GPUZIP_OK);
     return logits;
@@ -61,7 +62,7 @@ static const float *plain_forward(model_state *state, const fixture *f, const te
 static void plain_encode(const fixture *f, const engine_config *c, text_block *block)
 {
     size_t length = container_stream_length((uint32_t)block->tokens, block->streams), t = 0;
-    size_t window = (size_t)c->window, origin = 0, update = 1, lengths[64];
+    size_t window = c->hop ? (size_t)c->window : length, origin = 0, update = 1, lengths[64];
     const uint32_t *tokens[64];
     rc_encoder rc[64];
     model_state *state;
@@ -92,12 +93,16 @@ static void plain_encode(const fixture *f, const engine_config *c, text_block *b
                                   .scope = c->window_scope ? window : length,
                                   .update_interval = c->update_interval};
     int rows = (int)block->streams;
-    assert_int_equal(model_state_open(&state, f->m, f->ctx, rows, c->window, rows, rows),
-                     GPUZIP_OK);
+    model_sizes sizes = {.slots = rows,
+                         .window = c->window,
+                         .run = c->hop ? 0 : 1,
+                         .max_rows = rows,
+                         .max_logits = rows};
+    assert_int_equal(model_state_open(&state, f->m, f->ctx, &sizes), GPUZIP_OK);
     assert_int_equal(ops_cpu.adaptive_create(f->ctx, &learner, &config), GPUZIP_OK);
     if (c->prior)
         assert_int_equal(context_model_open(&cm, &asked), GPUZIP_OK);
-    for (size_t base = 0; t < length; base += (size_t)c->hop) {
+    for (size_t base = 0; t < length; base += (size_t)c->hop) { /* sliding: one window of all */
         if (c->window_scope) {
             if (cm)
                 context_model_reset(cm, base);
@@ -141,6 +146,9 @@ static void code_is_what_it_should_be(void **state)
         {200, 2, 64, 64, 16, false, CONTEXTS},
         {150, 5, 16, 16, 4, true, MIXING},
         {200, 60, 64, 32, 1, false, MIXING | CONTEXTS},
+        {300, 7, 32, 0, 3, false, MIXING | CONTEXTS},
+        {250, 1, 2, 0, 4, false, MIXING},
+        {500, 2, 64, 0, 16, false, CONTEXTS},
     };
     fixture f;
     (void)state;

@@ -227,7 +227,9 @@ static void expected_logits(const geometry *g, const uint32_t *token, size_t ste
         rows[2][i] = i;
     }
     ops_batch batch = {rows[0], rows[1], rows[2], n};
-    assert_int_equal(model_state_open(&s, m, ctx, 1, 64, 64, 64), GPUZIP_OK);
+    model_sizes sizes = {.slots = 1, .window = 64, .max_rows = 64, .max_logits = 64};
+    assert_int_equal(model_state_open(&s, m, ctx, &sizes), GPUZIP_OK);
+    assert_int_equal(model_set_positions(s, 0, 64), GPUZIP_OK);
     assert_int_equal(model_forward(s, &batch), GPUZIP_OK);
     assert_int_equal(model_logits(s, n - 1, 1, &logits), GPUZIP_OK);
     memcpy(out, logits, TINY_VOCAB * sizeof *out);

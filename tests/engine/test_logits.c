@@ -9,8 +9,8 @@
 
 #include <cmocka.h>
 
-#include "model.h"
 #include "../oracle/logits.h"
+#include "model.h"
 
 enum { VOCAB = 48, ROWS = sizeof logits_row / sizeof *logits_row };
 
@@ -37,8 +37,12 @@ static void run(const char *folder, int weight_bits, float out[LOGITS_TOKENS][VO
         pos[i] = i;
     }
     ops_batch batch = {token, slot, pos, LOGITS_TOKENS};
-    assert_int_equal(model_state_open(&s, m, ctx, 1, LOGITS_TOKENS, LOGITS_TOKENS, LOGITS_TOKENS),
-                     GPUZIP_OK);
+    model_sizes sizes = {.slots = 1,
+                         .window = LOGITS_TOKENS,
+                         .max_rows = LOGITS_TOKENS,
+                         .max_logits = LOGITS_TOKENS};
+    assert_int_equal(model_state_open(&s, m, ctx, &sizes), GPUZIP_OK);
+    assert_int_equal(model_set_positions(s, 0, LOGITS_TOKENS), GPUZIP_OK);
     assert_int_equal(model_forward(s, &batch), GPUZIP_OK);
     assert_int_equal(model_logits(s, 0, LOGITS_TOKENS, &logits), GPUZIP_OK);
     memcpy(out, logits, sizeof(float) * LOGITS_TOKENS * VOCAB);

@@ -76,8 +76,9 @@ static fill_function *const fill[] = {fill_soup, fill_repeats, fill_tiny, fill_b
 
 static gpuzip_options draw_options(dice *d, uint32_t adapts)
 {
-    static const int windows[][2] = {{64, 32}, {64, 64}, {16, 16}, {17, 5}, {2, 1}};
-    uint32_t w = roll(d, 5), experts = roll(d, 4);
+    static const int windows[][2] = {{64, 32}, {64, 64}, {16, 16}, {17, 5},
+                                     {2, 1},   {16, 0},  {64, 0}};
+    uint32_t w = roll(d, 7), experts = roll(d, 4);
     gpuzip_options o = {.window = windows[w][0],
                         .hop = windows[w][1],
                         .streams = (int[]){1, 2, 3, 7, 100}[roll(d, 5)],

@@ -55,7 +55,10 @@ static gpuzip_status time_pass(bench *b, const model *m, int slots, int position
     p.batch.slot = batch + rows;
     p.batch.pos = batch + 2 * rows;
     snprintf(shape, sizeof shape, "%d x %d", slots, positions);
-    TRY_OUT(model_state_open(&p.s, m, b->ctx, slots, positions, (int)rows, (int)rows));
+    model_sizes sizes = {
+        .slots = slots, .window = positions, .max_rows = (int)rows, .max_logits = (int)rows};
+    TRY_OUT(model_state_open(&p.s, m, b->ctx, &sizes));
+    TRY_OUT(model_set_positions(p.s, 0, positions));
     TRY_OUT(bench_measure(b, "forward pass", call_pass, &p, &time));
     model_row_ops(m, &forward, &extend);
     bench_report_row(b, &(bench_row){.name = "forward pass",
@@ -94,7 +97,7 @@ typedef struct {
     bench *b;
     const model *m;
     engine_mt *mt;
-    int window, hop;
+    int window, hop; /* hop 0: sliding */
     uint32_t streams;
     size_t steps;     /* of every stream */
     double *done;     /* [steps + 1] seconds after the start, 0 where nobody looked */
@@ -116,25 +119,27 @@ static int on_step(void *context, size_t done, size_t steps)
     return run->limit > 0 && now > run->limit && done < run->steps;
 }
 
-/* The position that step t has in its window. */
-static size_t position(const coding_run *run, size_t t)
+/* The positions to which step t attends. */
+static size_t context_of(const coding_run *run, size_t t)
 {
     size_t w = (size_t)run->window, h = (size_t)run->hop;
-    return t < w ? t : w - h + (t - w) % h;
+    return t < w ? t + 1 : h == 0 ? w + 1 : w - h + (t - w) % h + 1;
 }
 
-/* The steps [first, end) to time. Encoding: all, because passes are queued ahead. Decoding: whole
- * hops behind the first window if there are any; else the same positions of the first window, but
- * without the re-reading; else all. */
+/* The steps [first, end) to time. Encoding: all, because passes are queued ahead. Decoding: steps
+ * behind the first window, whole hops of them, if there are any; else the same positions of the
+ * first window, but without the re-reading; else all. */
 static void choose_section(const coding_run *run, bool decode, size_t *first, size_t *end)
 {
     size_t w = (size_t)run->window, h = (size_t)run->hop;
     *first = 0;
     *end = run->last;
-    if (decode && run->last >= w + h) {
+    if (decode && h == 0 && run->last >= w + 16) {
+        *first = w;
+    } else if (decode && h > 0 && run->last >= w + h) {
         *first = w;
         *end = w + (run->last - w) / h * h;
-    } else if (decode && h < w && run->last >= w - h + 16) {
+    } else if (decode && h > 0 && h < w && run->last >= w - h + 16) {
         *first = w - h;
     }
     while (*first > 0 && run->done[*first] <= 0) /* no time was taken after that step */
@@ -149,18 +154,19 @@ static double coding_floor(const coding_run *run, bool decode, size_t first, siz
     const weights_config *c = &w->config;
     const bench *b = run->b;
     double forward, extend, seconds = 0, longest = 0;
-    double cache = (double)b->ops->kv_bytes(c->layers, (int)run->streams, run->window, c->kv_heads,
-                                            c->head_dim, c->kv_bits) /
+    double cache = (double)b->ops->kv_bytes(c->layers, (int)run->streams, run->window, 1,
+                                            c->kv_heads, c->head_dim, c->kv_bits) /
                    run->window; /* of one position of every stream */
     model_row_ops(run->m, &forward, &extend);
     *operations = *context = 0;
     *bound = "int8";
     for (size_t t = first; t < end; t++) {
         const char *which;
-        size_t p = position(run, t);
+        double read = (double)context_of(run, t);
         double ops = run->streams * forward, again = 0;
-        double bytes = decode ? cache * (double)(p + 1) + (double)w->file_size : 0;
-        if (t >= (size_t)run->window && (t - (size_t)run->window) % (size_t)run->hop == 0)
+        double bytes = decode ? cache * read + (double)w->file_size : 0;
+        if (run->hop && t >= (size_t)run->window &&
+            (t - (size_t)run->window) % (size_t)run->hop == 0)
             again = run->streams * extend * (run->window - run->hop);
         double step = bench_floor(b, ops, bytes, &which);
         seconds += step + bench_floor(b, again, 0, &(const char *){NULL});
@@ -169,7 +175,7 @@ static double coding_floor(const coding_run *run, bool decode, size_t first, siz
             *bound = which;
         }
         *operations += ops + again;
-        *context += (double)(p + 1) / (double)(end - first);
+        *context += read / (double)(end - first);
     }
     return seconds;
 }
@@ -311,7 +317,7 @@ static gpuzip_status bench_streams(bench *b, const model *m, engine_mt *mt, cons
                                    const engine_config *c, uint32_t streams)
 {
     gpuzip_status status = GPUZIP_OK;
-    size_t most = (size_t)c->window + 2 * (size_t)c->hop;
+    size_t most = (size_t)c->window + (c->hop ? 2 * (size_t)c->hop : (size_t)c->window);
     double rate = 0;
     char shape[64];
     coding_run run = {.b = b,
@@ -332,7 +338,7 @@ static gpuzip_status bench_streams(bench *b, const model *m, engine_mt *mt, cons
     TRY_OUT(estimate_rate(&run, &rate));
     double affordable = rate * b->coding_seconds / streams;
     run.steps = affordable < 16 ? 16 : affordable < (double)most ? (size_t)affordable : most;
-    if (run.steps >= (size_t)c->window) /* whole windows */
+    if (c->hop && run.steps >= (size_t)c->window) /* whole windows */
         run.steps -= (run.steps - (size_t)c->window) % (size_t)c->hop;
     set_tokens(&run, run.steps, text, c->vocab);
     TRY_OUT(time_both(&run, b->coding_seconds));
@@ -374,7 +380,7 @@ gpuzip_status bench_whole(bench *b, const bench_model *bm, const bench_text *tex
     config.window = b->window && b->window <= c->context ? b->window
                     : c->context < 1024                  ? c->context
                                                          : 1024;
-    config.hop = (config.window + 1) / 2;
+    config.hop = model_slides(bm->weights) ? 0 : (config.window + 1) / 2;
     TRY_OUT(model_open(&m, b->ops, b->ctx, bm->weights));
     TRY_OUT(bench_pass(b, m));
     config.expert[0] = (engine_expert){GPUZIP_EXPERT_MODEL, m, CONTAINER_ALPHA_ONE};

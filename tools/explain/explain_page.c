@@ -267,7 +267,8 @@ static void put_foot(FILE *f, const page *p)
     fprintf(f, " %s, of which stored %llu, packed %llu.", s->blocks == 1 ? "block" : "blocks",
             (unsigned long long)s->stored_blocks, (unsigned long long)s->packed_blocks);
     if (p->options->window)
-        fprintf(f, " Window %d, hop %d.", p->options->window, p->options->hop);
+        fprintf(f, p->options->hop ? " Window %d, hop %d." : " Sliding window of %d tokens.",
+                p->options->window, p->options->hop);
     else
         fprintf(f, " Level %d.", p->options->level ? p->options->level : GPUZIP_LEVEL_DEFAULT);
     fputs(" This page needs no network and loads nothing.</p></footer>\n<script>\n", f);

@@ -48,18 +48,23 @@ static void print_row(const char *name, const gpuzip_info *info, list_totals *to
 
 static void print_paragraph(const char *name, const gpuzip_info *info)
 {
+    char window[64];
+    if (info->hop)
+        snprintf(window, sizeof window, "%d tokens, hop %d", info->window, info->hop);
+    else
+        snprintf(window, sizeof window, "%d tokens, sliding", info->window);
     message_put(stdout, name);
     printf("\n  original     %llu bytes\n"
            "  compressed   %llu bytes, %.3f bits/byte\n"
            "  frames       %llu\n"
            "  blocks       %llu, of which stored %llu, packed %llu\n"
            "  format       version %d\n"
-           "  window, hop  %d, %d\n",
+           "  window       %s\n",
            (unsigned long long)info->size, (unsigned long long)info->compressed_size,
            report_bits_per_byte(info->size, info->compressed_size),
            (unsigned long long)info->frames, (unsigned long long)info->blocks,
            (unsigned long long)info->stored_blocks, (unsigned long long)info->packed_blocks,
-           info->version, info->window, info->hop);
+           info->version, window);
     for (int i = 0; i < info->experts; i++) {
         char id[2 * sizeof info->expert[i].model_id + 1] = "";
         if (info->expert[i].kind == GPUZIP_EXPERT_MODEL)
