@@ -15,14 +15,13 @@ set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 jobs=$(nproc)
 seconds=${GPUZIP_FUZZ_SECONDS-60}
-export OMP_WAIT_POLICY=passive # spinning threads would starve the tests beside them
 export GPUZIP_DATA="${GPUZIP_DATA-$root/../shared/data}"
 passed=0 failed=0 skipped=0
 
 install_packages() {
     packages=""
     for package in build-essential cmake pkg-config libxxhash-dev libjansson-dev libpcre2-dev \
-        libssl-dev liblzma-dev libzstd-dev libcmocka-dev libmpfr-dev clang libclang-rt-14-dev libomp-dev python3 xz-utils zstd bzip3 \
+        libssl-dev liblzma-dev libzstd-dev libcmocka-dev libmpfr-dev clang libclang-rt-14-dev python3 xz-utils zstd bzip3 \
         brotli; do
         dpkg -s "$package" >/dev/null 2>&1 || packages="$packages $package"
     done

@@ -29,6 +29,7 @@
 #include "context_model.h"
 #include "gpuzip.h"
 #include "model.h"
+#include "pool.h"
 
 typedef struct {
     gpuzip_expert_kind kind;
@@ -49,7 +50,7 @@ typedef struct {
     bool bias, learn_alpha;       /* adapt the mixer's; then alphas are <= OPS_LEARNT_MAX */
     const context_prior *prior;   /* context models propose candidates; NULL: no context models */
     ngrams_table ngrams;          /* n-grams of other texts, for the context models; or none */
-    int host_threads;             /* threads of the context models on the host; 0: one */
+    pool *pool;                   /* of the context models on the host; NULL: one thread */
     const uint32_t *token_suffix; /* [vocab + escapes] with context models: theirs */
 } engine_config;
 

@@ -73,6 +73,21 @@ context_model_query adapt_query(const engine_job *job, int stream, size_t t)
         group_context_model(job->e->group, s->state), {(int32_t)s->index, (uint32_t)t}, stream};
 }
 
+/* Context models predict rows in parts, each with streams of its own. */
+typedef struct {
+    const context_model_query *query; /* [rows] */
+    int rows, parts;
+    ops_candidate (*candidate)[OPS_CANDIDATES]; /* [rows] */
+    int32_t *candidates;                        /* [rows] */
+} prediction_parts;
+
+static void predict_part(const void *of, int part, int worker)
+{
+    const prediction_parts *p = of;
+    (void)worker;
+    context_model_predict_part(part, p->parts, p->query, p->rows, p->candidate, p->candidates);
+}
+
 gpuzip_status adapt_predict(engine_job *job, engine_stage *g, int first, int rows)
 {
     engine *e = job->e;
@@ -82,10 +97,12 @@ gpuzip_status adapt_predict(engine_job *job, engine_stage *g, int first, int row
         return GPUZIP_OK;
     int threads = host_threads(&e->config, n);
     e->ops->range_push("predict by contexts");
-#pragma omp parallel for num_threads(threads) schedule(static, 1) if (threads > 1)
-    for (int part = 0; part < threads; part++)
-        context_model_predict_part(part, threads, g->asked + first, rows, g->rows.candidate + first,
-                                   g->rows.candidates + first);
+    prediction_parts p = {.query = g->asked + first,
+                          .rows = rows,
+                          .parts = smaller(job->streams, threads > 1 ? 4 * threads : 1),
+                          .candidate = g->rows.candidate + first,
+                          .candidates = g->rows.candidates + first};
+    pool_run(e->config.pool, threads, p.parts, predict_part, &p);
     e->ops->range_pop();
     job->costs->seconds_contexts += clock_seconds() - start;
     TRY(e->ops->upload(e->ctx, e->pass.candidate + first, g->rows.candidate + first,

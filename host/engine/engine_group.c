@@ -306,14 +306,25 @@ static void work_part(const engine_group *group, const group_work *w, int part)
                                  part % CONTEXT_MODEL_PARTS, w->step);
 }
 
+/* The work of a group of one. */
+typedef struct {
+    const engine_group *group;
+    const group_work *w;
+} lone_work;
+
+static void work_lone_part(const void *of, int part, int worker)
+{
+    const lone_work *lone = of;
+    (void)worker;
+    work_part(lone->group, lone->w, part);
+}
+
 /* Does all parts in a group of one: in several threads if there are many tokens. */
 static void work_alone(engine_group *group, const group_work *w)
 {
     size_t rows = (size_t)group->streams * (w->step - group->updated);
-    int threads = host_threads(&group->config, rows);
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 1) if (threads > 1)
-    for (int part = 0; part < w->parts; part++)
-        work_part(group, w, part);
+    pool_run(group->config.pool, host_threads(&group->config, rows), w->parts, work_lone_part,
+             &(lone_work){group, w});
     group->parts_begun = group->parts_done = w->parts;
 }
 

@@ -1,7 +1,6 @@
 /* engine_mt.c: see engine_mt.h. */
 #include "engine_mt.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -24,6 +23,7 @@ typedef struct {
 struct engine_mt {
     const ops *ops;
     engine_config config;
+    pool *pool;     /* of the workers; also of the single engine's context models */
     engine *whole;  /* over the device's context */
     worker *worker; /* [count] */
     ops_context *group_ctx;
@@ -66,7 +66,9 @@ gpuzip_status engine_mt_open(engine_mt **out, const ops *ops, ops_context *ctx,
     mt->config = *config;
     mt->limit = limit;
     engine_config whole = *config;
-    whole.host_threads = threads;
+    if (threads > 1)
+        TRY_OUT(pool_open(&mt->pool, threads));
+    whole.pool = mt->pool;
     TRY_OUT(engine_open(&mt->whole, ops, ctx, &whole));
     if (ops == &ops_cpu && threads > 1 && may_share(config)) {
         mt->worker = calloc((size_t)threads, sizeof *mt->worker);
@@ -96,6 +98,7 @@ void engine_mt_close(engine_mt *mt)
         mt->ops->close(mt->group_ctx);
     free(mt->worker);
     engine_close(mt->whole);
+    pool_close(mt->pool);
     free(mt);
 }
 
@@ -155,12 +158,22 @@ static bool deal_blocks(const engine_mt *mt, const engine_stream *stream, int st
     return worker + 1 == mt->count;
 }
 
+/* Makes the workers' threads. Where the system refuses some, there are fewer workers, or none. */
+static void start_lanes(engine_mt *mt)
+{
+    int threads = pool_start(mt->pool);
+    if (threads < mt->count)
+        mt->count = threads > 1 ? threads : 0;
+}
+
 /* Distributes a batch; false: one engine must code it all. The caller frees d->first. */
-static bool deal_out(const engine_mt *mt, const engine_stream *stream, int streams, deal *d)
+static bool deal_out(engine_mt *mt, const engine_stream *stream, int streams, deal *d)
 {
     int blocks = stream[streams - 1].state - stream[0].state + 1;
     bool adaptive = mt->config.bias || mt->config.learn_alpha || mt->config.prior;
     *d = (deal){0};
+    if (is_shared(mt, (uint32_t)streams, blocks))
+        start_lanes(mt);
     if (!is_shared(mt, (uint32_t)streams, blocks) ||
         !(d->first = calloc((size_t)mt->count + 1, sizeof *d->first)))
         return false;
@@ -210,16 +223,14 @@ static int worker_stop(void *context, size_t done, size_t steps)
 typedef gpuzip_status engine_code_function(engine *, engine_stream *, int, engine_costs *,
                                            const engine_progress *);
 
-/* A worker's work. */
+/* The workers' work. */
 typedef struct {
     engine_mt *mt;
-    int i;
     engine_code_function *code;
     engine_stream *stream; /* of the batch */
     const deal *d;
     engine_mt_progress *p;
-    pthread_t thread;
-} worker_job;
+} engine_mt_job;
 
 static gpuzip_status open_worker(engine_mt *mt, int i, bool united)
 {
@@ -233,22 +244,22 @@ static gpuzip_status open_worker(engine_mt *mt, int i, bool united)
 }
 
 /* Codes a worker's streams. A corrupt stream does not stop the other workers. */
-static void *run_worker(void *context)
+static void run_worker(const void *context, int i, int thread)
 {
-    const worker_job *job = context;
+    const engine_mt_job *job = context;
     engine_mt *mt = job->mt;
-    worker *own = &mt->worker[job->i];
-    int first = job->d->first[job->i], streams = job->d->first[job->i + 1] - first;
-    engine_progress progress = {job->i ? worker_stop : worker_step, job->p};
+    worker *own = &mt->worker[i];
+    int first = job->d->first[i], streams = job->d->first[i + 1] - first;
+    engine_progress progress = {i ? worker_stop : worker_step, job->p};
+    (void)thread;
     own->costs = (engine_costs){0};
-    own->status = open_worker(mt, job->i, job->d->united);
+    own->status = open_worker(mt, i, job->d->united);
     if (own->status == GPUZIP_OK)
         own->status = job->code(own->e, job->stream + first, streams, &own->costs, &progress);
     else if (job->d->united)
         engine_group_leave(mt->group);
     if (own->status != GPUZIP_OK && own->status != GPUZIP_ERR_CORRUPT)
         atomic_store(&job->p->stop, true);
-    return NULL;
 }
 
 /* Prepares the group for a batch. */
@@ -274,37 +285,18 @@ static gpuzip_status worse(gpuzip_status a, gpuzip_status b)
     return a;
 }
 
-/* Runs all workers, the first in this thread. */
+/* Runs all workers, one of them in this thread. Workers of a group wait for each other: there is a
+ * thread for each. */
 static gpuzip_status run_workers(engine_mt *mt, engine_code_function *code, engine_stream *stream,
                                  const deal *d, engine_mt_progress *p)
 {
     gpuzip_status status = GPUZIP_OK;
-    int started = 1;
-    worker_job *job = calloc((size_t)mt->count, sizeof *job);
-    if (!job)
-        return FAIL(GPUZIP_ERR_MEMORY);
-    TRY_OUT(begin_group(mt, stream, d));
-    for (int i = 0; i < mt->count; i++)
-        job[i] = (worker_job){.mt = mt, .i = i, .code = code, .stream = stream, .d = d, .p = p};
-    while (started < mt->count &&
-           pthread_create(&job[started].thread, NULL, run_worker, &job[started]) == 0)
-        started++;
-    for (int i = started; i < mt->count; i++) {
-        mt->worker[i].status = FAIL(GPUZIP_ERR_MEMORY);
-        mt->worker[i].costs = (engine_costs){0};
-        if (d->united)
-            engine_group_leave(mt->group);
-        atomic_store(&p->stop, true);
-    }
-    run_worker(&job[0]);
-    for (int i = 1; i < started; i++)
-        pthread_join(job[i].thread, NULL);
+    TRY(begin_group(mt, stream, d));
+    pool_run(mt->pool, mt->count, mt->count, run_worker, &(engine_mt_job){mt, code, stream, d, p});
     for (int i = 0; i < mt->count; i++)
         status = worse(status, mt->worker[i].status);
     if (d->united)
         engine_group_end(mt->group);
-out:
-    free(job);
     return status;
 }
 

@@ -141,7 +141,7 @@ static inline bool is_model(const engine *e, int k)
 /* Host threads of the context models for n rows or streams. */
 static inline int host_threads(const engine_config *c, size_t n)
 {
-    return n < HOST_SHARED || c->host_threads < 1 ? 1 : c->host_threads;
+    return n < HOST_SHARED ? 1 : pool_threads(c->pool);
 }
 
 /* The input of expert k, a model, at `step` of a stream, in a window from `base` on: the token

@@ -129,18 +129,31 @@ static void add_row(moments *sum, const fit_rows *rows, int r, const double *alp
     }
 }
 
+/* The threads' sums. */
+typedef struct {
+    const fit_rows *rows;
+    const double *alpha;
+    double *scratch; /* [GROUPS][vocab] */
+    moments *sum;    /* [GROUPS] */
+} fit_job;
+
+static void add_group(const void *of, int g, int worker)
+{
+    const fit_job *job = of;
+    (void)worker;
+    job->sum[g] = (moments){0};
+    for (int r = g; r < job->rows->rows; r += GROUPS)
+        add_row(&job->sum[g], job->rows, r, job->alpha,
+                job->scratch + (size_t)g * (size_t)job->rows->vocab);
+}
+
 /* F and its derivatives. scratch: [GROUPS][vocab]. */
-static void evaluate(moments *out, const fit_rows *rows, const double *alpha, int threads,
+static void evaluate(moments *out, const fit_rows *rows, const double *alpha, pool *threads,
                      double *scratch)
 {
-    static const moments none;
-    moments sum[GROUPS], all = none;
-#pragma omp parallel for num_threads(threads) schedule(dynamic)
-    for (int g = 0; g < GROUPS; g++) {
-        sum[g] = none;
-        for (int r = g; r < rows->rows; r += GROUPS)
-            add_row(&sum[g], rows, r, alpha, scratch + (size_t)g * (size_t)rows->vocab);
-    }
+    moments sum[GROUPS], all = {0};
+    pool_run(threads, pool_threads(threads), GROUPS, add_group,
+             &(fit_job){rows, alpha, scratch, sum});
     for (int g = 0; g < GROUPS; g++) {
         all.bits += sum[g].bits / rows->rows;
         for (int k = 0; k < rows->experts; k++) {
@@ -210,21 +223,24 @@ gpuzip_status fit_alphas(const fit_rows *rows, double most, int threads, double 
 {
     double alpha[EXPERTS], tried[EXPERTS], step[EXPERTS];
     double *scratch = malloc(GROUPS * (size_t)rows->vocab * sizeof *scratch);
+    pool *shared = NULL;
     moments now, next;
     int experts = rows->experts;
     bool gained = true;
-    if (!scratch)
+    if (!scratch || pool_open(&shared, threads) != GPUZIP_OK) {
+        free(scratch);
         return FAIL(GPUZIP_ERR_MEMORY);
+    }
     for (int k = 0; k < experts; k++)
         alpha[k] = 1.0 / experts;
-    evaluate(&now, rows, alpha, threads, scratch);
+    evaluate(&now, rows, alpha, shared, scratch);
     for (int i = 0; i < STEPS && gained; i++) {
         double gain = find_step(&now, alpha, most, experts, step);
         gained = false;
         for (double size = 1; gain > ENOUGH && size > SMALLEST && !gained; size /= 2) {
             for (int k = 0; k < experts; k++)
                 tried[k] = within(alpha[k] + size * step[k], most);
-            evaluate(&next, rows, tried, threads, scratch);
+            evaluate(&next, rows, tried, shared, scratch);
             gained = next.bits < now.bits;
         }
         if (gained) {
@@ -232,6 +248,7 @@ gpuzip_status fit_alphas(const fit_rows *rows, double most, int threads, double 
             now = next;
         }
     }
+    pool_close(shared);
     free(scratch);
     memcpy(out, alpha, (size_t)experts * sizeof *alpha);
     *bits = now.bits;

@@ -1,13 +1,13 @@
 /* session.c: see session.h. */
 #include "session.h"
 
-#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "context_model.h"
+#include "cores.h"
 
 /* Enough for the default level on a GPU; a desktop machine has it to spare. */
 #define MEMORY_LIMIT_DEFAULT ((uint64_t)4 << 30)
@@ -35,15 +35,6 @@ void session_note(const gpuzip *gz, gpuzip_note kind, const char *format, ...)
 
 /* ---- opening ------------------------------------------------------------ */
 
-/* Cores that this process may run on. */
-static int usable_cores(void)
-{
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) != 0)
-        return 1;
-    return CPU_COUNT(&set);
-}
-
 static gpuzip_status open_devices(gpuzip *gz, const device_choice *choice,
                                   char error[GPUZIP_ERROR_BYTES])
 {
@@ -68,7 +59,7 @@ gpuzip_status session_open(gpuzip **out, const device_choice *choice, int thread
     gpuzip *gz = calloc(1, sizeof *gz);
     if (!gz)
         return FAIL(GPUZIP_ERR_MEMORY);
-    gz->threads = threads ? threads : usable_cores();
+    gz->threads = threads ? threads : cores_usable();
     gz->memory_limit = MEMORY_LIMIT_DEFAULT;
     TRY_OUT(open_devices(gz, choice, error));
     *out = gz;

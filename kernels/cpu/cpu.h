@@ -3,6 +3,7 @@
 #define GPUZIP_CPU_H
 
 #include "ops.h"
+#include "pool.h"
 
 /* Each level includes those before it. "Includes" means F16C/FMA/BMI2 with AVX2 and
  * F, BW, DQ, VL with AVX-512. Elsewhere than x86-64 there is only CPU_ISA_C. AMX
@@ -16,9 +17,12 @@ typedef enum {
 } cpu_isa;
 
 struct ops_context {
-    int threads;    /* OpenMP threads an operation may use, >= 1 */
-    cpu_isa isa;    /* the best of the machine, or the caller's choice */
-    float *scratch; /* [threads][OPS_MAX_DIM] a row of each thread */
+    int threads;     /* threads that an operation may use, >= 1 */
+    pool *pool;      /* of these threads; NULL: one */
+    cpu_isa isa;     /* the best of the machine, or the caller's choice */
+    float *scratch;  /* [threads][OPS_MAX_DIM] a row of each thread */
+    void *attention; /* memory of attention(), kept from call to call */
+    size_t attention_bytes;
 };
 
 /* cpu_device.c */

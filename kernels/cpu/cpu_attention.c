@@ -1,13 +1,14 @@
 /* cpu_attention.c: the KV cache, and qkv() and attention() down to rows and items. */
 #include <assert.h>
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cpu_attention.h"
 
-/* Multiply-adds that are worth a thread: about as long as waking it takes. */
-#define WORK_PER_THREAD (1 << 17)
+/* Multiply-adds in a microsecond, about. */
+#define MULTIPLY_ADDS_PER_US 20000
+/* Items for each thread, at least, before a thread takes several at a time. */
+#define PORTIONS 8
 
 static const attention_path *find_path(const ops_context *ctx)
 {
@@ -98,13 +99,6 @@ void cpu_kv_destroy(ops_context *ctx, ops_kv *kv)
     free(kv);
 }
 
-/* How many threads the work is worth. */
-static int count_threads(const ops_context *ctx, double multiply_adds)
-{
-    double threads = 1 + multiply_adds / WORK_PER_THREAD;
-    return threads < ctx->threads ? (int)threads : ctx->threads;
-}
-
 gpuzip_status cpu_qkv(ops_context *ctx, const ops_batch *batch, const float *qkv, int heads,
                       const ops_rope *rope, const ops_queries *q, ops_kv *kv, int layer)
 {
@@ -140,15 +134,28 @@ static int heads_of_item(int group)
     return heads;
 }
 
-/* One block for all threads: 64-byte aligned, released with free(). Errors: MEMORY. */
-static gpuzip_status open_scratch(const attention_job *job, int threads, void **memory,
-                                  size_t *bytes)
+/* Bytes of a thread's scratch memory, a multiple of 64. */
+static size_t scratch_bytes(const attention_job *job)
 {
     size_t elements = (size_t)ATTENTION_QUERIES * job->positions;
-    *bytes = elements * (sizeof(float) + sizeof(int16_t)) + job->positions * sizeof(float) +
-             (size_t)ATTENTION_QUERIES * job->kv->v_dim * sizeof(double);
-    *memory = aligned_alloc(64, *bytes * threads);
-    return *memory ? GPUZIP_OK : FAIL(GPUZIP_ERR_MEMORY);
+    return round_up(elements * (sizeof(float) + sizeof(int16_t)) + job->positions * sizeof(float) +
+                        (size_t)ATTENTION_QUERIES * job->kv->v_dim * sizeof(double),
+                    64);
+}
+
+/* Room for so many bytes in the context, 64-byte aligned, until the next call. Errors: MEMORY. */
+static gpuzip_status reserve(ops_context *ctx, size_t bytes)
+{
+    if (bytes <= ctx->attention_bytes)
+        return GPUZIP_OK;
+    bytes = round_up(bytes + bytes / 2, 64); /* passes grow with the positions they read */
+    free(ctx->attention);
+    ctx->attention_bytes = 0;
+    ctx->attention = aligned_alloc(64, bytes);
+    if (!ctx->attention)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    ctx->attention_bytes = bytes;
+    return GPUZIP_OK;
 }
 
 static attention_scratch scratch_of(const attention_job *job, void *memory)
@@ -169,47 +176,54 @@ static int segment_positions(const ops_kv *kv, int pos)
     return (int)round_up((size_t)(pos + 1 - first), ATTENTION_SEGMENT);
 }
 
+/* The items of a call. */
+typedef struct {
+    const attention_job *job;
+    const attention_path *path;
+    attention_item *item; /* [items / groups], each for `groups` groups of heads */
+    int items, groups;
+    int portion;  /* items that a thread takes at a time */
+    void *memory; /* [threads][bytes] */
+    size_t bytes; /* of a thread's scratch memory */
+} attention_items;
+
+/* The last rows of a run read the most: they go first. */
+static void attend_portion(const void *of, int part, int worker)
+{
+    const attention_items *a = of;
+    attention_scratch scratch = scratch_of(a->job, (char *)a->memory + (size_t)worker * a->bytes);
+    int last = a->items - part * a->portion, first = last - a->portion;
+    for (int i = last - 1; i >= first && i >= 0; i--) {
+        attention_item item = a->item[i / a->groups];
+        item.head = i % a->groups * item.heads;
+        a->path->attend(a->job, &item, &scratch);
+    }
+}
+
 gpuzip_status cpu_attention(ops_context *ctx, const ops_batch *batch, const ops_queries *q,
                             int heads, float factor, const ops_kv *kv, int layer, float *out)
 {
     assert(heads % kv->kv_heads == 0);
     if (batch->rows <= 0)
         return GPUZIP_OK;
-    gpuzip_status status = GPUZIP_OK;
-    const attention_path *path = find_path(ctx);
     attention_job job = {batch, q, heads, factor, kv, layer, out};
-    void *memory = NULL;
-    size_t bytes;
-    attention_item *items = malloc((size_t)batch->rows * sizeof *items);
-    if (!items) {
-        status = FAIL(GPUZIP_ERR_MEMORY);
-        goto out;
-    }
+    attention_items a = {.job = &job, .path = find_path(ctx)};
     double pairs = 0;
     for (int row = 0; row < batch->rows; row++) {
         int positions = segment_positions(kv, batch->pos[row]);
         job.positions = positions > job.positions ? positions : job.positions;
         pairs += positions;
     }
-    int item_heads = heads_of_item(heads / kv->kv_heads), groups = heads / item_heads;
-    int cuts = cut_items(batch, item_heads, items);
-    int threads = count_threads(ctx, 2 * pairs * heads * kv->head_dim);
-    TRY_OUT(open_scratch(&job, threads, &memory, &bytes));
-#pragma omp parallel num_threads(threads) if (threads > 1)
-    {
-        attention_scratch scratch =
-            scratch_of(&job, (char *)memory + (size_t)omp_get_thread_num() * bytes);
-        /* The last rows of a run read the most: they go first. */
-#pragma omp for schedule(dynamic)
-        for (int i = cuts * groups - 1; i >= 0; i--) {
-            attention_item item = items[i / groups];
-            item.head = i % groups * item_heads;
-            path->attend(&job, &item, &scratch);
-        }
-    }
-
-out:
-    free(memory);
-    free(items);
-    return status;
+    int threads = cpu_threads_worth(ctx, 2 * pairs * heads * kv->head_dim, MULTIPLY_ADDS_PER_US);
+    a.bytes = scratch_bytes(&job);
+    size_t scratch = a.bytes * (size_t)(threads > 1 ? ctx->threads : 1);
+    TRY(reserve(ctx, scratch + (size_t)batch->rows * sizeof *a.item));
+    a.memory = ctx->attention;
+    a.item = (attention_item *)((char *)ctx->attention + scratch);
+    int item_heads = heads_of_item(heads / kv->kv_heads);
+    a.groups = heads / item_heads;
+    a.items = cut_items(batch, item_heads, a.item) * a.groups;
+    a.portion = threads > 1 ? 1 + a.items / (PORTIONS * threads) : a.items;
+    pool_run(ctx->pool, threads, (a.items + a.portion - 1) / a.portion, attend_portion, &a);
+    return GPUZIP_OK;
 }

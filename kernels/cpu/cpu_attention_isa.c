@@ -311,17 +311,16 @@ static void form_scores(const attention_job *job, const query_set *set, float *s
     }
 }
 
-/* The largest of s[n]; n is a multiple of 16. */
+/* The largest of s[n]. As integers of the same order, for maxima of integers vectorise. */
 static float max_score(const float *s, int n)
 {
-    float max[16], largest = s[0];
-    memcpy(max, s, sizeof max);
-    for (int i = 16; i < n; i += 16)
-        for (int l = 0; l < 16; l++)
-            max[l] = s[i + l] > max[l] ? s[i + l] : max[l];
-    for (int l = 0; l < 16; l++)
-        largest = max[l] > largest ? max[l] : largest;
-    return largest;
+    int32_t max = INT32_MIN;
+    for (int i = 0; i < n; i++) {
+        int32_t bits = (int32_t)det_float_bits(s[i]);
+        int32_t key = bits ^ (bits >> 31 & 0x7fffffff);
+        max = key > max ? key : max;
+    }
+    return det_bits_float((uint32_t)(max ^ (max >> 31 & 0x7fffffff)));
 }
 
 /* Copies the scales of a set's values to v_scale [positions]. */
@@ -341,6 +340,8 @@ static float sink_score(const ops_kv *kv, const query_set *set, int query)
         sum += q[i] * k[i];
     return ((float)sum * kv->sink_k_scale[set->sequence]) * set->sink_scale[query];
 }
+
+#define SUM_SEGMENTS 64 /* of positions, whose exponentials a lane's s32 adds: 2^30 */
 
 /* The weights of a query in [0, OPS_Q15_MAX]. */
 typedef struct {
@@ -366,7 +367,7 @@ static void form_weights(query_weights *w, float *score, int16_t *weight, const 
         score[j] = -INFINITY; /* whose exponential is 0 */
     for (int j = w->end; j < positions; j++)
         score[j] = -INFINITY;
-    float max = max_score(score, positions), inv = OPS_Q15_MAX / v_max;
+    float max = max_score(score + w->begin, w->end - w->begin), inv = OPS_Q15_MAX / v_max;
     int64_t total = 0;
     if (w->has_sink) {
         max = w->sink_score > max ? w->sink_score : max;
@@ -374,14 +375,20 @@ static void form_weights(query_weights *w, float *score, int16_t *weight, const 
         total = det_rint_s32(e * 0x1p24f);
         w->sink = det_rint_s32((e * sink_v_scale) * inv);
     }
-    for (int begin = 0; begin < positions; begin += ATTENTION_SEGMENT) {
-        int32_t sum = 0; /* <= 64 * 2^24 */
-        for (int j = begin; j < begin + ATTENTION_SEGMENT; j++) {
-            float e = det_exp2f(score[j] - max);
-            sum += det_rint_s32(e * 0x1p24f);
-            weight[j] = (int16_t)det_rint_s32((e * v_scale[j]) * inv);
+    for (int begin = 0, end; begin < positions; begin = end) {
+        int32_t sum[ATTENTION_SEGMENT] = {0}; /* <= SUM_SEGMENTS * 2^24 */
+        end = positions - begin < SUM_SEGMENTS * ATTENTION_SEGMENT
+                  ? positions
+                  : begin + SUM_SEGMENTS * ATTENTION_SEGMENT;
+        for (int at = begin; at < end; at += ATTENTION_SEGMENT) {
+            for (int j = 0; j < ATTENTION_SEGMENT; j++) {
+                float e = det_exp2f(score[at + j] - max);
+                sum[j] += det_rint_s32(e * 0x1p24f);
+                weight[at + j] = (int16_t)det_rint_s32((e * v_scale[at + j]) * inv);
+            }
         }
-        total += sum;
+        for (int j = 0; j < ATTENTION_SEGMENT; j++)
+            total += sum[j];
     }
     w->unit = (v_max / OPS_Q15_MAX) * (0x1p24f / (float)total);
 }

@@ -2,12 +2,13 @@
  * memory, and the table of operations. It is above all other files of the backend: none of
  * them calls it. */
 #include <assert.h>
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "clock.h"
+#include "cores.h"
 #include "cpu.h"
 
 #if defined(__x86_64__)
@@ -83,26 +84,30 @@ static gpuzip_status cpu_open(ops_context **ctx, int device, int threads, const 
     if (wanted > best)
         return FAIL(GPUZIP_ERR_DEVICE);
     if (threads == 0)
-        threads = omp_get_num_procs();
+        threads = cores_usable();
     if (threads > CPU_MAX_THREADS)
         threads = CPU_MAX_THREADS;
 
     ops_context *opened = malloc(sizeof *opened);
     float *scratch = aligned_alloc(64, (size_t)threads * OPS_MAX_DIM * sizeof *scratch);
-    if (!opened || !scratch) {
+    pool *shared = NULL;
+    if (!opened || !scratch || (threads > 1 && pool_open(&shared, threads) != GPUZIP_OK)) {
         free(scratch);
         free(opened);
         return FAIL(GPUZIP_ERR_MEMORY);
     }
-    *opened = (ops_context){.threads = threads, .isa = wanted, .scratch = scratch};
+    *opened = (ops_context){.threads = threads, .pool = shared, .isa = wanted, .scratch = scratch};
     *ctx = opened;
     return GPUZIP_OK;
 }
 
 static void cpu_close(ops_context *ctx)
 {
-    if (ctx)
-        free(ctx->scratch);
+    if (!ctx)
+        return;
+    pool_close(ctx->pool);
+    free(ctx->attention);
+    free(ctx->scratch);
     free(ctx);
 }
 
@@ -209,22 +214,36 @@ static gpuzip_status cpu_measure_product(ops_context *ctx, double *ops_per_secon
     return GPUZIP_OK;
 }
 
+/* A thread's part of a copy. */
+typedef struct {
+    char *dst; /* [threads][bytes], like src */
+    const char *src;
+    size_t bytes; /* of a part */
+} copy_job;
+
+static void copy_part(const void *of, int part, int worker)
+{
+    const copy_job *job = of;
+    size_t at = (size_t)part * job->bytes;
+    (void)worker;
+    memcpy(job->dst + at, job->src + at, job->bytes);
+}
+
 /* Every thread copies a part of its own. Best of several, for other programs may take the
  * processor or the memory's time away. */
 static gpuzip_status cpu_measure_copy(ops_context *ctx, double *bytes_per_second)
 {
     gpuzip_status status = GPUZIP_OK;
-    const size_t part = (CPU_COPY_BYTES / (size_t)ctx->threads) & ~(size_t)63;
+    const int threads = pool_start(ctx->pool);
+    const size_t part = (CPU_COPY_BYTES / (size_t)threads) & ~(size_t)63;
     void *src = NULL, *dst = NULL;
     double best = 0;
     TRY_OUT(cpu_alloc(ctx, &src, CPU_COPY_BYTES));
     TRY_OUT(cpu_alloc(ctx, &dst, CPU_COPY_BYTES));
     for (int round = 0; round < 5; round++) {
-        double begin = omp_get_wtime();
-#pragma omp parallel for num_threads(ctx->threads) schedule(static, 1)
-        for (int i = 0; i < ctx->threads; i++)
-            memcpy((char *)dst + (size_t)i * part, (const char *)src + (size_t)i * part, part);
-        double rate = 2.0 * (double)part * ctx->threads / (omp_get_wtime() - begin);
+        double begin = clock_seconds();
+        pool_run(ctx->pool, threads, threads, copy_part, &(copy_job){dst, src, part});
+        double rate = 2.0 * (double)part * threads / (clock_seconds() - begin);
         best = rate > best ? rate : best;
     }
     *bytes_per_second = best;

@@ -1,13 +1,17 @@
 /* cpu_linear.c: packing of weight matrices, and linear() down to its tiles. */
 #include <assert.h>
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "cpu_linear.h"
+#include "cpu_threads.h"
 
-/* Multiply-adds (of s8) that are worth a thread: about as long as waking it takes. */
-#define WORK_PER_THREAD (1 << 19)
+/* Multiply-adds of s8 in a microsecond, about; fewer for few rows. */
+#define MULTIPLY_ADDS_PER_US 100000
+/* Parts for each thread: with more, threads end together even if one of them lost its processor for
+ * a while; with fewer, the pieces that share a panel of weights stay together. */
+#define PORTIONS 8
 /* Rows of one piece of a thread's work. The panel of weights stays in its cache
  * over these rows. A multiple of every tile's rows. */
 #define BLOCK_ROWS 48
@@ -64,6 +68,22 @@ static void pack_panel(const ops_matrix *m, const ops_weights *src, int plane, i
     }
 }
 
+/* A matrix being packed. */
+typedef struct {
+    const ops_matrix *m;
+    const ops_weights *src;
+    size_t panel_bytes;
+} pack_job;
+
+/* Packs panel i of all planes. */
+static void pack_part(const void *of, int i, int worker)
+{
+    const pack_job *job = of;
+    int panels = job->m->panels;
+    (void)worker;
+    pack_panel(job->m, job->src, i / panels, i % panels, job->m->w + (size_t)i * job->panel_bytes);
+}
+
 gpuzip_status cpu_matrix_create(ops_context *ctx, ops_matrix **m, const ops_weights *src)
 {
     assert(src->n > 0 && src->k > 0 && src->k <= OPS_MAX_DIM);
@@ -90,11 +110,8 @@ gpuzip_status cpu_matrix_create(ops_context *ctx, ops_matrix **m, const ops_weig
     }
     memcpy(packed->scale, src->scale, (size_t)src->n * sizeof *packed->scale);
     memset(packed->scale + src->n, 0, (channels - (size_t)src->n) * sizeof *packed->scale);
-    int panels = packed->planes * packed->panels;
-#pragma omp parallel for num_threads(ctx->threads)
-    for (int i = 0; i < panels; i++)
-        pack_panel(packed, src, i / packed->panels, i % packed->panels,
-                   packed->w + (size_t)i * panel_bytes);
+    pool_run(ctx->pool, ctx->threads, packed->planes * packed->panels, pack_part,
+             &(pack_job){packed, src, panel_bytes});
     *m = packed;
     packed = NULL;
 
@@ -113,12 +130,37 @@ void cpu_matrix_destroy(ops_context *ctx, ops_matrix *m)
     free(m);
 }
 
-/* How many threads the work is worth. */
-static int count_threads(const ops_context *ctx, const linear_job *job)
+/* Multiply-adds of a call. */
+static double work_of(const linear_job *job)
 {
-    double work = (double)job->q->rows * job->w->n * job->w->k * job->w->planes * job->planes;
-    double threads = 1 + work / WORK_PER_THREAD;
-    return threads < ctx->threads ? (int)threads : ctx->threads;
+    return (double)job->q->rows * job->w->n * job->w->k * job->w->planes * job->planes;
+}
+
+static void prepare_row(const void *of, int row, int thread)
+{
+    const linear_job *job = of;
+    (void)thread;
+    job->w->path->prepare(job, row);
+}
+
+/* The pieces of a call: `block` rows by one panel. Neighbours share the panel, so that a thread
+ * which takes several finds the weights in its cache. */
+typedef struct {
+    const linear_job *job;
+    int block, blocks; /* rows of a piece, and pieces of a panel */
+    int pieces;
+    int portion; /* pieces that a thread takes at a time */
+} linear_pieces;
+
+static void run_portion(const void *of, int part, int worker)
+{
+    const linear_pieces *p = of;
+    int rows = p->job->q->rows, end = (part + 1) * p->portion;
+    (void)worker;
+    for (int i = part * p->portion; i < end && i < p->pieces; i++) {
+        int panel = i / p->blocks, row = i % p->blocks * p->block;
+        p->job->w->path->run(p->job, panel, row, rows - row < p->block ? rows - row : p->block);
+    }
 }
 
 gpuzip_status cpu_linear(ops_context *ctx, const ops_qrows *q, const ops_matrix *w,
@@ -142,50 +184,57 @@ gpuzip_status cpu_linear(ops_context *ctx, const ops_qrows *q, const ops_matrix 
     else
         job.offset = operands;
 
-    int threads = count_threads(ctx, &job);
-    int block = BLOCK_ROWS;
-    while (block > LINEAR_ROWS && w->panels * divide_up(rows, block) < 4 * threads)
-        block /= 2;
-    int blocks = divide_up(rows, block), pieces = w->panels * blocks;
-    /* Dynamic, for a thread may lose its processor to another program; in few
-     * portions, so that the pieces of one thread stand together. */
-    int portion = divide_up(pieces, 8 * threads);
-#pragma omp parallel num_threads(threads) if (threads > 1)
-    {
-#pragma omp for schedule(static)
-        for (int row = 0; row < rows; row++)
-            path->prepare(&job, row);
-#pragma omp for schedule(dynamic, portion)
-        for (int i = 0; i < pieces; i++) {
-            int panel = i / blocks, row = i % blocks * block;
-            path->run(&job, panel, row, rows - row < block ? rows - row : block);
-        }
-    }
+    int threads = cpu_threads_worth(ctx, work_of(&job), MULTIPLY_ADDS_PER_US);
+    linear_pieces p = {.job = &job, .block = BLOCK_ROWS};
+    while (p.block > LINEAR_ROWS && w->panels * divide_up(rows, p.block) < 4 * threads)
+        p.block /= 2;
+    p.blocks = divide_up(rows, p.block);
+    p.pieces = w->panels * p.blocks;
+    p.portion = divide_up(p.pieces, threads > 1 ? PORTIONS * threads : 1);
+    cpu_for_rows(ctx, rows, (size_t)w->k, prepare_row, &job);
+    pool_run(ctx->pool, threads, divide_up(p.pieces, p.portion), run_portion, &p);
     free(operands);
     return GPUZIP_OK;
 }
 
-/* The best of many short measurements on each thread, for other programs may take
- * the processor away at any time. */
+/* The measurement of a thread's peak. */
+typedef struct {
+    const linear_path *path;
+    double end;   /* on the clock */
+    double *best; /* [threads] multiply-adds a second */
+} peak_job;
+
+/* The best of many short measurements, for other programs may take the processor away. */
+static void measure_part(const void *of, int part, int worker)
+{
+    const peak_job *job = of;
+    const long rounds = 1 << 12;
+    double best = 0, now = clock_seconds();
+    (void)worker;
+    do {
+        double begin = now;
+        double done = (double)rounds * (double)job->path->spin(rounds);
+        now = clock_seconds();
+        if (best < done / (now - begin))
+            best = done / (now - begin);
+    } while (now < job->end);
+    job->best[part] = best;
+}
+
 gpuzip_status cpu_measure_peak(ops_context *ctx, double *ops_per_second)
 {
-    const linear_path *path = find_path(ctx);
-    const long rounds = 1 << 12;
     const double seconds = 0.05;
-    double end = omp_get_wtime() + seconds, total = 0;
-#pragma omp parallel num_threads(ctx->threads) reduction(+ : total)
-    {
-        double best = 0, now = omp_get_wtime();
-        do {
-            double begin = now;
-            double done = (double)rounds * (double)path->spin(rounds);
-            now = omp_get_wtime();
-            if (best < done / (now - begin))
-                best = done / (now - begin);
-        } while (now < end);
-        total += best;
-    }
+    int threads = pool_start(ctx->pool);
+    peak_job job = {.path = find_path(ctx), .best = calloc((size_t)threads, sizeof *job.best)};
+    if (!job.best)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    job.end = clock_seconds() + seconds;
+    pool_run(ctx->pool, threads, threads, measure_part, &job);
+    double total = 0;
+    for (int i = 0; i < threads; i++)
+        total += job.best[i];
+    free(job.best);
     /* Where rows are s16, one product does the work of two of their planes. */
-    *ops_per_second = 2 * total * (path->wide ? 2 : 1);
+    *ops_per_second = 2 * total * (job.path->wide ? 2 : 1);
     return GPUZIP_OK;
 }

@@ -8,6 +8,10 @@
  * [0, threads) tells which scratch it may use. */
 typedef void (*cpu_row_fn)(const void *job, int row, int thread);
 
+/* How many of the context's threads gain by work of so many units, of which one thread does
+ * units_per_us in a microsecond; at least 1. */
+int cpu_threads_worth(const ops_context *ctx, double units, double units_per_us);
+
 /* Calls fn for every row in [0, rows), on several threads when rows times cost (of
  * a row, in elements read) is worth waking them. */
 void cpu_for_rows(const ops_context *ctx, int rows, size_t cost, cpu_row_fn fn, const void *job);

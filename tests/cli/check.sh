@@ -13,8 +13,7 @@ cd "$folder" || exit 1
 mkdir .results # of run(): hidden, so that `ls` shows the program's files alone
 head -c 400 "$data/alice29.txt" >text # few tokens: every test codes many times
 LC_ALL=C.UTF-8
-OMP_WAIT_POLICY=passive # ctest -j: spinning threads would starve the other tests
-export LC_ALL OMP_WAIT_POLICY
+export LC_ALL
 
 fail() {
     echo "FAILED: $*" >&2

@@ -197,7 +197,7 @@ build()
 # run FILTER PROGRAM: of a test; one that hangs has noticed, too
 run()
 {
-    GPUZIP_TEST_FILTER=$1 OMP_NUM_THREADS=1 timeout 100 "$2" >"$2.log" 2>&1
+    GPUZIP_TEST_FILTER=$1 timeout 100 "$2" >"$2.log" 2>&1
 }
 
 # try NUMBER: prints a mutation's result. The script in it may have bars.

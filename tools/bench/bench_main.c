@@ -1,20 +1,13 @@
 /* bench_main.c: the program gpuzip-bench. */
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bench_args.h"
 #include "bench_clock.h"
+#include "cores.h"
 #include "device.h"
 #include "message.h"
-
-/* Cores that this process may run on. */
-static int usable_cores(void)
-{
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-}
 
 static void list_shapes(void)
 {
@@ -151,7 +144,7 @@ static void bench_all(const bench_args *a, const device *d, int threads, FILE *l
 /* Opens the log and the device, and measures. */
 static void run(const bench_args *a)
 {
-    int threads = a->threads > 0 ? a->threads : usable_cores();
+    int threads = a->threads > 0 ? a->threads : cores_usable();
     device d = {0};
     (void)setenv("GPUZIP_CUBLAS", "auto", 0); /* chosen before the samples, not between them */
     FILE *log = a->log ? fopen(a->log, "w") : NULL;
