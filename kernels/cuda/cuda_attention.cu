@@ -25,6 +25,7 @@ template <int QUERIES> struct attention_shared {
     long long scratch[32];
     float q_scale[QUERIES], max[QUERIES];
     float sink_score[QUERIES]; /* of a row with a sink */
+    float vmax;                /* here, not in a register, of which there are none to spare */
     float score[QUERIES][CHUNK];
     int4 w_hi[QUERIES][CHUNK / 16], w_lo[QUERIES][CHUNK / 16]; /* in the order of kv_slot() */
 };
@@ -83,8 +84,7 @@ static __device__ __forceinline__ void score_chunk(attention_shared<QUERIES> *s,
 #pragma unroll
         for (int i = 0; i < QUERIES; i++)
             acc[i][0] = acc[i][1] = acc[i][2] = 0;
-        size_t scale_at = window_at(kv, w, first + (j < count ? j : 0));
-        size_t at = scale_at * kv->pitch;
+        size_t at = window_at(kv, w, first + (j < count ? j : 0)) * kv->pitch;
         for (int c = part; c < kv->pitch / 16; c += KEY_LANES) {
             int4 k_hi = ((const int4 *)(kv->k_hi + at))[c];
             int4 k_lo = k_hi;
@@ -100,7 +100,8 @@ static __device__ __forceinline__ void score_chunk(attention_shared<QUERIES> *s,
             dot += __shfl_xor_sync(WARP_ALL, dot, 1);
             dot += __shfl_xor_sync(WARP_ALL, dot, 2);
             if (j < count && first + j >= w->skip && part == 0) {
-                float score = ((float)dot * kv->k_scale[scale_at]) * s->q_scale[i];
+                float k_scale = kv->k_scale[window_at(kv, w, first + j)];
+                float score = ((float)dot * k_scale) * s->q_scale[i];
                 s->score[i][j] = score;
                 max[i] = fmaxf(max[i], score);
             }
@@ -199,28 +200,24 @@ static __device__ __forceinline__ void load_queries(attention_shared<QUERIES> *s
     __syncthreads();
 }
 
-/* Writes the output of query i of a row, at `out`. denominator: a thread's part; sink:
- * kv_sink_at(), of a row with a sink. */
+/* Begins the sums of a row with a sink, of which the maxima are known. */
 template <int QUERIES>
-static __device__ __forceinline__ void store_query(attention_shared<QUERIES> *s,
-                                                   const attention_args *p, int i,
-                                                   long long denominator, float vmax, float inv,
-                                                   bool has_sink, size_t sink, float *out)
+static __device__ __forceinline__ void begin_sums(attention_shared<QUERIES> *s,
+                                                  const attention_args *p, size_t sink, float inv,
+                                                  long long denominator[QUERIES])
 {
     const struct ops_kv *kv = &p->kv;
-    long long weight = 0;
-    denominator = block_sum(denominator, s->scratch);
-    if (has_sink) {
+#pragma unroll
+    for (int i = 0; i < QUERIES; i++) {
         float e = det_exp2f(s->sink_score[i] - s->max[i]);
-        denominator += det_rint_s32(e * 0x1p24f);
-        weight = det_rint_s32((e * kv->v_scale[sink]) * inv);
-    }
-    float unit = (vmax / (float)OPS_Q15_MAX) * (0x1p24f / (float)denominator);
-    for (int element = threadIdx.x; out != NULL && element < kv->head_dim; element += THREADS) {
-        long long sum = (long long)s->sum[i][element];
-        if (has_sink)
-            sum += weight * kv_sink_element(kv, kv->v_hi, kv->v_lo, sink, element);
-        out[element] = vmax < TINY ? 0.0f : (float)sum * unit;
+        long long weight = det_rint_s32((e * kv->v_scale[sink]) * inv);
+        if (threadIdx.x == 0)
+            denominator[i] += det_rint_s32(e * 0x1p24f);
+#pragma unroll 1
+        for (int element = threadIdx.x; element < kv->head_dim; element += THREADS)
+            s->sum[i][element] =
+                (unsigned long long)(weight *
+                                     kv_sink_element(kv, kv->v_hi, kv->v_lo, sink, element));
     }
 }
 
@@ -248,6 +245,8 @@ static __global__ void __launch_bounds__(THREADS, 2) attention_kernel(attention_
     for (int j = w.skip + threadIdx.x; j < w.count; j += THREADS)
         vmax = fmaxf(vmax, kv->v_scale[window_at(kv, &w, j)]);
     vmax = block_max(vmax, (float *)s->scratch);
+    if (threadIdx.x == 0)
+        s->vmax = vmax; /* for the end */
     float inv = vmax < TINY ? 0.0f : (float)OPS_Q15_MAX / vmax;
 
     long long denominator[QUERIES];
@@ -275,12 +274,19 @@ static __global__ void __launch_bounds__(THREADS, 2) attention_kernel(attention_
                 s->max[i] = all;
         }
         __syncthreads();
+        if (pass == 0 && has_sink)
+            begin_sums<QUERIES>(s, &p, sink, inv, denominator);
     }
-    float *out = p.out + ((size_t)row * p.heads + first_head) * kv->head_dim;
+    vmax = s->vmax;
 #pragma unroll
-    for (int i = 0; i < QUERIES; i++)
-        store_query<QUERIES>(s, &p, i, denominator[i], vmax, inv, has_sink, sink,
-                             i < queries ? out + (size_t)i * kv->head_dim : NULL);
+    for (int i = 0; i < QUERIES; i++) {
+        float d = (float)block_sum(denominator[i], s->scratch);
+        float unit = (vmax / (float)OPS_Q15_MAX) * (0x1p24f / d);
+        if (i < queries)
+            for (int element = threadIdx.x; element < kv->head_dim; element += THREADS)
+                p.out[((size_t)row * p.heads + first_head + i) * kv->head_dim + element] =
+                    vmax < TINY ? 0.0f : (float)(long long)s->sum[i][element] * unit;
+    }
 }
 
 /* Attends with the plan's single rows, at most `rows`. */
