@@ -173,7 +173,7 @@ static int segment_positions(const ops_kv *kv, int pos)
 {
     int first = pos - kv->window + 1 - (ATTENTION_QUERIES - 1);
     first = first > 0 ? first / ATTENTION_SEGMENT * ATTENTION_SEGMENT : 0;
-    return (int)round_up((size_t)(pos + 1 - first), ATTENTION_SEGMENT);
+    return (int)round_up((size_t)(pos - first) + 1, ATTENTION_SEGMENT);
 }
 
 /* The items of a call. */

@@ -242,7 +242,7 @@ static void collect_queries(const attention_job *job, const attention_item *item
     int kv_head = item->head / (job->heads / kv->kv_heads);
     set->count = item->rows * item->heads;
     set->begin = window_begin(kv, first) / ATTENTION_SEGMENT * ATTENTION_SEGMENT;
-    set->positions = (last / ATTENTION_SEGMENT + 1) * ATTENTION_SEGMENT - set->begin;
+    set->positions = ((last - set->begin) / ATTENTION_SEGMENT + 1) * ATTENTION_SEGMENT;
     set->sequence = kv_sequence(kv, job->layer, job->batch->slot[item->row], kv_head);
     for (int i = 0; i < set->count; i++) {
         int row = item->row + i / item->heads;
@@ -430,7 +430,7 @@ static void weigh_keys(const attention_job *job, const query_set *set,
         query_weights *w = &weights[i];
         int pos = set->pos[i];
         *w = (query_weights){.begin = window_begin(kv, pos) - set->begin,
-                             .end = pos + 1 - set->begin,
+                             .end = pos - set->begin + 1,
                              .has_sink = pos >= kv->window};
         if (i == 0 || pos != set->pos[i - 1])
             v_max = max_magnitude(scratch->v_scale + w->begin, w->end - w->begin);

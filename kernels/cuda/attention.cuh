@@ -11,9 +11,11 @@
 #include "context.cuh"
 #include "kv.cuh"
 
-#define TILE_QUERIES   64
-#define TILE_MIN       16    /* queries from which a piece is a tile */
-#define TILE_POSITIONS 65536 /* of a cache whose sums a tile's s32 hold: 2^31 / (2 * 127 * 127) */
+#define TILE_QUERIES 64
+#define TILE_MIN     16 /* queries from which a piece is a tile */
+#define TILE_POSITIONS                                                                             \
+    65536 /* of a window whose sums a tile's s32 hold: 2^31 / (2 * 127 * 127)                      \
+           */
 
 /* A tile: consecutive rows of one slot. */
 typedef struct {
@@ -29,14 +31,32 @@ typedef struct {
 
 typedef struct {
     const int32_t *slot, *pos; /* [rows] */
-    const int16_t *q;          /* [rows][heads][head_dim] */
-    const float *q_scale;      /* [rows][heads] */
-    float *out;                /* [rows][heads][head_dim] */
+    ops_queries q;
+    float *out; /* [rows][heads][head_dim] */
     struct ops_kv kv;
     attention_plan plan;
     float factor;
     int rows, heads, layer;
 } attention_args;
+
+/* Adds up elements first, first + step, .. of the product of a sink's query with the sink's key.
+ * query: the number of the row's head among all; sink: kv_sink_at(). */
+static __device__ __forceinline__ long long sink_dot(const attention_args *p, size_t query,
+                                                     size_t sink, int first, int step)
+{
+    const struct ops_kv *kv = &p->kv;
+    const int16_t *q = p->q.sink + query * kv->head_dim;
+    long long dot = 0;
+    for (int i = first; i < kv->head_dim; i += step)
+        dot += q[i] * kv_sink_element(kv, kv->k_hi, kv->k_lo, sink, i);
+    return dot;
+}
+
+static __device__ __forceinline__ float sink_score(const attention_args *p, size_t query,
+                                                   size_t sink, long long dot)
+{
+    return ((float)dot * p->kv.k_scale[sink]) * (p->q.sink_scale[query] * p->factor);
+}
 
 /* Bytes of shared memory that a tile takes. */
 size_t attention_tile_shared(const attention_args *p);

@@ -65,19 +65,18 @@ gpuzip_status cuda_measure_peak(ops_context *ctx, double *ops_per_second);
 gpuzip_status cuda_measure_copy(ops_context *ctx, double *bytes_per_second);
 
 /* cuda_kv.cu */
-gpuzip_status cuda_kv_create(ops_context *ctx, ops_kv **kv, int layers, int slots, int positions,
-                             int kv_heads, int head_dim, int bits);
+gpuzip_status cuda_kv_create(ops_context *ctx, ops_kv **kv, int layers, int slots, int window,
+                             int run, int kv_heads, int head_dim, int bits);
 void cuda_kv_destroy(ops_context *ctx, ops_kv *kv);
-size_t cuda_kv_bytes(int layers, int slots, int positions, int kv_heads, int head_dim, int bits);
+size_t cuda_kv_bytes(int layers, int slots, int window, int run, int kv_heads, int head_dim,
+                     int bits);
 gpuzip_status cuda_qkv(ops_context *ctx, const ops_batch *batch, const float *qkv, int heads,
-                       const int32_t *cosine, const int32_t *sine, int16_t *q, float *q_scale,
-                       ops_kv *kv, int layer);
+                       const ops_rope *rope, const ops_queries *q, ops_kv *kv, int layer);
 
 /* cuda_attention.cu */
 size_t cuda_attention_scratch(int rows); /* bytes of scratch that so many rows take */
-gpuzip_status cuda_attention(ops_context *ctx, const ops_batch *batch, const int16_t *q,
-                             const float *q_scale, int heads, float factor, const ops_kv *kv,
-                             int layer, float *out);
+gpuzip_status cuda_attention(ops_context *ctx, const ops_batch *batch, const ops_queries *q,
+                             int heads, float factor, const ops_kv *kv, int layer, float *out);
 
 /* cuda_embed.cu */
 gpuzip_status cuda_embed(ops_context *ctx, float *x, const ops_batch *batch, const int16_t *w,

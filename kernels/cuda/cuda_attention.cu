@@ -5,7 +5,8 @@
  * that keys and values are read once for all of them. It goes over the positions
  * in chunks: scores and their maximum first, then, the maximum being known,
  * weights and the weighted sum of values. Scores of a row that fits one chunk are
- * kept; for longer ones the second pass computes them again.
+ * kept; for longer ones the second pass computes them again. The attention sink joins
+ * the maximum at the start, the sums at the end.
  */
 #include "attention.cuh"
 #include "block.cuh"
@@ -13,8 +14,9 @@
 
 #define THREADS   256
 #define WARPS     8
-#define CHUNK     1024 /* positions whose scores fit shared memory */
-#define KEY_LANES 4    /* lanes that share a key, each 16 bytes of it at a time */
+#define KEY_LANES 4 /* lanes that share a key, each 16 bytes of it at a time */
+/* Positions whose scores fit shared memory: a window of 1024, and those of its first 16. */
+#define CHUNK 1040
 
 /* A block's shared memory. A query's planes are s8x4 words. */
 template <int QUERIES> struct attention_shared {
@@ -22,9 +24,26 @@ template <int QUERIES> struct attention_shared {
     unsigned long long sum[QUERIES][OPS_MAX_HEAD_DIM]; /* of w v, modulo 2^64 */
     long long scratch[32];
     float q_scale[QUERIES], max[QUERIES];
+    float sink_score[QUERIES]; /* of a row with a sink */
+    float vmax;                /* here, not in a register, of which there are none to spare */
     float score[QUERIES][CHUNK];
     int4 w_hi[QUERIES][CHUNK / 16], w_lo[QUERIES][CHUNK / 16]; /* in the order of kv_slot() */
 };
+
+/* The positions of a row's window in the cache, in whole blocks of 16 but for the last. */
+typedef struct {
+    size_t head0; /* kv_at() of the head */
+    int begin;    /* where the first stands in the ring, a multiple of 16 */
+    int skip;     /* those before the window, < 16 */
+    int count;    /* those, and the window's */
+} row_window;
+
+/* The index of position j of a window, in scales. */
+static __device__ __forceinline__ size_t window_at(const struct ops_kv *kv, const row_window *w,
+                                                   int j)
+{
+    return w->head0 + kv_wrap(kv, w->begin + j);
+}
 
 /* The products of 16 elements: hi * hi, the two mixed ones, lo * lo. */
 static __device__ __forceinline__ void dot16(int acc[3], int4 q_hi, int4 q_lo, int4 k_hi, int4 k_lo,
@@ -49,12 +68,12 @@ static __device__ __forceinline__ long long dot_of(const int acc[3], bool planes
     return planes ? dot * 128 + acc[2] : dot;
 }
 
-/* Scores of positions first .. first + count - 1 into s->score; head0 is the index of
- * position 0. Returns, to the lanes that saw them, maxima in max[]. */
+/* Scores of a window's positions first .. first + count - 1 into s->score. Returns, to the lanes
+ * that saw them, maxima in max[]. */
 template <int QUERIES>
 static __device__ __forceinline__ void score_chunk(attention_shared<QUERIES> *s,
-                                                   const attention_args *p, size_t head0, int first,
-                                                   int count, float max[QUERIES])
+                                                   const attention_args *p, const row_window *w,
+                                                   int first, int count, float max[QUERIES])
 {
     const struct ops_kv *kv = &p->kv;
     int part = threadIdx.x % KEY_LANES;
@@ -65,7 +84,7 @@ static __device__ __forceinline__ void score_chunk(attention_shared<QUERIES> *s,
 #pragma unroll
         for (int i = 0; i < QUERIES; i++)
             acc[i][0] = acc[i][1] = acc[i][2] = 0;
-        size_t at = (head0 + first + (j < count ? j : 0)) * kv->pitch;
+        size_t at = window_at(kv, w, first + (j < count ? j : 0)) * kv->pitch;
         for (int c = part; c < kv->pitch / 16; c += KEY_LANES) {
             int4 k_hi = ((const int4 *)(kv->k_hi + at))[c];
             int4 k_lo = k_hi;
@@ -80,8 +99,9 @@ static __device__ __forceinline__ void score_chunk(attention_shared<QUERIES> *s,
             long long dot = dot_of(acc[i], planes);
             dot += __shfl_xor_sync(WARP_ALL, dot, 1);
             dot += __shfl_xor_sync(WARP_ALL, dot, 2);
-            if (j < count && part == 0) {
-                float score = ((float)dot * kv->k_scale[head0 + first + j]) * s->q_scale[i];
+            if (j < count && first + j >= w->skip && part == 0) {
+                float k_scale = kv->k_scale[window_at(kv, w, first + j)];
+                float score = ((float)dot * k_scale) * s->q_scale[i];
                 s->score[i][j] = score;
                 max[i] = fmaxf(max[i], score);
             }
@@ -93,16 +113,16 @@ static __device__ __forceinline__ void score_chunk(attention_shared<QUERIES> *s,
  * denominator[]. */
 template <int QUERIES>
 static __device__ __forceinline__ void weigh_chunk(attention_shared<QUERIES> *s,
-                                                   const attention_args *p, size_t head0, int first,
-                                                   int count, float inv,
-                                                   long long denominator[QUERIES])
+                                                   const attention_args *p,
+                                                   const row_window *window, int first, int count,
+                                                   float inv, long long denominator[QUERIES])
 {
     for (int j = threadIdx.x; j < ((count + 15) & ~15); j += THREADS) {
-        float v_scale = p->kv.v_scale[head0 + first + j];
+        float v_scale = p->kv.v_scale[window_at(&p->kv, window, first + j)];
 #pragma unroll
         for (int i = 0; i < QUERIES; i++) {
             int w = 0;
-            if (j < count) {
+            if (j < count && first + j >= window->skip) {
                 float e = det_exp2f(s->score[i][j] - s->max[i]);
                 denominator[i] += det_rint_s32(e * 0x1p24f);
                 w = det_rint_s32((e * v_scale) * inv);
@@ -118,8 +138,8 @@ static __device__ __forceinline__ void weigh_chunk(attention_shared<QUERIES> *s,
  * warp takes every eighth 16 positions. */
 template <int QUERIES>
 static __device__ __forceinline__ void sum_chunk(attention_shared<QUERIES> *s,
-                                                 const attention_args *p, size_t head0, int first,
-                                                 int count)
+                                                 const attention_args *p, const row_window *window,
+                                                 int first, int count)
 {
     const struct ops_kv *kv = &p->kv;
     int warp = threadIdx.x >> 5;
@@ -131,7 +151,8 @@ static __device__ __forceinline__ void sum_chunk(attention_shared<QUERIES> *s,
             acc[i][0] = acc[i][1] = acc[i][2] = 0;
 #pragma unroll 2
         for (int block = warp; block < (count + 15) / 16; block += WARPS) {
-            size_t at = kv_value_at(kv, head0, first + block * 16, element);
+            int pos = kv_wrap(kv, window->begin + first + block * 16);
+            size_t at = kv_value_at(kv, window->head0, pos, element);
             int4 v_hi = *(const int4 *)(kv->v_hi + at);
             int4 v_lo = v_hi;
             if (planes)
@@ -146,18 +167,20 @@ static __device__ __forceinline__ void sum_chunk(attention_shared<QUERIES> *s,
     }
 }
 
-/* Fills in the queries of heads first_head .. + queries - 1; heads beyond are zero. */
+/* Fills in the queries of heads first_head .. + queries - 1, heads beyond are zero; and their
+ * scores with the sink, a warp a head, if the row has one. sink: kv_sink_at(). */
 template <int QUERIES>
 static __device__ __forceinline__ void load_queries(attention_shared<QUERIES> *s,
                                                     const attention_args *p, int row,
-                                                    int first_head, int queries)
+                                                    int first_head, int queries, bool has_sink,
+                                                    size_t sink)
 {
     int head_dim = p->kv.head_dim, pitch = p->kv.pitch;
     for (int at = threadIdx.x; at < QUERIES * pitch; at += THREADS) {
         int i = at / pitch, element = at % pitch;
         int value = 0;
         if (i < queries && element < head_dim)
-            value = p->q[((size_t)row * p->heads + first_head + i) * head_dim + element];
+            value = p->q.q[((size_t)row * p->heads + first_head + i) * head_dim + element];
         ((int8_t *)s->q_hi[i])[element] = (int8_t)(value >> 7);
         ((int8_t *)s->q_lo[i])[element] = (int8_t)(value & 127);
         s->sum[i][element] = 0;
@@ -165,9 +188,37 @@ static __device__ __forceinline__ void load_queries(attention_shared<QUERIES> *s
     if (threadIdx.x < QUERIES) {
         int i = threadIdx.x;
         s->q_scale[i] =
-            i < queries ? p->q_scale[(size_t)row * p->heads + first_head + i] * p->factor : 0.0f;
+            i < queries ? p->q.scale[(size_t)row * p->heads + first_head + i] * p->factor : 0.0f;
+    }
+    int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+    if (has_sink && warp < QUERIES) {
+        size_t query = (size_t)row * p->heads + first_head + min(warp, queries - 1);
+        long long dot = warp_sum(sink_dot(p, query, sink, lane, 32));
+        if (lane == 0)
+            s->sink_score[warp] = sink_score(p, query, sink, dot);
     }
     __syncthreads();
+}
+
+/* Begins the sums of a row with a sink, of which the maxima are known. */
+template <int QUERIES>
+static __device__ __forceinline__ void begin_sums(attention_shared<QUERIES> *s,
+                                                  const attention_args *p, size_t sink, float inv,
+                                                  long long denominator[QUERIES])
+{
+    const struct ops_kv *kv = &p->kv;
+#pragma unroll
+    for (int i = 0; i < QUERIES; i++) {
+        float e = det_exp2f(s->sink_score[i] - s->max[i]);
+        long long weight = det_rint_s32((e * kv->v_scale[sink]) * inv);
+        if (threadIdx.x == 0)
+            denominator[i] += det_rint_s32(e * 0x1p24f);
+#pragma unroll 1
+        for (int element = threadIdx.x; element < kv->head_dim; element += THREADS)
+            s->sum[i][element] =
+                (unsigned long long)(weight *
+                                     kv_sink_element(kv, kv->v_hi, kv->v_lo, sink, element));
+    }
 }
 
 /* Block x takes a single row, block y one of the tiles that a KV head's queries make. */
@@ -183,33 +234,38 @@ static __global__ void __launch_bounds__(THREADS, 2) attention_kernel(attention_
     int row = p.plan.single[blockIdx.x], kv_head = blockIdx.y / tiles;
     int first_query = blockIdx.y % tiles * QUERIES, queries = min(QUERIES, group - first_query);
     int first_head = kv_head * group + first_query;
-    int count = p.pos[row] + 1;
-    size_t head0 = kv_at(kv, p.layer, p.slot[row], kv_head);
+    int pos = p.pos[row], begin = kv_window_begin(kv, pos), aligned = begin & ~15;
+    size_t sequence = kv_sequence(kv, p.layer, p.slot[row], kv_head);
+    size_t sink = kv_sink_at(kv, sequence);
+    bool has_sink = pos >= kv->window;
+    row_window w = {kv_at(kv, sequence), aligned % kv->ring, begin - aligned, pos - aligned + 1};
 
-    load_queries<QUERIES>(s, &p, row, first_head, queries);
-    float vmax = 0.0f, max[QUERIES];
-    for (int j = threadIdx.x; j < count; j += THREADS)
-        vmax = fmaxf(vmax, kv->v_scale[head0 + j]);
+    load_queries<QUERIES>(s, &p, row, first_head, queries, has_sink, sink);
+    float vmax = has_sink ? kv->v_scale[sink] : 0.0f, max[QUERIES];
+    for (int j = w.skip + threadIdx.x; j < w.count; j += THREADS)
+        vmax = fmaxf(vmax, kv->v_scale[window_at(kv, &w, j)]);
     vmax = block_max(vmax, (float *)s->scratch);
+    if (threadIdx.x == 0)
+        s->vmax = vmax; /* for the end */
     float inv = vmax < TINY ? 0.0f : (float)OPS_Q15_MAX / vmax;
 
     long long denominator[QUERIES];
 #pragma unroll
     for (int i = 0; i < QUERIES; i++) {
         denominator[i] = 0;
-        max[i] = -INFINITY;
+        max[i] = has_sink ? s->sink_score[i] : -INFINITY;
     }
     for (int pass = 0; pass < 2; pass++) {
-        for (int first = 0; first < count; first += CHUNK) {
-            int n = min(CHUNK, count - first);
-            if (pass == 0 || count > CHUNK) {
-                score_chunk<QUERIES>(s, &p, head0, first, n, max);
+        for (int first = 0; first < w.count; first += CHUNK) {
+            int n = min(CHUNK, w.count - first);
+            if (pass == 0 || w.count > CHUNK) {
+                score_chunk<QUERIES>(s, &p, &w, first, n, max);
                 __syncthreads();
             }
             if (pass == 1) {
-                weigh_chunk<QUERIES>(s, &p, head0, first, n, inv, denominator);
+                weigh_chunk<QUERIES>(s, &p, &w, first, n, inv, denominator);
                 __syncthreads();
-                sum_chunk<QUERIES>(s, &p, head0, first, n);
+                sum_chunk<QUERIES>(s, &p, &w, first, n);
             }
         }
         for (int i = 0; i < QUERIES && pass == 0; i++) {
@@ -218,7 +274,10 @@ static __global__ void __launch_bounds__(THREADS, 2) attention_kernel(attention_
                 s->max[i] = all;
         }
         __syncthreads();
+        if (pass == 0 && has_sink)
+            begin_sums<QUERIES>(s, &p, sink, inv, denominator);
     }
+    vmax = s->vmax;
 #pragma unroll
     for (int i = 0; i < QUERIES; i++) {
         float d = (float)block_sum(denominator[i], s->scratch);
@@ -297,19 +356,18 @@ static gpuzip_status plan_alloc(ops_context *ctx, attention_args *p)
     return cuda_status(cudaMemsetAsync(p->plan.counts, 0, 2 * sizeof(int32_t), ctx->stream));
 }
 
-gpuzip_status cuda_attention(ops_context *ctx, const ops_batch *batch, const int16_t *q,
-                             const float *q_scale, int heads, float factor, const ops_kv *kv,
-                             int layer, float *out)
+gpuzip_status cuda_attention(ops_context *ctx, const ops_batch *batch, const ops_queries *q,
+                             int heads, float factor, const ops_kv *kv, int layer, float *out)
 {
     if (batch->rows == 0)
         return GPUZIP_OK;
     TRY(cuda_enter(ctx));
-    attention_args p = {batch->slot,        batch->pos, q,           q_scale, out,  *kv,
-                        {NULL, NULL, NULL}, factor,     batch->rows, heads,   layer};
+    attention_args p = {batch->slot,        batch->pos, *q,          out,   *kv,
+                        {NULL, NULL, NULL}, factor,     batch->rows, heads, layer};
     TRY(plan_alloc(ctx, &p));
     int group = heads / kv->kv_heads, piece_rows = TILE_QUERIES / group;
     int tile_rows = (TILE_MIN + group - 1) / group;
-    bool tiles = piece_rows > 0 && kv->positions <= TILE_POSITIONS &&
+    bool tiles = piece_rows > 0 && kv->window <= TILE_POSITIONS &&
                  attention_tile_shared(&p) <= (size_t)ctx->shared_max;
     if (!tiles)
         piece_rows = 1, tile_rows = 2;

@@ -5,7 +5,8 @@
  * each query's largest score, the second computes the scores again, turns them to
  * weights and sums the values. A warp has 16 queries; its weights go from the
  * products that made the scores straight into those with the values, for kv_slot()
- * orders the values' positions as a lane holds them.
+ * orders the values' positions as a lane holds them. The attention sink, which other queries
+ * meet, stays off the tensor cores: it joins the maxima at the start, the sums at the end.
  */
 #include "attention.cuh"
 #include "block.cuh"
@@ -26,38 +27,56 @@ typedef struct {
     unsigned char *v; /* [2 stages][planes][2][DIMS][16] */
 } tile_shared;
 
+/* The chunks of the cache that a tile reads. */
+typedef struct {
+    size_t head0; /* kv_at() of the head */
+    size_t sink;  /* kv_sink_at() of the head */
+    int first;    /* position of the first chunk, a multiple of KEYS */
+    int begin;    /* where that stands in the ring */
+    int count;
+} tile_chunks;
+
 /* A lane's two queries: rows g and g + 8 of its warp's 16. */
 typedef struct {
     int pos[2];       /* the last position each sees; -1: no query */
     float q_scale[2]; /* times factor */
+    float sink[2];    /* score with the sink; -infinity: not seen */
     float max[2], vmax[2], inv[2];
     long long denominator[2];
 } lane_queries;
 
-/* Begins to copy chunk `chunk` of the keys. base: of the head, in elements. */
+/* Where chunk `chunk` stands in the head's ring, in positions. */
+static __device__ __forceinline__ int chunk_at(const struct ops_kv *kv, const tile_chunks *c,
+                                               int chunk)
+{
+    return kv_wrap(kv, c->begin + chunk * KEYS);
+}
+
+/* Begins to copy the chunk of keys at position `pos` of the ring. base: of the head, in
+ * elements. */
 template <int PLANES>
 static __device__ __forceinline__ void load_keys(const struct ops_kv *kv, unsigned char *stage,
-                                                 size_t base, int chunk)
+                                                 size_t base, int pos)
 {
     int chunks = kv->pitch / 16;
     for (int at = threadIdx.x; at < PLANES * KEYS * chunks; at += THREADS) {
         int c = at % chunks, key = at / chunks % KEYS, plane = at / chunks / KEYS;
         const int8_t *from = plane == 0 ? kv->k_hi : kv->k_lo;
         cp_async_16(stage + ((plane * chunks + c) * KEYS + key) * 16,
-                    from + base + (size_t)(chunk * KEYS + key) * kv->pitch + c * 16, true);
+                    from + base + (size_t)(pos + key) * kv->pitch + c * 16, true);
     }
 }
 
 /* The same of the values' elements first .. first + DIMS - 1. */
 template <int PLANES>
 static __device__ __forceinline__ void load_values(const struct ops_kv *kv, unsigned char *stage,
-                                                   size_t base, int chunk, int first)
+                                                   size_t base, int pos, int first)
 {
     for (int at = threadIdx.x; at < PLANES * 2 * DIMS; at += THREADS) {
         int i = at % DIMS, half = at / DIMS % 2, plane = at / DIMS / 2;
         bool present = first + i < kv->pitch;
         const int8_t *from = plane == 0 ? kv->v_hi : kv->v_lo;
-        size_t offset = ((size_t)(chunk * 2 + half) * kv->pitch + first + i) * 16;
+        size_t offset = ((size_t)(pos / 16 + half) * kv->pitch + first + i) * 16;
         cp_async_16(stage + ((plane * 2 + half) * DIMS + i) * 16,
                     from + base + (present ? offset : 0), present);
     }
@@ -72,7 +91,7 @@ static __device__ __forceinline__ void load_queries(const attention_args *p, uns
         int m = at / pitch, i = at % pitch, value = 0;
         if (m < tile.rows * group && i < head_dim) {
             size_t row = tile.first_row + m / group, head = kv_head * group + m % group;
-            value = p->q[(row * p->heads + head) * head_dim + i];
+            value = p->q.q[(row * p->heads + head) * head_dim + i];
         }
         int to = (i / 16 * TILE_QUERIES + m) * 16 + i % 16;
         q[to] = (unsigned char)(value >> 7);
@@ -124,22 +143,30 @@ static __device__ __forceinline__ long long combine(int first, int second, int t
     return SETS == 3 ? sum * 128 + third : sum;
 }
 
-/* The first pass over a chunk: maxima of scores and of value scales. */
+/* Whether a query sees a position. Where there is no query the difference is negative. */
+static __device__ __forceinline__ bool lane_sees(const lane_queries *l, const attention_args *p,
+                                                 int h, int pos)
+{
+    return (unsigned)(l->pos[h] - pos) < (unsigned)p->kv.window;
+}
+
+/* The first pass over a chunk: maxima of scores and of value scales. first: its position; at: its
+ * index in scales. */
 template <int PLANES>
 static __device__ __forceinline__ void measure_chunk(lane_queries *l, const attention_args *p,
                                                      const int acc[PLANES + 1][KEY_FRAGS][4],
-                                                     size_t head0, int first)
+                                                     size_t at, int first)
 {
     int t = threadIdx.x & 3;
 #pragma unroll
     for (int j = 0; j < KEY_FRAGS * 4; j++) {
-        int nf = j / 4, h = j / 2 % 2, pos = first + nf * 8 + t * 2 + j % 2;
-        if (pos <= l->pos[h]) {
+        int nf = j / 4, h = j / 2 % 2, key = nf * 8 + t * 2 + j % 2;
+        if (lane_sees(l, p, h, first + key)) {
             float dot = (float)combine<PLANES + 1>(acc[0][nf][j % 4], acc[1][nf][j % 4],
                                                    acc[PLANES][nf][j % 4]);
-            float score = (dot * p->kv.k_scale[head0 + pos]) * l->q_scale[h];
+            float score = (dot * p->kv.k_scale[at + key]) * l->q_scale[h];
             l->max[h] = fmaxf(l->max[h], score);
-            l->vmax[h] = fmaxf(l->vmax[h], p->kv.v_scale[head0 + pos]);
+            l->vmax[h] = fmaxf(l->vmax[h], p->kv.v_scale[at + key]);
         }
     }
 }
@@ -148,7 +175,7 @@ static __device__ __forceinline__ void measure_chunk(lane_queries *l, const atte
 template <int PLANES>
 static __device__ __forceinline__ void weigh_chunk(lane_queries *l, const attention_args *p,
                                                    const int acc[PLANES + 1][KEY_FRAGS][4],
-                                                   size_t head0, int first, unsigned a[2][4])
+                                                   size_t at, int first, unsigned a[2][4])
 {
     int t = threadIdx.x & 3;
 #pragma unroll
@@ -156,14 +183,14 @@ static __device__ __forceinline__ void weigh_chunk(lane_queries *l, const attent
         a[0][j] = a[1][j] = 0;
 #pragma unroll
     for (int j = 0; j < KEY_FRAGS * 4; j++) {
-        int nf = j / 4, h = j / 2 % 2, pos = first + nf * 8 + t * 2 + j % 2;
-        if (pos <= l->pos[h]) {
+        int nf = j / 4, h = j / 2 % 2, key = nf * 8 + t * 2 + j % 2;
+        if (lane_sees(l, p, h, first + key)) {
             float dot = (float)combine<PLANES + 1>(acc[0][nf][j % 4], acc[1][nf][j % 4],
                                                    acc[PLANES][nf][j % 4]);
-            float score = (dot * p->kv.k_scale[head0 + pos]) * l->q_scale[h];
+            float score = (dot * p->kv.k_scale[at + key]) * l->q_scale[h];
             float e = det_exp2f(score - l->max[h]);
             l->denominator[h] += det_rint_s32(e * 0x1p24f);
-            unsigned w = (unsigned)det_rint_s32((e * p->kv.v_scale[head0 + pos]) * l->inv[h]);
+            unsigned w = (unsigned)det_rint_s32((e * p->kv.v_scale[at + key]) * l->inv[h]);
             /* Fragment 2 n fills bytes 0 and 1, fragment 2 n + 1 bytes 2 and 3. */
             int shift = (nf & 1) * 16 + (j & 1) * 8;
             a[0][(nf >> 1) * 2 + h] |= (w >> 7) << shift;
@@ -194,23 +221,29 @@ static __device__ __forceinline__ void multiply_values(int acc[PLANES + 1][DIM_F
         }
 }
 
-/* Fills in the lane's queries. */
+/* Fills in the lane's queries; the four lanes of a query share its product with the sink. */
 static __device__ __forceinline__ lane_queries lane_begin(const attention_args *p,
                                                           attention_tile tile, int kv_head,
-                                                          int group)
+                                                          int group, size_t sink)
 {
     lane_queries l;
-    int g = (threadIdx.x & 31) >> 2, warp = threadIdx.x >> 5;
+    int g = (threadIdx.x & 31) >> 2, t = threadIdx.x & 3, warp = threadIdx.x >> 5;
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         int m = warp * 16 + h * 8 + g;
         bool present = m < tile.rows * group;
         size_t row = tile.first_row + (present ? m / group : 0);
         size_t head = kv_head * group + (present ? m % group : 0);
+        size_t query = row * p->heads + head;
         l.pos[h] = present ? p->pos[row] : -1;
-        l.q_scale[h] = p->q_scale[row * p->heads + head] * p->factor;
-        l.max[h] = -INFINITY;
-        l.vmax[h] = 0.0f;
+        l.q_scale[h] = p->q.scale[query] * p->factor;
+        bool has_sink = l.pos[h] >= p->kv.window;
+        long long dot = has_sink ? sink_dot(p, query, sink, t, 4) : 0;
+        dot += __shfl_xor_sync(WARP_ALL, dot, 1);
+        dot += __shfl_xor_sync(WARP_ALL, dot, 2);
+        l.sink[h] = has_sink ? sink_score(p, query, sink, dot) : -INFINITY;
+        l.max[h] = l.sink[h];
+        l.vmax[h] = has_sink ? p->kv.v_scale[sink] : 0.0f;
         l.denominator[h] = 0;
     }
     return l;
@@ -234,33 +267,59 @@ template <int PLANES>
 static __device__ __forceinline__ void lane_store(lane_queries *l, const attention_args *p,
                                                   const int acc[PLANES + 1][DIM_FRAGS][4],
                                                   attention_tile tile, int kv_head, int group,
-                                                  int first)
+                                                  size_t sink, int first)
 {
+    const struct ops_kv *kv = &p->kv;
     int g = (threadIdx.x & 31) >> 2, t = threadIdx.x & 3, warp = threadIdx.x >> 5;
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         int m = warp * 16 + h * 8 + g;
+        bool has_sink = l->pos[h] >= kv->window;
+        long long weight = 0;
         for (int lanes = 1; lanes <= 2; lanes <<= 1)
             l->denominator[h] += __shfl_xor_sync(WARP_ALL, l->denominator[h], lanes);
+        if (has_sink) {
+            float e = det_exp2f(l->sink[h] - l->max[h]);
+            l->denominator[h] += det_rint_s32(e * 0x1p24f);
+            weight = det_rint_s32((e * kv->v_scale[sink]) * l->inv[h]);
+        }
         float d = (float)l->denominator[h];
         float unit = (l->vmax[h] / (float)OPS_Q15_MAX) * (0x1p24f / d);
         size_t row = tile.first_row + m / group, head = kv_head * group + m % group;
-        float *out = p->out + (row * p->heads + head) * p->kv.head_dim;
+        float *out = p->out + (row * p->heads + head) * kv->head_dim;
 #pragma unroll
         for (int j = 0; j < DIM_FRAGS * 2; j++) {
             int nf = j / 2, i = h * 2 + j % 2, element = first + nf * 8 + t * 2 + j % 2;
-            if (l->pos[h] >= 0 && element < p->kv.head_dim) {
+            if (l->pos[h] >= 0 && element < kv->head_dim) {
                 long long sum =
                     combine<PLANES + 1>(acc[0][nf][i], acc[1][nf][i], acc[PLANES][nf][i]);
+                if (has_sink)
+                    sum += weight * kv_sink_element(kv, kv->v_hi, kv->v_lo, sink, element);
                 out[element] = l->vmax[h] < TINY ? 0.0f : (float)sum * unit;
             }
         }
     }
 }
 
-/* Block x takes a tile, y a KV head, z DIMS elements of the output. */
+/* The chunks from the first position of the tile's first row to the last of its last row. */
+static __device__ __forceinline__ tile_chunks chunks_of(const attention_args *p,
+                                                        attention_tile tile, int kv_head)
+{
+    const struct ops_kv *kv = &p->kv;
+    tile_chunks c;
+    size_t sequence = kv_sequence(kv, p->layer, p->slot[tile.first_row], kv_head);
+    c.head0 = kv_at(kv, sequence), c.sink = kv_sink_at(kv, sequence);
+    c.first = kv_window_begin(kv, p->pos[tile.first_row]) / KEYS * KEYS;
+    c.begin = c.first % kv->ring;
+    c.count = (p->pos[tile.first_row + tile.rows - 1] - c.first) / KEYS + 1;
+    return c;
+}
+
+/* Block x takes a tile, y a KV head, z DIMS elements of the output. With one plane three blocks
+ * share a multiprocessor: 168 registers are enough. */
 template <int PLANES>
-static __global__ void __launch_bounds__(THREADS, 2) attention_tile_kernel(attention_args p)
+static __global__ void __launch_bounds__(THREADS, PLANES == 1 ? 3 : 2)
+    attention_tile_kernel(attention_args p)
 {
     DYNAMIC_SHARED(shared);
     if ((int)blockIdx.x >= p.plan.counts[1])
@@ -271,44 +330,45 @@ static __global__ void __launch_bounds__(THREADS, 2) attention_tile_kernel(atten
     int k_bytes = PLANES * KEYS * kv->pitch, v_bytes = PLANES * VALUE_BYTES;
     tile_shared s = {shared, shared + 2 * TILE_QUERIES * kv->pitch, NULL};
     s.v = s.k + 2 * k_bytes;
-    size_t head0 = kv_at(kv, p.layer, p.slot[tile.first_row], kv_head);
-    size_t base = head0 * kv->pitch;
-    int chunks = p.pos[tile.first_row + tile.rows - 1] / KEYS + 1;
+    tile_chunks c = chunks_of(&p, tile, kv_head);
+    size_t base = c.head0 * kv->pitch;
 
     load_queries(&p, s.q, tile, kv_head, group);
-    lane_queries l = lane_begin(&p, tile, kv_head, group);
+    lane_queries l = lane_begin(&p, tile, kv_head, group, c.sink);
     int sum[PLANES + 1][DIM_FRAGS][4];
 #pragma unroll
     for (int j = 0; j < (PLANES + 1) * DIM_FRAGS * 4; j++)
         sum[j / (DIM_FRAGS * 4)][j / 4 % DIM_FRAGS][j % 4] = 0;
 
     for (int pass = 0; pass < 2; pass++) {
-        for (int chunk = -1; chunk < chunks; chunk++) {
+        for (int chunk = -1; chunk < c.count; chunk++) {
             cp_async_wait<0>();
             __syncthreads(); /* this chunk is there, the one before is no longer needed */
             int next = chunk + 1;
-            if (next < chunks) {
-                load_keys<PLANES>(kv, s.k + next % 2 * k_bytes, base, next);
+            if (next < c.count) {
+                int at = chunk_at(kv, &c, next);
+                load_keys<PLANES>(kv, s.k + next % 2 * k_bytes, base, at);
                 if (pass == 1)
-                    load_values<PLANES>(kv, s.v + next % 2 * v_bytes, base, next, first_dim);
+                    load_values<PLANES>(kv, s.v + next % 2 * v_bytes, base, at, first_dim);
             }
             cp_async_commit();
             if (chunk < 0)
                 continue;
-            int score[PLANES + 1][KEY_FRAGS][4];
+            int score[PLANES + 1][KEY_FRAGS][4], first = c.first + chunk * KEYS;
+            size_t at = c.head0 + chunk_at(kv, &c, chunk);
             multiply_keys<PLANES>(score, s.q, s.k + chunk % 2 * k_bytes, kv->pitch);
             if (pass == 0) {
-                measure_chunk<PLANES>(&l, &p, score, head0, chunk * KEYS);
+                measure_chunk<PLANES>(&l, &p, score, at, first);
             } else {
                 unsigned weights[2][4];
-                weigh_chunk<PLANES>(&l, &p, score, head0, chunk * KEYS, weights);
+                weigh_chunk<PLANES>(&l, &p, score, at, first, weights);
                 multiply_values<PLANES>(sum, weights, s.v + chunk % 2 * v_bytes);
             }
         }
         if (pass == 0)
             lane_agree(&l);
     }
-    lane_store<PLANES>(&l, &p, sum, tile, kv_head, group, first_dim);
+    lane_store<PLANES>(&l, &p, sum, tile, kv_head, group, c.sink, first_dim);
 }
 
 size_t attention_tile_shared(const attention_args *p)
