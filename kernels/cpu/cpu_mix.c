@@ -50,7 +50,7 @@ static void check_candidates(const ops_mix *mix, const ops_candidate *c, int n)
     assert(n <= OPS_CANDIDATES);
     for (int i = 0; i < n; i++) {
         assert(c[i].symbol >= 0 && c[i].symbol < mix->vocab);
-        assert(c[i].longest < OPS_FEATURES && c[i].known >= 1 && c[i].known <= 3);
+        assert(c[i].order < OPS_FEATURES && c[i].hits >= 1 && c[i].hits <= 3);
     }
     (void)mix;
     (void)c;

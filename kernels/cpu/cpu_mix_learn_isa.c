@@ -40,8 +40,8 @@ static void change_one(const cpu_mix_row *row, cpu_mix_change *change, const ops
     int x = c->symbol;
     int32_t d = log_weight(row, x), logit = logit_of(d, row->scratch->w[x], z);
     change->symbol = x;
-    change->set = (c->longest * 5 + level_of(logit)) * 3 + c->known - 1;
-    change->other = OPS_PLACES + c->kind;
+    change->set = (c->order * 5 + level_of(logit)) * 3 + c->hits - 1;
+    change->other = OPS_ORDER_SETS + c->selector;
     for (int j = 0; j < OPS_FEATURES; j++)
         change->feature[j] = c->feature[j];
     change->feature[OPS_FEATURES] = logit;

@@ -49,11 +49,11 @@ static __device__ void change_one(const mix_args *p, const mix_row *row, mix_cha
     unsigned w = mix_weight_of(d);
     int logit = (d + 30 * 65536 - det_log2_u64_q16(z > w ? z - w : 1)) >> 8;
     logit = min(max(logit, -LOGIT_MAX), LOGIT_MAX);
-    int set = (x->longest * 5 + level_of(logit)) * 3 + x->known - 1;
+    int set = (x->order * 5 + level_of(logit)) * 3 + x->hits - 1;
     ch->symbol[c] = x->symbol;
     ch->logit[c] = logit;
     ch->set[c] = set;
-    ch->other[c] = OPS_PLACES + x->kind;
+    ch->other[c] = OPS_ORDER_SETS + x->selector;
     ch->old[c] = w;
 
     const int32_t *weights = state_at(&p->adaptive, from.state).weights;

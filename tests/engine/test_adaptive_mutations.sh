@@ -100,7 +100,7 @@ mutations=(
     'mix_states||kernels/cpu/cpu_adaptive.c|s/    to->used = true;//'
     # a row's candidates, and its contribution to the sums
     'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/(logit >= -1024)/(logit >= -1000)/'
-    'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/c->known - 1;/c->known % 3;/'
+    'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/c->hits - 1;/c->hits % 3;/'
     'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/z > w ? z - w : 1/z/'
     'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/mix_clamp(delta >> 8, -DELTA_MAX, DELTA_MAX)/(delta >> 8)/'
     'mix_adaptive||kernels/cpu/cpu_mix_learn_isa.c|s/row->s0 -= a;//'
