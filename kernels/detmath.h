@@ -176,6 +176,16 @@ DET_FN uint64_t det_mul_high(uint64_t a, uint64_t b)
 #endif
 }
 
+/* The bits of n from its highest 1 on; n >= 1. */
+DET_FN int det_bits_u64(uint64_t n)
+{
+#if defined(__CUDA_ARCH__)
+    return 64 - __clzll((long long)n);
+#else
+    return 64 - __builtin_clzll(n);
+#endif
+}
+
 /* floor(log2(n) * 2^16), exactly, in integers alone; n >= 1. n is normalised to m in
  * [1, 2), Q63; squaring m doubles its logarithm, so that each of 16 squarings yields
  * the next bit of the fraction. Truncating the squares lowers the logarithm by less
@@ -203,15 +213,7 @@ DET_FN int32_t det_log2_q16(uint32_t n)
  * less; n >= 1. */
 DET_FN int32_t det_log2_u64_q16(uint64_t n)
 {
-    uint32_t high = (uint32_t)(n >> 32);
-    int shift = 0;
-    if (high) {
-#if defined(__CUDA_ARCH__)
-        shift = 32 - __clz((int)high);
-#else
-        shift = 32 - __builtin_clz(high);
-#endif
-    }
+    int bits = det_bits_u64(n), shift = bits > 32 ? bits - 32 : 0;
     return det_log2_q16((uint32_t)(n >> shift)) + shift * 65536;
 }
 

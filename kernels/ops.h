@@ -51,17 +51,17 @@
 #define OPS_CDF_BITS     30 /* frequencies of a distribution sum to 2^30 (RC_BITS) */
 #define OPS_EVENTS       4  /* places in a queue that a context remembers */
 
-#define OPS_CANDIDATES  16   /* of a row, at most */
-#define OPS_FEATURES    8    /* of a candidate, from as many contexts */
-#define OPS_FEATURE_MAX 8191 /* Q8: 32 bits */
-#define OPS_PLACES      120  /* of a candidate: OPS_FEATURES longest contexts * 5 * 3 */
-#define OPS_KINDS       256  /* of candidates, whatever they mean */
-#define OPS_SETS        376  /* of weights: one a place, then one a kind */
-#define OPS_WEIGHTS     10   /* of a set: of the features, of the logit, and one alone */
-#define OPS_WEIGHT_MAX  ((int32_t)1 << 22)  /* Q16 */
-#define OPS_BIAS_MAX    ((int32_t)1 << 19)  /* Q16 */
-#define OPS_LEARNT_MAX  ((uint32_t)1 << 17) /* a learnt alpha, Q16 */
-#define OPS_LEARN_ROWS  ((uint32_t)1 << 25) /* of a state, from one reset to the next, at most */
+#define OPS_CANDIDATES    16   /* of a row, at most */
+#define OPS_FEATURES      8    /* of a candidate, from as many contexts */
+#define OPS_FEATURE_MAX   8191 /* Q8: 32 bits */
+#define OPS_ORDER_SETS    120  /* of weights: OPS_FEATURES orders * 5 levels * 3 numbers of hits */
+#define OPS_SELECTOR_SETS 256  /* of weights: one a selector */
+#define OPS_SETS          (OPS_ORDER_SETS + OPS_SELECTOR_SETS)
+#define OPS_WEIGHTS       10 /* of a set: of the features, of the logit, and one alone */
+#define OPS_WEIGHT_MAX    ((int32_t)1 << 22)  /* Q16 */
+#define OPS_BIAS_MAX      ((int32_t)1 << 19)  /* Q16 */
+#define OPS_LEARNT_MAX    ((uint32_t)1 << 17) /* a learnt alpha, Q16 */
+#define OPS_LEARN_ROWS    ((uint32_t)1 << 25) /* of a state, from one reset to the next, at most */
 
 /* Rounds a row pitch up so that SIMD loads and tensor-core tiles need no tail. */
 #define OPS_PITCH(dim) (((size_t)(dim) + 63) & ~(size_t)63)
@@ -139,9 +139,9 @@ typedef struct {
 typedef struct {
     int32_t symbol;                /* [0, vocab); the candidates of a row are distinct */
     int16_t feature[OPS_FEATURES]; /* |.| <= OPS_FEATURE_MAX */
-    uint8_t longest;               /* [0, OPS_FEATURES) the context that proposed it */
-    uint8_t known;                 /* [1, 3] how many contexts hold it; 3: or more */
-    uint8_t kind;                  /* of OPS_KINDS, whatever they mean */
+    uint8_t order;                 /* [0, OPS_FEATURES) the context that proposed it */
+    uint8_t hits;                  /* [1, 3] how many contexts hold it; 3: or more */
+    uint8_t selector;              /* [0, OPS_SELECTOR_SETS), chosen by the caller */
 } ops_candidate;
 
 /* The experts' product, for a number of rows. */
@@ -376,7 +376,7 @@ typedef struct ops {
      *             min(max((u + 30 * 2^16 - log2_q16(max(Z - w, 1))) >> 8, -7680), 7680)
      *             (log2_q16() is det_log2_u64_q16())
      *     level = 0, 1, 2, 3, 4 for o < -2048, < -1024, < -256, < 512, else
-     *     set   = (longest * 5 + level) * 3 + known - 1;  other = OPS_PLACES + kind
+     *     set   = (order * 5 + level) * 3 + hits - 1;  other = OPS_ORDER_SETS + selector
      *     F     = feature[0 .. 7], o, 256
      *     delta = min(max((sum_j (weights[set][j] + weights[other][j]) * F[j]) >> 8,
      *                     -24 * 2^16), 24 * 2^16)

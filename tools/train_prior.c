@@ -196,7 +196,7 @@ static void guess(context_prior *prior)
                         : 1 / (1 + exp2(6 - ((i - 1) % NGRAMS_LEVELS + 0.5) * 12 / NGRAMS_LEVELS));
             prior->q[k][i] = (uint16_t)(q * 65536);
         }
-    for (int i = 0; i < OPS_PLACES; i++)
+    for (int i = 0; i < OPS_ORDER_SETS; i++)
         for (int j = 0; j < OPS_FEATURES; j++)
             prior->weights[i][j] = 19661; /* 0.3 */
 }
@@ -258,10 +258,10 @@ static void print(const context_prior *prior)
         printf("        {");
         for (int j = 0; j < OPS_WEIGHTS; j++)
             printf("%s%d", j ? ", " : "", prior->weights[i][j]);
-        if (i < OPS_PLACES)
+        if (i < OPS_ORDER_SETS)
             printf("}, /* %s, %d, %d */\n", context_name[i / 15], i / 3 % 5, i % 3 + 1);
         else
-            printf("}, /* %d, %d */\n", (i - OPS_PLACES) / 16, (i - OPS_PLACES) % 16);
+            printf("}, /* %d, %d */\n", (i - OPS_ORDER_SETS) / 16, (i - OPS_ORDER_SETS) % 16);
     }
     printf("    },\n};\n");
 }

@@ -38,11 +38,17 @@ typedef struct {
     atomic_bool stop;
 } engine_mt_progress;
 
+/* Bytes of a model that each pass reads, about: all but its n-grams. */
+static size_t pass_bytes(const weights_model *w)
+{
+    return (size_t)w->file_size - (size_t)w->ngram_buckets * NGRAMS_BUCKET * sizeof *w->ngrams;
+}
+
 static bool may_share(const engine_config *config)
 {
     for (int k = 0; k < config->experts; k++)
         if (config->expert[k].kind == GPUZIP_EXPERT_MODEL &&
-            model_weights(config->expert[k].m)->file_size > WORKER_MODEL_BYTES)
+            pass_bytes(model_weights(config->expert[k].m)) > WORKER_MODEL_BYTES)
             return false;
     return true;
 }

@@ -326,7 +326,7 @@ static uint8_t match_level(const match_state *m)
 /* The candidates of a row, as they are gathered. */
 typedef struct {
     prediction *p;
-    uint8_t longest[OPS_CANDIDATES], known[OPS_CANDIDATES];
+    uint8_t order[OPS_CANDIDATES], hits[OPS_CANDIDATES];
     uint8_t find[1 << FIND_BITS]; /* by a hash of the symbol: its index + 1 */
 } gathering;
 
@@ -341,13 +341,13 @@ static void gather(gathering *g, int k, uint32_t symbol, uint8_t state)
         if (p->candidates == OPS_CANDIDATES)
             return;
         p->symbol[p->candidates] = symbol;
-        g->longest[p->candidates] = (uint8_t)k;
-        g->known[p->candidates] = 0;
+        g->order[p->candidates] = (uint8_t)k;
+        g->hits[p->candidates] = 0;
         g->find[h] = (uint8_t)++p->candidates;
     }
     int i = g->find[h] - 1;
     p->state[k][i] = state;
-    g->known[i]++;
+    g->hits[i]++;
 }
 
 /* 0 .. 6. */
@@ -399,7 +399,7 @@ static void gather_ngrams(gathering *g, const context_model *c, const uint64_t h
 }
 
 /* 16 times the class of the bytes before a row. */
-static uint8_t kind_of_row(const context_model *c, context_model_row row)
+static uint8_t selector_of_row(const context_model *c, context_model_row row)
 {
     uint32_t before = bytes_before(c, row.stream, row.step);
     uint8_t bytes[2] = {(uint8_t)before, (uint8_t)(before >> 8)};
@@ -415,7 +415,7 @@ static int32_t predict_row(context_model *c, context_model_row row, const row_ha
                            ops_candidate *candidate)
 {
     gathering g = {.p = predicted_row(c, row.stream, row.step)};
-    uint8_t kind = kind_of_row(c, row);
+    uint8_t selector = selector_of_row(c, row);
     g.p->stamp = row.step + 1;
     g.p->candidates = 0;
     match_follow(c, row.stream, row.step);
@@ -429,9 +429,9 @@ static int32_t predict_row(context_model *c, context_model_row row, const row_ha
         candidate[i].symbol = (int32_t)g.p->symbol[i];
         for (int k = 0; k < OPS_FEATURES; k++)
             candidate[i].feature[k] = c->feature[k][g.p->state[k][i]];
-        candidate[i].longest = g.longest[i];
-        candidate[i].known = g.known[i] < 3 ? g.known[i] : 3;
-        candidate[i].kind = kind | (uint8_t)(c->config.token_suffix[g.p->symbol[i]] >> 28);
+        candidate[i].order = g.order[i];
+        candidate[i].hits = g.hits[i] < 3 ? g.hits[i] : 3;
+        candidate[i].selector = selector | (uint8_t)(c->config.token_suffix[g.p->symbol[i]] >> 28);
     }
     return g.p->candidates;
 }

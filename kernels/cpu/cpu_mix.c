@@ -3,14 +3,7 @@
 #include <assert.h>
 
 #include "cpu_mix.h"
-#include "detmath.h"
-
-/* Turns cumulated weights to cumulated frequencies, see ops.h. */
-typedef struct {
-    uint64_t total;  /* Z' >> shift, in [1, 2^34) */
-    uint64_t spread; /* M */
-    int shift;       /* h */
-} mix_scale;
+#include "mixmath.h"
 
 typedef struct {
     const ops_mix *mix;
@@ -50,7 +43,7 @@ static void check_candidates(const ops_mix *mix, const ops_candidate *c, int n)
     assert(n <= OPS_CANDIDATES);
     for (int i = 0; i < n; i++) {
         assert(c[i].symbol >= 0 && c[i].symbol < mix->vocab);
-        assert(c[i].longest < OPS_FEATURES && c[i].known >= 1 && c[i].known <= 3);
+        assert(c[i].order < OPS_FEATURES && c[i].hits >= 1 && c[i].hits <= MIX_HITS);
     }
     (void)mix;
     (void)c;
@@ -136,47 +129,18 @@ static void tile_weights(const cpu_mix_row *row, const mix_job *job, int first, 
     }
 }
 
-static uint64_t escape_weight(uint64_t z)
+static mix_total total_of(const ops_mix *mix, uint64_t z)
 {
-    return z >> 20;
-}
-
-/* Z' of ops.h, with the escapes. */
-static uint64_t total_of(const ops_mix *mix, uint64_t z)
-{
-    return z + (uint64_t)mix->escapes * escape_weight(z);
-}
-
-static mix_scale scale_for(const ops_mix *mix, uint64_t z)
-{
-    uint64_t total = total_of(mix, z);
-    int shift = 0;
-    while (total >> shift >= (uint64_t)1 << 34)
-        shift++;
-    uint64_t spread = ((uint64_t)1 << OPS_CDF_BITS) - (uint64_t)mix_symbols(mix);
-    return (mix_scale){total >> shift, spread, shift};
-}
-
-/* start[i], with c = C[i] <= Z'. */
-static uint32_t start_of(const mix_scale *s, uint64_t c, int i)
-{
-    return (uint32_t)((c >> s->shift) * s->spread / s->total) + (uint32_t)i;
+    return mix_total_of(z, mix->vocab, mix->escapes);
 }
 
 /* start[i] <= target, without the division: floor(a / b) <= n means a < (n + 1) b.
  * Requires i >= 1 and target < 2^30, else the product could pass 2^64. */
-static bool starts_by(const mix_scale *s, uint64_t c, int i, uint32_t target)
+static bool starts_by(const mix_total *m, uint64_t c, int i, uint32_t target)
 {
     uint32_t first = (uint32_t)i;
     return first <= target &&
-           (c >> s->shift) * s->spread < (uint64_t)(target - first + 1) * s->total;
-}
-
-/* The interval of symbol i that begins at C[i] = c and has weight w. */
-static ops_interval interval_of(const mix_scale *s, uint64_t c, uint64_t w, int i)
-{
-    uint32_t start = start_of(s, c, i);
-    return (ops_interval){start, start_of(s, c + w, i + 1) - start};
+           (c >> m->shift) * m->spread < (uint64_t)(target - first + 1) * m->divisor;
 }
 
 static int tile_size(const ops_mix *mix, int first)
@@ -184,11 +148,11 @@ static int tile_size(const ops_mix *mix, int first)
     return mix->vocab - first < MIX_TILE ? mix->vocab - first : MIX_TILE;
 }
 
-/* Learns from row r, whose symbol is now known. */
-static void learn_row(cpu_mix_row *row, const mix_job *job, int r, int symbol, uint64_t z)
+/* Learns from row r, whose symbol is now known; total is Z' of ops.h. */
+static void learn_row(cpu_mix_row *row, const mix_job *job, int r, int symbol, uint64_t total)
 {
     if (learns(job->mix, r))
-        job->learn->add(row, symbol, total_of(job->mix, z));
+        job->learn->add(row, symbol, total);
 }
 
 static void encode_row(const void *opaque, int r, int thread)
@@ -198,14 +162,12 @@ static void encode_row(const void *opaque, int r, int thread)
     int symbol = job->symbol[r];
     assert(symbol >= 0 && symbol < mix_symbols(mix));
     cpu_mix_row row;
-    uint64_t z = mix_open(&row, job, r, thread);
-    mix_scale s = scale_for(mix, z);
+    mix_total m = total_of(mix, mix_open(&row, job, r, thread));
 
     if (symbol >= mix->vocab) {
-        uint64_t w = escape_weight(z);
-        uint64_t c = z + (uint64_t)(symbol - mix->vocab) * w;
-        job->interval[r] = interval_of(&s, c, w, symbol);
-        learn_row(&row, job, r, symbol, z);
+        uint64_t c = mix_escape_before(&m, symbol - mix->vocab);
+        job->interval[r] = mix_interval_of(&m, c, c + m.escape, symbol);
+        learn_row(&row, job, r, symbol, m.total);
         return;
     }
     int tile = symbol / MIX_TILE, first = tile * MIX_TILE;
@@ -217,8 +179,8 @@ static void encode_row(const void *opaque, int r, int thread)
     tile_weights(&row, job, first, last + 1, w);
     for (int i = 0; i < last; i++)
         c += w[i];
-    job->interval[r] = interval_of(&s, c, w[last], symbol);
-    learn_row(&row, job, r, symbol, z);
+    job->interval[r] = mix_interval_of(&m, c, c + w[last], symbol);
+    learn_row(&row, job, r, symbol, m.total);
 }
 
 static void decode_row(const void *opaque, int r, int thread)
@@ -228,20 +190,19 @@ static void decode_row(const void *opaque, int r, int thread)
     uint32_t target = job->target[r];
     assert(target < 1u << OPS_CDF_BITS);
     cpu_mix_row row;
-    uint64_t z = mix_open(&row, job, r, thread);
-    mix_scale s = scale_for(mix, z);
+    mix_total m = total_of(mix, mix_open(&row, job, r, thread));
 
-    uint64_t c = 0, w = escape_weight(z);
+    uint64_t c = 0, w = m.escape;
     int symbol = 0, tile = 0;
     while (tile < row.tiles) {
         int next = symbol + tile_size(mix, symbol);
-        if (!starts_by(&s, c + row.sum[tile], next, target))
+        if (!starts_by(&m, c + row.sum[tile], next, target))
             break;
         c += row.sum[tile++];
         symbol = next;
     }
     if (tile == row.tiles) { /* an escape, of which all weigh the same */
-        while (symbol < mix_symbols(mix) - 1 && starts_by(&s, c + w, symbol + 1, target)) {
+        while (symbol < mix_symbols(mix) - 1 && starts_by(&m, c + w, symbol + 1, target)) {
             c += w;
             symbol++;
         }
@@ -249,14 +210,14 @@ static void decode_row(const void *opaque, int r, int thread)
         uint64_t tile_w[MIX_TILE];
         int last = tile_size(mix, symbol) - 1, i = 0;
         tile_weights(&row, job, symbol, last + 1, tile_w);
-        while (i < last && starts_by(&s, c + tile_w[i], symbol + i + 1, target))
+        while (i < last && starts_by(&m, c + tile_w[i], symbol + i + 1, target))
             c += tile_w[i++];
         symbol += i;
         w = tile_w[i];
     }
-    ops_interval found = interval_of(&s, c, w, symbol);
+    ops_interval found = mix_interval_of(&m, c, c + w, symbol);
     job->decoded[r] = (ops_symbol){symbol, found.start, found.freq};
-    learn_row(&row, job, r, symbol, z);
+    learn_row(&row, job, r, symbol, m.total);
 }
 
 static void cdf_row(const void *opaque, int r, int thread)
@@ -264,8 +225,7 @@ static void cdf_row(const void *opaque, int r, int thread)
     const mix_job *job = opaque;
     const ops_mix *mix = job->mix;
     cpu_mix_row row;
-    uint64_t z = mix_open(&row, job, r, thread);
-    mix_scale s = scale_for(mix, z);
+    mix_total m = total_of(mix, mix_open(&row, job, r, thread));
 
     uint32_t *start = job->start + (size_t)r * ((size_t)mix_symbols(mix) + 1);
     uint64_t c = 0;
@@ -274,13 +234,13 @@ static void cdf_row(const void *opaque, int r, int thread)
         int n = tile_size(mix, first);
         tile_weights(&row, job, first, n, w);
         for (int i = 0; i < n; i++) {
-            start[first + i] = start_of(&s, c, first + i);
+            start[first + i] = mix_start_of(&m, c, first + i);
             c += w[i];
         }
     }
     for (int i = mix->vocab; i <= mix_symbols(mix); i++) {
-        start[i] = start_of(&s, c, i);
-        c += escape_weight(z);
+        start[i] = mix_start_of(&m, c, i);
+        c += m.escape;
     }
 }
 
@@ -322,7 +282,7 @@ gpuzip_status cpu_count_add(ops_context *ctx, uint32_t *count, int32_t *counts, 
     for (int i = 0; i < n; i++) {
         size_t at = (size_t)(state ? state[i] : 0) * (size_t)vocab + (size_t)symbol[i];
         if (symbol[i] < vocab)
-            counts[at] = det_log2_q16(++count[at] + 1);
+            counts[at] = mix_log_of_count(++count[at]);
     }
     return GPUZIP_OK;
 }

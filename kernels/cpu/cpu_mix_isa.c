@@ -5,11 +5,7 @@
 #include <string.h>
 
 #include "cpu_mix.h"
-#include "detmath.h"
-
-#define LOG2E_Q16      94548.4609375f    /* log2(e) * 2^16 */
-#define LOG_MIN        -16777216.0f      /* -2^24: -256 bits */
-#define WEIGHT_MIN_LOG (-40 * (1 << 16)) /* 2^-40 rounds to weight 0 */
+#include "mixmath.h"
 
 static int min_int(int a, int b)
 {
@@ -26,19 +22,6 @@ static float max_float(const float *x, int n)
     return max;
 }
 
-/* l = rint(max((x - max) log2(e) 2^16, -2^24)). */
-static inline int32_t log_q16(float x, float max)
-{
-    float log = (x - max) * LOG2E_Q16;
-    return det_rint_s32(log > LOG_MIN ? log : LOG_MIN);
-}
-
-/* w = rint(2^(d / 2^16) 2^30). Requires d in [WEIGHT_MIN_LOG, 0]. */
-static inline uint32_t weight_of(int32_t d)
-{
-    return (uint32_t)det_rint_s32(det_exp2f((float)d * 0x1p-16f) * 0x1p30f);
-}
-
 /* t[i] += alpha l_k[first + i] for the logits of expert k. */
 static void add_logits(const cpu_mix_row *row, int k, int first, int n, double *t)
 {
@@ -47,7 +30,7 @@ static void add_logits(const cpu_mix_row *row, int k, int first, int n, double *
     double alpha = row->alpha[k];
 #pragma omp simd
     for (int i = 0; i < n; i++)
-        t[i] += alpha * (double)log_q16(x[i], max);
+        t[i] += alpha * (double)mix_log_of_logit(x[i], max);
 }
 
 /* The same, and keeps l. */
@@ -59,7 +42,7 @@ static void add_kept_logits(const cpu_mix_row *row, int k, int first, int n, dou
     double alpha = row->alpha[k];
 #pragma omp simd
     for (int i = 0; i < n; i++) {
-        log[i] = log_q16(x[i], max);
+        log[i] = mix_log_of_logit(x[i], max);
         t[i] += alpha * (double)log[i];
     }
 }
@@ -85,15 +68,15 @@ static void tile_product(const cpu_mix_row *row, int first, int n, double *t)
             add_logits(row, k, first, n, t);
     }
     if (row->bias)
-        add_integers(65536, row->bias + first, n, t);
+        add_integers(MIX_ONE, row->bias + first, n, t);
 }
 
-/* w of t. Clamping before the floor is the same, for the bound is an integer; made positive,
- * the floor is a conversion. All of it is exact. */
+/* w of t: mix_depth_of() in doubles, which vectorise. Clamping before the floor is the same, for
+ * the bound is an integer; made positive, the floor is a conversion. All of it is exact. */
 static inline uint32_t weight_of_product(double t, double max_t)
 {
-    double above = (t - max_t) * 0x1p-16 - WEIGHT_MIN_LOG;
-    return weight_of((int32_t)(above > 0 ? above : 0) + WEIGHT_MIN_LOG);
+    double above = (t - max_t) * 0x1p-16 - MIX_DEPTH_MIN;
+    return mix_weight_of((int32_t)(above > 0 ? above : 0) + MIX_DEPTH_MIN);
 }
 
 /* One language model: its greatest l is 0, and so is its greatest t. (Rows of infinities
@@ -105,14 +88,14 @@ static bool is_single(const cpu_mix_row *row)
 
 static void mix_weights(const cpu_mix_row *row, int first, int n, uint32_t *w)
 {
-    if (is_single(row) && row->alpha[0] == 65536) {
+    if (is_single(row) && row->alpha[0] == MIX_ONE) {
         /* d = (65536 l) >> 16 = l. */
         const float *x = row->logits[0] + first;
         float max = row->max[0];
 #pragma omp simd
         for (int i = 0; i < n; i++) {
-            int32_t d = log_q16(x[i], max);
-            w[i] = weight_of(d > WEIGHT_MIN_LOG ? d : WEIGHT_MIN_LOG);
+            int32_t d = mix_log_of_logit(x[i], max);
+            w[i] = mix_weight_of(d > MIX_DEPTH_MIN ? d : MIX_DEPTH_MIN);
         }
         return;
     }
@@ -165,7 +148,7 @@ static void add_moments(cpu_mix_row *row, int k, const uint32_t *w, int first, i
     log += first;
 #pragma omp simd reduction(+ : s1, s2)
     for (int i = 0; i < n; i++) {
-        double v = log[i] >> 12, product = (double)(int32_t)(w[i] >> 10) * v;
+        double v = mix_coarse_log_of(log[i]), product = (double)mix_coarse_weight_of(w[i]) * v;
         s1 += product;
         s2 += product * v;
     }
@@ -178,7 +161,7 @@ static void add_tile_moments(cpu_mix_row *row, const uint32_t *w, int first, int
     int64_t s0 = 0;
 #pragma omp simd reduction(+ : s0)
     for (int i = 0; i < n; i++)
-        s0 += w[i] >> 10;
+        s0 += mix_coarse_weight_of(w[i]);
     row->s0 += s0;
     for (int k = 0; k < row->mix->experts; k++)
         add_moments(row, k, w, first, n);

@@ -1,61 +1,36 @@
 /* cpu_mix_learn_isa.c: candidates, and the rows' contributions to the sums of an update; compiled
  * once a level of instruction set. ops.h has the formulas and the bounds. */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cpu_mix.h"
 #include "mixmath.h"
 
-#define LOG2E_Q16      94548.4609375f /* log2(e) * 2^16 */
-#define WEIGHT_MIN_LOG (-40 * (1 << 16))
-#define LOGIT_MAX      7680             /* Q8: 30 bits */
-#define DELTA_MAX      (24 * (1 << 16)) /* Q16 */
-
 /* ---- candidates ----------------------------------------------------------- */
-
-/* d[i] of ops.h, of a row that is kept. */
-static int32_t log_weight(const cpu_mix_row *row, int i)
-{
-    double d = floor((row->scratch->t[i] - row->max_t) * 0x1p-16); /* integers below 2^53 */
-    return d > WEIGHT_MIN_LOG ? (int32_t)d : WEIGHT_MIN_LOG;
-}
-
-static int level_of(int32_t logit)
-{
-    return (logit >= -2048) + (logit >= -1024) + (logit >= -256) + (logit >= 512);
-}
-
-/* The logit of a symbol of weight w = w(d), of weights that sum to z. */
-static int32_t logit_of(int32_t d, uint64_t w, uint64_t z)
-{
-    uint64_t others = z > w ? z - w : 1;
-    int32_t logit = (d + 30 * 65536 - det_log2_u64_q16(others)) >> 8;
-    return (int32_t)mix_clamp(logit, -LOGIT_MAX, LOGIT_MAX);
-}
 
 static void change_one(const cpu_mix_row *row, cpu_mix_change *change, const ops_candidate *c,
                        uint64_t z)
 {
     int x = c->symbol;
-    int32_t d = log_weight(row, x), logit = logit_of(d, row->scratch->w[x], z);
+    /* t is an integer, |t| < 2^48 */
+    int32_t d = mix_depth_of((int64_t)row->scratch->t[x], (int64_t)row->max_t);
+    int32_t logit = mix_logit_of(d, row->scratch->w[x], z);
     change->symbol = x;
-    change->set = (c->longest * 5 + level_of(logit)) * 3 + c->known - 1;
-    change->other = OPS_PLACES + c->kind;
+    change->set = mix_set_of(c->order, c->hits, logit);
+    change->other = mix_other_set_of(c->selector);
     for (int j = 0; j < OPS_FEATURES; j++)
         change->feature[j] = c->feature[j];
     change->feature[OPS_FEATURES] = logit;
-    change->feature[OPS_FEATURES + 1] = 256;
+    change->feature[OPS_FEATURES + 1] = MIX_CONSTANT;
     for (int k = 0; row->learns_alpha && k < row->mix->experts; k++)
         change->log[k] = row->logits[k] ? row->scratch->log[k][x] : row->counts[k][x];
 
     const int32_t *weight = row->state->weights[change->set];
     const int32_t *other = row->state->weights[change->other];
-    int64_t delta = 0;
+    int64_t sum = 0;
     for (int j = 0; j < OPS_WEIGHTS; j++)
-        delta += (int64_t)(weight[j] + other[j]) * change->feature[j];
-    float log = (float)(d + (int32_t)mix_clamp(delta >> 8, -DELTA_MAX, DELTA_MAX));
-    change->w = (uint64_t)rintf(det_exp2f(log * 0x1p-16f) * 0x1p30f);
+        sum += (int64_t)(weight[j] + other[j]) * change->feature[j];
+    change->w = mix_changed_weight_of(d, sum);
 }
 
 static void learn_change(cpu_mix_row *row, const ops_candidate *candidate, int n, uint64_t z)
@@ -66,12 +41,12 @@ static void learn_change(cpu_mix_row *row, const ops_candidate *candidate, int n
     for (int c = 0; c < n; c++) { /* all have seen the weights as they were */
         const cpu_mix_change *change = &row->change[c];
         uint32_t *w = &row->scratch->w[change->symbol];
-        int64_t a = *w >> 10;
+        int64_t a = mix_coarse_weight_of(*w);
         row->sum[change->symbol / MIX_TILE] += change->w - *w;
         *w = 0;
         row->s0 -= a;
         for (int k = 0; row->learns_alpha && k < row->mix->experts; k++) {
-            int64_t v = change->log[k] >> 12;
+            int64_t v = mix_coarse_log_of(change->log[k]);
             row->s1[k] -= a * v;
             row->s2[k] -= a * v * v;
         }
@@ -85,7 +60,7 @@ static void add_expected(uint32_t *recent, const uint32_t *w, int vocab, float i
 {
 #pragma omp simd
     for (int i = 0; i < vocab; i++)
-        recent[i] += (uint32_t)det_rint_s32((float)(int32_t)w[i] * inv);
+        recent[i] += (uint32_t)mix_probability_of((float)(int32_t)w[i], inv);
 }
 
 static void flush_expected(cpu_mix_sums *sums, int vocab)
@@ -116,50 +91,44 @@ static void add_weights(const cpu_mix_row *row, int coded, const int32_t *p)
     cpu_mix_sums *sums = row->sums;
     for (int c = 0; c < row->changes; c++) {
         const cpu_mix_change *change = &row->change[c];
-        int64_t q = (p[c] + 8) >> 4, error = (change->symbol == coded ? 65536 : 0) - q;
-        int64_t variance = (q * (65536 - q)) >> 16, size = ((error < 0 ? -error : error) + 8) >> 4;
+        mix_error error = mix_error_of(p[c], change->symbol == coded);
         int64_t norm = 0;
         for (int j = 0; j < OPS_WEIGHTS; j++)
             norm += abs(change->feature[j]);
         for (int j = 0; j < OPS_WEIGHTS; j++) {
-            int64_t f = change->feature[j], slope = error * f, bend = variance * (f * f >> 8);
-            int64_t most = size * ((f < 0 ? -f : f) * norm >> 8);
-            sums->gradient[change->set][j] += slope;
-            sums->gradient[change->other][j] += slope;
-            sums->curvature[change->set][j] += bend;
-            sums->curvature[change->other][j] += bend;
-            sums->majorant[change->set][j] += most;
-            sums->majorant[change->other][j] += most;
+            mix_slope slope = mix_slope_of(error, change->feature[j], norm);
+            sums->gradient[change->set][j] += slope.gradient;
+            sums->gradient[change->other][j] += slope.gradient;
+            sums->curvature[change->set][j] += slope.curvature;
+            sums->curvature[change->other][j] += slope.curvature;
+            sums->majorant[change->set][j] += slope.majorant;
+            sums->majorant[change->other][j] += slope.majorant;
         }
     }
 }
 
 static void add_alpha(cpu_mix_row *row, int k, int coded, const int32_t *p)
 {
-    int64_t mean1 = row->s0 ? mix_floor_div(row->s1[k] * 256, row->s0) : 0;
-    int64_t mean2 = row->s0 ? mix_floor_div(row->s2[k], row->s0) : 0;
-    int64_t rest = MIX_P_ONE, sum1 = 0, sum2 = 0;
+    mix_moments m = {row->s0, row->s1[k], row->s2[k], 0, 0, 0};
     for (int c = 0; c < row->changes; c++) {
-        int64_t v = row->change[c].log[k] >> 12;
-        rest -= p[c];
-        sum1 += p[c] * v;
-        sum2 += p[c] * v * v;
+        int64_t v = mix_coarse_log_of(row->change[c].log[k]);
+        m.p0 += p[c];
+        m.p1 += p[c] * v;
+        m.p2 += p[c] * v * v;
     }
-    int64_t m1 = (rest * mean1 + sum1 * 256) >> 20;
-    int64_t m2 = (rest * mean2 + sum2) >> 20;
-    int64_t variance = m2 - (m1 * m1 >> 16);
     const int32_t *log = row->logits[k] ? row->scratch->log[k] : row->counts[k];
-    row->sums->g[k] += (int64_t)(log[coded] >> 12) * 256 - m1;
-    row->sums->h[k] += variance > 0 ? variance : 0;
+    mix_alpha_slope slope = mix_alpha_slope_of(m, log[coded]);
+    row->sums->g[k] += slope.g;
+    row->sums->h[k] += slope.h;
 }
 
 static void learn_add(cpu_mix_row *row, int coded, uint64_t total)
 {
     int32_t p[OPS_CANDIDATES];
-    float inv = 0x1p20f / (float)total;
+    float inv = mix_inverse_of(total);
     row->sums->used = true;
     for (int c = 0; c < row->changes; c++)
-        p[c] = det_rint_s32((float)row->change[c].w * inv);
+        p[c] = mix_probability_of((float)row->change[c].w, inv);
     if (row->bias)
         add_bias(row, coded, p, inv);
     add_weights(row, coded, p);

@@ -57,18 +57,16 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS(KIND)) mix_encode_kerne
         sum += changes_before(&changes, mix->vocab);
         before += changes_before(&changes, symbol);
     }
-    mix_total m = total_of(mix, sum);
+    mix_total m = mix_total_of(sum, mix->vocab, mix->escapes);
     if (threadIdx.x == 0) {
         unsigned long long after;
         if (symbol < mix->vocab) {
             after = before + final_weight<KIND>(&p, &row, &changes, from, symbol);
         } else {
-            before = escape_before(m, symbol - mix->vocab);
+            before = mix_escape_before(&m, symbol - mix->vocab);
             after = before + m.escape;
         }
-        unsigned start = start_of(m, before, symbol);
-        p.interval[blockIdx.x].start = start;
-        p.interval[blockIdx.x].freq = start_of(m, after, symbol + 1) - start;
+        p.interval[blockIdx.x] = mix_interval_of(&m, before, after, symbol);
     }
     if constexpr (KIND == ADAPTIVE)
         mix_add(&p, &row, &changes, from, symbol, m.total);
@@ -111,37 +109,38 @@ static __device__ void tile_sums(const mix_args *p, mix_row *row, mix_changes *c
 }
 
 /* Writes the answer if [before, after) is the interval of symbol i that holds target. */
-static __device__ __forceinline__ void offer(ops_symbol *found, mix_total m, unsigned target, int i,
-                                             unsigned long long before, unsigned long long after)
+static __device__ __forceinline__ void offer(ops_symbol *found, const mix_total *m, unsigned target,
+                                             int i, unsigned long long before,
+                                             unsigned long long after)
 {
-    unsigned start = start_of(m, before, i), end = start_of(m, after, i + 1);
-    if (start <= target && target < end) {
+    ops_interval x = mix_interval_of(m, before, after, i);
+    if (x.start <= target && target - x.start < x.freq) {
         found->symbol = i;
-        found->start = start;
-        found->freq = end - start;
+        found->start = x.start;
+        found->freq = x.freq;
     }
 }
 
 /* Finds the symbol; *found_tile is shared. The whole block calls it. */
 template <mix_kind KIND>
 static __device__ void find_symbol(const mix_args *p, mix_row *row, const mix_changes *changes,
-                                   mix_source from, mix_total m, int tiles,
+                                   mix_source from, const mix_total *m, int tiles,
                                    const unsigned long long before[TILES_MAX + 1], int *found_tile)
 {
     const ops_mix *mix = &p->mix;
     ops_symbol *found = &p->found[blockIdx.x];
     unsigned target = p->target[blockIdx.x];
     int thread = threadIdx.x;
-    if (target >= start_of(m, m.z, mix->vocab)) {
+    if (target >= mix_start_of(m, m->z, mix->vocab)) {
         if (thread < mix->escapes)
-            offer(found, m, target, mix->vocab + thread, escape_before(m, thread),
-                  escape_before(m, thread + 1));
+            offer(found, m, target, mix->vocab + thread, mix_escape_before(m, thread),
+                  mix_escape_before(m, thread + 1));
         return; /* all threads */
     }
     if (thread < tiles) {
         int end = min((thread + 1) * TILE, mix->vocab);
-        if (start_of(m, before[thread], thread * TILE) <= target &&
-            target < start_of(m, before[thread + 1], end))
+        if (mix_start_of(m, before[thread], thread * TILE) <= target &&
+            target < mix_start_of(m, before[thread + 1], end))
             *found_tile = thread;
     }
     __syncthreads();
@@ -168,8 +167,8 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS(KIND)) mix_decode_kerne
     int tiles = (p.mix.vocab + TILE - 1) / TILE;
     mix_measure<KIND>(&p, &row, from);
     tile_sums<KIND>(&p, &row, &changes, from, tiles, before);
-    mix_total m = total_of(&p.mix, before[tiles]);
-    find_symbol<KIND>(&p, &row, &changes, from, m, tiles, before, &found_tile);
+    mix_total m = mix_total_of(before[tiles], p.mix.vocab, p.mix.escapes);
+    find_symbol<KIND>(&p, &row, &changes, from, &m, tiles, before, &found_tile);
     if constexpr (KIND == ADAPTIVE) {
         __syncthreads(); /* one thread has found the symbol */
         mix_add(&p, &row, &changes, from, p.found[blockIdx.x].symbol, m.total);
@@ -195,7 +194,7 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS(KIND)) mix_cdf_kernel(m
     mix_measure<KIND>(&p, &row, from);
     tile_sums<KIND>(&p, &row, &changes, from, tiles, before);
 
-    mix_total m = total_of(mix, before[tiles]);
+    mix_total m = mix_total_of(before[tiles], mix->vocab, mix->escapes);
     for (int tile = warp; tile < tiles; tile += WARPS) {
         unsigned long long sum = before[tile];
         for (int j = 0; j < PER_LANE; j++) {
@@ -205,12 +204,12 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS(KIND)) mix_cdf_kernel(m
                 w = final_weight<KIND>(&p, &row, &changes, from, i);
             unsigned long long through = sum + warp_scan(w);
             if (i < mix->vocab)
-                start[i] = start_of(m, through - w, i);
+                start[i] = mix_start_of(&m, through - w, i);
             sum = __shfl_sync(WARP_ALL, through, 31);
         }
     }
     for (int i = threadIdx.x; i <= mix->escapes; i += THREADS)
-        start[mix->vocab + i] = start_of(m, escape_before(m, i), mix->vocab + i);
+        start[mix->vocab + i] = mix_start_of(&m, mix_escape_before(&m, i), mix->vocab + i);
 }
 
 /* -- launching ------------------------------------------------------------------- */
@@ -292,7 +291,7 @@ static __global__ void count_log_kernel(const uint32_t *count, int32_t *counts, 
     if (i >= n || symbol[i] >= vocab)
         return;
     size_t at = count_at(state, symbol, vocab, i);
-    counts[at] = det_log2_q16(count[at] + 1);
+    counts[at] = mix_log_of_count(count[at]);
 }
 
 gpuzip_status cuda_count_add(ops_context *ctx, uint32_t *count, int32_t *counts, int vocab,

@@ -1,5 +1,5 @@
-/* mix.cuh: the weights w[i] of ops.h's mix, and the distribution they make. A block has a row,
- * and nothing of it is kept: weights are computed again where they are needed.
+/* mix.cuh: the weights w[i] of ops.h's mix. A block has a row, and nothing of it is kept:
+ * weights are computed again where they are needed.
  *
  * One model alone is the usual case, and its weights take half the work: SINGLE. Its largest
  * t is 0, at its largest logit.
@@ -9,17 +9,13 @@
 
 #include "adaptive.cuh"
 #include "block.cuh"
-#include "detmath.h"
+#include "mixmath.h"
 
 #define THREADS   512
 #define WARPS     16
 #define TILE      512                    /* symbols of a tile */
 #define TILES_MAX (OPS_MAX_VOCAB / TILE) /* at most THREADS: a scan takes one a thread */
 #define PER_LANE  (TILE / 32)
-
-#define LOG2E_Q16      94548.4609375f
-#define WEIGHT_MIN_LOG (-40 * 65536)
-#define ESCAPE_SHIFT   20 /* an escape's weight is Z >> this */
 
 /* Kernels are compiled for: one model alone; any experts; experts with an adaptive state. */
 enum mix_kind { SINGLE, PRODUCT, ADAPTIVE };
@@ -60,8 +56,7 @@ static __device__ __forceinline__ int mix_expert_log(const mix_args *p, const mi
     const ops_expert *x = &p->mix.expert[k];
     if (x->logits == NULL)
         return x->counts[(size_t)from.state * p->mix.vocab + i];
-    float below = (mix_logit(x, from, i) - row->max_logit[k]) * LOG2E_Q16;
-    return det_rint_s32(fmaxf(below, -0x1p24f));
+    return mix_log_of_logit(mix_logit(x, from, i), row->max_logit[k]);
 }
 
 /* t[i], Q32 bits. */
@@ -71,7 +66,7 @@ static __device__ __forceinline__ long long mix_log(const mix_args *p, const mix
 {
     long long t = 0;
     if (KIND == ADAPTIVE && p->adaptive.zero.bias != NULL)
-        t = (long long)in_state(p->adaptive.zero.bias, p->adaptive.stride, from.state)[i] * 65536;
+        t = (long long)in_state(p->adaptive.zero.bias, p->adaptive.stride, from.state)[i] * MIX_ONE;
     for (int k = 0; k < p->mix.experts; k++) {
         uint32_t alpha = KIND == ADAPTIVE ? row->alpha[k] : p->mix.expert[k].alpha;
         t += (long long)alpha * mix_expert_log(p, row, k, from, i);
@@ -87,19 +82,11 @@ static __device__ __forceinline__ int mix_depth(const mix_args *p, const mix_row
 {
     if constexpr (KIND == SINGLE) {
         const ops_expert *x = &p->mix.expert[0];
-        float below = (mix_logit(x, from, i) - row->max_logit[0]) * LOG2E_Q16;
-        int l = det_rint_s32(fmaxf(below, -0x1p24f));
-        return max(__mulhi(l * 128, (int)(x->alpha * 512)), WEIGHT_MIN_LOG);
+        int l = mix_log_of_logit(mix_logit(x, from, i), row->max_logit[0]);
+        return max(__mulhi(l * 128, (int)(x->alpha * 512)), MIX_DEPTH_MIN);
     } else {
-        long long d = (mix_log<KIND>(p, row, from, i) - row->max_t) >> 16;
-        return (int)(d < WEIGHT_MIN_LOG ? WEIGHT_MIN_LOG : d);
+        return mix_depth_of(mix_log<KIND>(p, row, from, i), row->max_t);
     }
-}
-
-/* w of d, 0 .. 2^30. */
-static __device__ __forceinline__ unsigned mix_weight_of(int d)
-{
-    return (unsigned)det_rint_s32(det_exp2f((float)d * 0x1p-16f) * 0x1p30f);
 }
 
 /* w[i], before candidates change it. */
@@ -142,38 +129,6 @@ static __device__ void mix_measure(const mix_args *p, mix_row *row, mix_source f
     if (threadIdx.x == 0)
         row->max_t = max;
     __syncthreads();
-}
-
-/* A row's distribution, all sums known: start() of any C. */
-typedef struct {
-    unsigned long long z, total; /* Z and Z' of ops.h */
-    unsigned long long escape;   /* the weight of one */
-    int shift;                   /* h */
-    unsigned long long scale;    /* M */
-} mix_total;
-
-static __device__ __forceinline__ mix_total total_of(const ops_mix *mix, unsigned long long z)
-{
-    mix_total m;
-    m.z = z;
-    m.escape = z >> ESCAPE_SHIFT;
-    m.total = z + m.escape * mix->escapes;
-    int bits = 64 - __clzll((long long)m.total);
-    m.shift = bits > 34 ? bits - 34 : 0;
-    m.scale = (1u << OPS_CDF_BITS) - (unsigned)(mix->vocab + mix->escapes);
-    return m;
-}
-
-/* start[i], where before = C[i]. */
-static __device__ __forceinline__ unsigned start_of(mix_total m, unsigned long long before, int i)
-{
-    return (unsigned)((before >> m.shift) * m.scale / (m.total >> m.shift)) + i;
-}
-
-/* C of escape number i. */
-static __device__ __forceinline__ unsigned long long escape_before(mix_total m, int i)
-{
-    return m.z + m.escape * i;
 }
 
 #endif

@@ -7,9 +7,6 @@
 
 #include "mix.cuh"
 
-#define LOGIT_MAX 7680         /* Q8: 30 bits */
-#define DELTA_MAX (24 * 65536) /* Q16 */
-
 /* A row's candidates; shared. */
 typedef struct {
     int count;
@@ -33,12 +30,7 @@ static __device__ __forceinline__ int candidate_input(const mix_args *p, const m
 {
     if (j < OPS_FEATURES)
         return row_candidate(p, c)->feature[j];
-    return j == OPS_FEATURES ? ch->logit[c] : 256;
-}
-
-static __device__ __forceinline__ int level_of(int logit)
-{
-    return (logit >= -2048) + (logit >= -1024) + (logit >= -256) + (logit >= 512);
+    return j == OPS_FEATURES ? ch->logit[c] : MIX_CONSTANT;
 }
 
 static __device__ void change_one(const mix_args *p, const mix_row *row, mix_changes *ch,
@@ -47,30 +39,25 @@ static __device__ void change_one(const mix_args *p, const mix_row *row, mix_cha
     const ops_candidate *x = row_candidate(p, c);
     int d = mix_depth<ADAPTIVE>(p, row, from, x->symbol);
     unsigned w = mix_weight_of(d);
-    int logit = (d + 30 * 65536 - det_log2_u64_q16(z > w ? z - w : 1)) >> 8;
-    logit = min(max(logit, -LOGIT_MAX), LOGIT_MAX);
-    int set = (x->longest * 5 + level_of(logit)) * 3 + x->known - 1;
+    int logit = mix_logit_of(d, w, z), set = mix_set_of(x->order, x->hits, logit);
     ch->symbol[c] = x->symbol;
     ch->logit[c] = logit;
     ch->set[c] = set;
-    ch->other[c] = OPS_PLACES + x->kind;
+    ch->other[c] = mix_other_set_of(x->selector);
     ch->old[c] = w;
 
     const int32_t *weights = state_at(&p->adaptive, from.state).weights;
     const int32_t *weight = weights + set * OPS_WEIGHTS;
     const int32_t *other = weights + ch->other[c] * OPS_WEIGHTS;
-    long long delta = 0;
+    long long sum = 0;
     int norm = 0;
     for (int j = 0; j < OPS_WEIGHTS; j++) {
         int f = candidate_input(p, ch, c, j);
-        delta += (long long)(weight[j] + other[j]) * f;
+        sum += (long long)(weight[j] + other[j]) * f;
         norm += abs(f);
     }
     ch->norm[c] = norm;
-    delta >>= 8;
-    delta = delta < -DELTA_MAX ? -DELTA_MAX : delta > DELTA_MAX ? DELTA_MAX : delta;
-    float log = (float)(d + (int)delta);
-    ch->now[c] = (unsigned long long)rintf(det_exp2f(log * 0x1p-16f) * 0x1p30f);
+    ch->now[c] = mix_changed_weight_of(d, sum);
 }
 
 /* Fills in *ch (shared) for a row of weights that sum to z; the whole block calls it. */
@@ -110,33 +97,13 @@ static __device__ __forceinline__ unsigned long long changed_weight(const mix_ch
  * be in range. */
 static __device__ __forceinline__ int probability(unsigned w, float inv)
 {
-    return det_rint_s32(fminf((float)(int)w * inv, 0x1p20f));
+    float weight = (float)(int)w;
+    return weight * inv < (float)MIX_P_ONE ? mix_probability_of(weight, inv) : MIX_P_ONE;
 }
 
 static __device__ __forceinline__ void add_s64(unsigned long long *sum, long long x)
 {
     atomicAdd(sum, (unsigned long long)x);
-}
-
-/* Sums over the symbols of a row, then over the candidates of one; see ops.h. */
-typedef struct {
-    long long s0, s1, s2; /* a, a v, a v^2 */
-    long long p0, p1, p2; /* p, p v, p v^2 */
-} mix_moments;
-
-/* g[k] and H[k]; m holds the sums of all candidates, and of all symbols, to which those belong. */
-static __device__ void add_moments(const adaptive_state *s, int k, mix_moments m, int coded_log)
-{
-    long long mean1 = 0, mean2 = 0, rest = (1 << 20) - m.p0;
-    if (m.s0 != 0) {
-        mean1 = m.s1 * 256 / m.s0 - (m.s1 * 256 % m.s0 < 0);
-        mean2 = m.s2 / m.s0 - (m.s2 % m.s0 < 0);
-    }
-    long long m1 = (rest * mean1 + m.p1 * 256) >> 20;
-    long long m2 = (rest * mean2 + m.p2) >> 20;
-    long long variance = m2 - (m1 * m1 >> 16);
-    add_s64(&s->g[k], (long long)(coded_log >> 12) * 256 - m1);
-    add_s64(&s->h[k], variance > 0 ? variance : 0);
 }
 
 /* Subtracts the candidates' symbols from the sums for expert k and adds the rest to the adaptive
@@ -148,8 +115,8 @@ static __device__ void add_alpha(const mix_args *p, const adaptive_state *s, con
     int c = threadIdx.x;
     long long a = 0, v = 0, pc = 0;
     if (c < ch->count) {
-        a = ch->old[c] >> 10;
-        v = mix_expert_log(p, row, k, from, ch->symbol[c]) >> 12;
+        a = mix_coarse_weight_of(ch->old[c]);
+        v = mix_coarse_log_of(mix_expert_log(p, row, k, from, ch->symbol[c]));
         pc = ch->p[c];
     }
     m.s0 -= warp_sum(a);
@@ -158,8 +125,11 @@ static __device__ void add_alpha(const mix_args *p, const adaptive_state *s, con
     m.p0 = warp_sum(pc);
     m.p1 = warp_sum(pc * v);
     m.p2 = warp_sum(pc * v * v);
-    if (c == 0)
-        add_moments(s, k, m, mix_expert_log(p, row, k, from, coded));
+    if (c == 0) {
+        mix_alpha_slope slope = mix_alpha_slope_of(m, mix_expert_log(p, row, k, from, coded));
+        add_s64(&s->g[k], slope.g);
+        add_s64(&s->h[k], slope.h);
+    }
 }
 
 /* One pass over the vocabulary: E if `expected`, and the sums for expert k if alpha. */
@@ -174,8 +144,8 @@ static __device__ void add_symbols(const mix_args *p, const adaptive_state *s, m
         if (pi != 0)
             add_s64(&s->expected[i], pi);
         if (alpha) {
-            long long a = w >> 10;
-            int v = mix_expert_log(p, row, k, from, i) >> 12;
+            long long a = mix_coarse_weight_of(w);
+            int v = mix_coarse_log_of(mix_expert_log(p, row, k, from, i));
             m.s0 += a;
             m.s1 += a * v;
             m.s2 += a * (v * v);
@@ -194,14 +164,13 @@ static __device__ void add_symbols(const mix_args *p, const adaptive_state *s, m
 static __device__ void add_weight(const mix_args *p, const adaptive_state *s, const mix_changes *ch,
                                   int coded, int c, int j)
 {
-    long long q = (ch->p[c] + 8) >> 4, f = candidate_input(p, ch, c, j);
-    long long error = (ch->symbol[c] == coded ? 65536 : 0) - q;
-    long long variance = (q * (65536 - q)) >> 16, size = (llabs(error) + 8) >> 4;
+    mix_error error = mix_error_of(ch->p[c], ch->symbol[c] == coded);
+    mix_slope slope = mix_slope_of(error, candidate_input(p, ch, c, j), ch->norm[c]);
     int at[2] = {ch->set[c] * OPS_WEIGHTS + j, ch->other[c] * OPS_WEIGHTS + j};
     for (int i = 0; i < 2; i++) {
-        add_s64(&s->gradient[at[i]], error * f);
-        add_s64(&s->curvature[at[i]], variance * (f * f >> 8));
-        add_s64(&s->majorant[at[i]], size * (llabs(f) * ch->norm[c] >> 8));
+        add_s64(&s->gradient[at[i]], slope.gradient);
+        add_s64(&s->curvature[at[i]], slope.curvature);
+        add_s64(&s->majorant[at[i]], slope.majorant);
     }
 }
 
@@ -214,9 +183,9 @@ static __device__ void mix_add(const mix_args *p, mix_row *row, mix_changes *ch,
         return;
     adaptive_state s = state_at(&p->adaptive, from.state);
     int thread = threadIdx.x;
-    float inv = 0x1p20f / (float)total;
+    float inv = mix_inverse_of(total);
     if (thread < ch->count) {
-        int pc = det_rint_s32((float)ch->now[thread] * inv);
+        int pc = mix_probability_of((float)ch->now[thread], inv);
         ch->p[thread] = pc;
         if (s.bias != NULL)
             add_s64(&s.expected[ch->symbol[thread]], pc - probability(ch->old[thread], inv));

@@ -53,9 +53,9 @@ static void draw_candidate(const shape *s, ops_candidate *c, int32_t symbol)
 {
     memset(c, 0, sizeof *c);
     c->symbol = symbol;
-    c->longest = (uint8_t)draw_below(OPS_FEATURES);
-    c->known = (uint8_t)(1 + draw_below(3));
-    c->kind = (uint8_t)(draw_below(2) ? OPS_KINDS - 1 : draw_below(OPS_KINDS));
+    c->order = (uint8_t)draw_below(OPS_FEATURES);
+    c->hits = (uint8_t)(1 + draw_below(3));
+    c->selector = (uint8_t)(draw_below(2) ? OPS_SELECTOR_SETS - 1 : draw_below(OPS_SELECTOR_SETS));
     for (int k = 0; k < OPS_FEATURES; k++)
         c->feature[k] = (int16_t)(s->hostile ? (draw() % 2 ? OPS_FEATURE_MAX : -OPS_FEATURE_MAX)
                                              : draw_integer(2000));

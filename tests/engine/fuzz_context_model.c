@@ -31,8 +31,8 @@ static void ask(context_model *c, int stream, size_t step, answer *kept, bool co
     require(a.candidates >= 0 && a.candidates <= OPS_CANDIDATES);
     for (int i = 0; i < a.candidates; i++) {
         const ops_candidate *x = &a.candidate[i];
-        require(x->symbol >= 0 && x->symbol < VOCAB && x->longest < OPS_FEATURES);
-        require(x->known >= 1 && x->known <= 3);
+        require(x->symbol >= 0 && x->symbol < VOCAB && x->order < OPS_FEATURES);
+        require(x->hits >= 1 && x->hits <= 3);
         for (int k = 0; k < OPS_FEATURES; k++)
             require(abs(x->feature[k]) <= OPS_FEATURE_MAX);
         for (int j = 0; j < i; j++)

@@ -18,12 +18,12 @@ static void check_row(const reference *r, const ref_row *expected, const answer 
         fail_msg("stream %d step %zu: %d candidates, not %d", s, step, a->candidates, expected->n);
     for (int i = 0; i < expected->n; i++) {
         const ops_candidate *c = &a->candidate[i];
-        int known = expected->known[i] < 3 ? expected->known[i] : 3;
-        if (c->symbol != (int32_t)expected->symbol[i] || c->longest != expected->longest[i] ||
-            c->known != known || c->kind != expected->kind[i])
+        int hits = expected->hits[i] < 3 ? expected->hits[i] : 3;
+        if (c->symbol != (int32_t)expected->symbol[i] || c->order != expected->order[i] ||
+            c->hits != hits || c->selector != expected->selector[i])
             fail_msg("stream %d step %zu candidate %d: %d %d %d %d, not %u %d %d %d", s, step, i,
-                     c->symbol, c->longest, c->known, c->kind, expected->symbol[i],
-                     expected->longest[i], known, expected->kind[i]);
+                     c->symbol, c->order, c->hits, c->selector, expected->symbol[i],
+                     expected->order[i], hits, expected->selector[i]);
         for (int k = 0; k < CONTEXTS; k++)
             if (c->feature[k] != ref_feature(r, k, expected->state[i][k]))
                 fail_msg("stream %d step %zu candidate %d context %d: %d, not %d (state %d)", s,
@@ -383,8 +383,8 @@ static void zeros(void **state)
     run(t, c, AHEAD, 0, a);
     assert_int_equal(a[0][1199].candidates, 1);
     assert_int_equal(a[0][1199].candidate[0].symbol, 0);
-    assert_int_equal(a[0][1199].candidate[0].longest, 6);
-    assert_int_equal(a[0][1199].candidate[0].known, 3);
+    assert_int_equal(a[0][1199].candidate[0].order, 6);
+    assert_int_equal(a[0][1199].candidate[0].hits, 3);
     assert_true(a[0][1199].candidate[0].feature[5] > 12 * 256);
     context_model_close(c);
     free(a);

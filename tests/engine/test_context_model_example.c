@@ -235,9 +235,9 @@ static void candidates_of_row_15(void **state)
         read_integers(features, feature, CONTEXT_MODELS);
         assert_true(seen < e->candidates[ROW]);
         assert_int_equal(symbol, c->symbol);
-        assert_int_equal(order, c->longest);
-        assert_int_equal(hits, c->known);
-        assert_int_equal(selector, c->kind);
+        assert_int_equal(order, c->order);
+        assert_int_equal(hits, c->hits);
+        assert_int_equal(selector, c->selector);
         for (int k = 0; k < CONTEXT_MODELS; k++) {
             assert_int_equal(feature[k], c->feature[k]);
             /* The state that the page names has this feature; context_model_read() gives 16 bits.

@@ -318,7 +318,7 @@ static void adaptive_many_rows(void **state)
         row[i] = i >= FIRST;
         symbol[i] = row[i] ? 5 : 3;
         candidates[i] = row[i]; /* p = 1/2 */
-        candidate[i * OPS_CANDIDATES] = (ops_candidate){.symbol = 5, .known = 1, .kind = 7};
+        candidate[i * OPS_CANDIDATES] = (ops_candidate){.symbol = 5, .hits = 1, .selector = 7};
         for (int k = 0; k < OPS_FEATURES; k++)
             candidate[i * OPS_CANDIDATES].feature[k] = OPS_FEATURE_MAX;
     }

@@ -136,7 +136,7 @@ static batch batch_new(const adversary *from, int rows, uint64_t seed)
             b.symbol[r] = draw_symbol(&random, first, from->sharp);
         for (int c = 0; c < from->candidates; c++) {
             ops_candidate *x = &b.candidate[(size_t)r * OPS_CANDIDATES + (size_t)c];
-            *x = (ops_candidate){c, .longest = (uint8_t)(c % 3), .known = 2, .kind = 9};
+            *x = (ops_candidate){c, .order = (uint8_t)(c % 3), .hits = 2, .selector = 9};
             for (int j = 0; j < OPS_FEATURES; j++) {
                 int f = from->confident;
                 if (from->noise)

@@ -425,8 +425,8 @@ static void theory_same_expert_learns(void **state)
             for (int c = 0; c < candidates[r]; c++)
                 candidate[r][c] = (ops_candidate){.symbol = (s.symbol[r] + c) % VOCAB,
                                                   .feature = {100, -300, 50, (int16_t)r},
-                                                  .longest = (uint8_t)(r % OPS_FEATURES),
-                                                  .known = (uint8_t)(1 + c % 3)};
+                                                  .order = (uint8_t)(r % OPS_FEATURES),
+                                                  .hits = (uint8_t)(1 + c % 3)};
         }
         for (int copy = 0; copy < 2; copy++) {
             ops_mix mix = alone(&s, 0, ONE);

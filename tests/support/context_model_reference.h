@@ -33,7 +33,7 @@ typedef struct {
     int n;
     uint32_t symbol[16];
     int state[16][CONTEXTS]; /* 0: none */
-    int longest[16], known[16], kind[16];
+    int order[16], hits[16], selector[16];
 } ref_row;
 
 typedef struct {
@@ -136,7 +136,7 @@ static int ref_class(int a, int b)
     return letter ? 12 : digit ? 13 : space || b < 0 ? 15 : 14;
 }
 
-static int ref_kind(const reference *r, int s, size_t step, uint32_t symbol)
+static int ref_selector(const reference *r, int s, size_t step, uint32_t symbol)
 {
     ref_key before = key_of(r, 0, s, step); /* -2: none */
     uint8_t bytes[4];
@@ -327,10 +327,10 @@ static void ref_candidate(ref_row *row, int k, uint32_t symbol, int state)
     if (i == row->n) {
         row->n++;
         row->symbol[i] = symbol;
-        row->longest[i] = k;
+        row->order[i] = k;
     }
     row->state[i][k] = state;
-    row->known[i]++;
+    row->hits[i]++;
 }
 
 static int bucket(int value, const int *most, int n)
@@ -401,7 +401,7 @@ static void ref_predict(reference *r, int s, size_t step, ref_row *row)
         if (!row->state[i][7])
             row->state[i][7] = other;
     for (int i = 0; i < row->n; i++)
-        row->kind[i] = ref_kind(r, s, step, row->symbol[i]);
+        row->selector[i] = ref_selector(r, s, step, row->symbol[i]);
     for (int i = 0; i < row->n && asked(r->t, s, step); i++)
         for (int k = 0; k < CONTEXTS; k++)
             if (row->state[i][k]) {

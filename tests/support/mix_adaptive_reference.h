@@ -114,8 +114,8 @@ static naive_row naive_open(const naive *n, const ops_mix *mix, int r)
         wide u = row.d[x->symbol], w = row.w[x->symbol], sum = 0;
         wide o = bound((u + 30 * 65536 - log2_of(z - w > 1 ? z - w : 1)) >> 8, -7680, 7680);
         int level = o < -2048 ? 0 : o < -1024 ? 1 : o < -256 ? 2 : o < 512 ? 3 : 4;
-        row.set[c] = (x->longest * 5 + level) * 3 + x->known - 1;
-        row.other[c] = 120 + x->kind;
+        row.set[c] = (x->order * 5 + level) * 3 + x->hits - 1;
+        row.other[c] = 120 + x->selector;
         for (int j = 0; j < OPS_WEIGHTS; j++) {
             row.feature[c][j] = j < 8 ? x->feature[j] : j == 8 ? o : 256;
             sum += n->weights[row.set[c]][j] * row.feature[c][j];

@@ -65,9 +65,10 @@ static void draw_candidates(sample *s, test_random *random, int r)
     for (int c = 0; c < n; c++) {
         ops_candidate *x = &s->candidate[r][c];
         x->symbol = first + (c + r) % n; /* in no order */
-        x->longest = (uint8_t)random_below(random, OPS_FEATURES);
-        x->known = (uint8_t)(1 + random_below(random, 3));
-        x->kind = (uint8_t)(random_below(random, 2) ? OPS_KINDS - 1 : random_bits(random));
+        x->order = (uint8_t)random_below(random, OPS_FEATURES);
+        x->hits = (uint8_t)(1 + random_below(random, 3));
+        x->selector =
+            (uint8_t)(random_below(random, 2) ? OPS_SELECTOR_SETS - 1 : random_bits(random));
         for (int k = 0; k < OPS_FEATURES; k++) {
             int16_t f = (int16_t)(random_normal(random) * 1000);
             if (s->hostile)
