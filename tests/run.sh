@@ -21,7 +21,7 @@ passed=0 failed=0 skipped=0
 install_packages() {
     packages=""
     for package in build-essential cmake pkg-config libxxhash-dev libjansson-dev libpcre2-dev \
-        libssl-dev liblzma-dev libzstd-dev libcmocka-dev libmpfr-dev clang libclang-rt-14-dev python3 xz-utils zstd bzip3 \
+        libssl-dev liblzma-dev libzstd-dev libcmocka-dev libmpfr-dev clang libclang-rt-14-dev python3 file mandoc shared-mime-info xz-utils zstd bzip3 \
         brotli; do
         dpkg -s "$package" >/dev/null 2>&1 || packages="$packages $package"
     done

@@ -54,3 +54,20 @@ wait $pid
 kill $sleeper
 [ "$(cat d/out)" = precious ] || fail "the older file was destroyed"
 holds d 'long out '
+
+# USR1: a line of progress, also where stderr is no terminal, and the work goes on.
+"$gz" --device cpu -T1 -q -9 -o d/out2 d/long 2>$err &
+pid=$!
+begins USR1
+tries=0
+until grep -q '%.*=>.*KB' $err; do
+    kill -s USR1 $pid || fail "ended before it printed progress"
+    tries=$((tries + 1))
+    [ $tries -lt 600 ] || fail "no progress printed"
+    sleep 0.1
+done
+says '^d/long: '
+kill -s TERM $pid
+wait $pid
+rm d/out
+holds d 'long '

@@ -2,6 +2,7 @@
 #include "progress.h"
 
 #include "message.h"
+#include "signals.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -22,7 +23,8 @@ double progress_seconds(void)
 
 void progress_begin(progress *p, const char *name, uint64_t total, bool decompresses)
 {
-    *p = (progress){.total = total, .decompresses = decompresses, .begun = progress_seconds()};
+    *p = (progress){
+        .file = name, .total = total, .decompresses = decompresses, .begun = progress_seconds()};
     if (message_verbosity() >= VERBOSITY_NORMAL && isatty(STDERR_FILENO))
         p->name = message_printable(name);
 }
@@ -53,9 +55,31 @@ static void format_left(char text[24], double seconds)
         snprintf(text, 24, " %d:%02d left", left / 60, left % 60);
 }
 
+/* Writes figures such as "12.5%  10.0 => 2.1 KB  70.1 KB/s  0:05 left" into text[96], after
+ * `passed` seconds. */
+static void format_figures(char text[96], const progress *p, double passed, uint64_t bytes_in,
+                           uint64_t bytes_out)
+{
+    char rate[20] = "", percent[16] = "", left[24] = "";
+    if (!p->decompresses || bytes_out > 0) /* the output comes a block at a time */
+        progress_format_rate(rate, (double)(p->decompresses ? bytes_out : bytes_in), passed);
+    if (p->total > 0 && bytes_in > 0) {
+        double part = fmin((double)bytes_in / (double)p->total, 1);
+        snprintf(percent, sizeof percent, "%5.1f%%", 100 * part);
+        format_left(left, passed * (1 - part) / part);
+    }
+    snprintf(text, 96, "%s  %.1f => %.1f KB  %s %s", percent, (double)bytes_in / 1000,
+             (double)bytes_out / 1000, rate, left);
+}
+
 void progress_update(progress *p, uint64_t bytes_in, uint64_t bytes_out)
 {
+    char figures[96], line[128];
     double now = progress_seconds(), passed = now - p->begun;
+    if (signals_took_usr1()) {
+        format_figures(figures, p, passed, bytes_in, bytes_out);
+        message_info(VERBOSITY_SILENT, p->file, "%s", figures + strspn(figures, " "));
+    }
     if (!p->name || passed < SECONDS_BEFORE_FIRST || now - p->shown < SECONDS_BETWEEN)
         return;
     p->shown = now;
@@ -64,16 +88,8 @@ void progress_update(progress *p, uint64_t bytes_in, uint64_t bytes_out)
     const char *name = p->name + (length > NAME_COLUMNS ? length - NAME_COLUMNS : 0);
     while ((*name & 0xc0) == 0x80) /* not from the middle of a UTF-8 character */
         name++;
-    char rate[20] = "", percent[16] = "", left[24] = "", line[128];
-    if (!p->decompresses || bytes_out > 0) /* the output comes a block at a time */
-        progress_format_rate(rate, (double)(p->decompresses ? bytes_out : bytes_in), passed);
-    if (p->total > 0 && bytes_in > 0) {
-        double part = fmin((double)bytes_in / (double)p->total, 1);
-        snprintf(percent, sizeof percent, " %5.1f%%", 100 * part);
-        format_left(left, passed * (1 - part) / part);
-    }
-    snprintf(line, sizeof line, "%s:%s  %.1f => %.1f KB  %s %s", name, percent,
-             (double)bytes_in / 1000, (double)bytes_out / 1000, rate, left);
+    format_figures(figures, p, passed, bytes_in, bytes_out);
+    snprintf(line, sizeof line, "%s: %s", name, figures);
     message_line(line);
 }
 

@@ -6,7 +6,8 @@
 #include <stdint.h>
 
 typedef struct {
-    char *name;          /* printable; NULL: no output */
+    const char *file;    /* the name as it is, of the caller */
+    char *name;          /* printable; NULL: no line on the terminal */
     uint64_t total;      /* bytes of input to come; 0: unknown */
     bool decompresses;   /* the rate is that of the output */
     double begun, shown; /* times of start and last update, of progress_seconds() */
@@ -15,10 +16,12 @@ typedef struct {
 /* Seconds on a clock that never jumps. */
 double progress_seconds(void);
 
-/* Shows nothing unless stderr is a terminal and the verbosity normal or higher. */
+/* Shows nothing unless stderr is a terminal and the verbosity normal or higher, or USR1 comes. name
+ * must live until progress_end(). */
 void progress_begin(progress *p, const char *name, uint64_t total, bool decompresses);
 
-/* Updates the line, at most 5 times a second; never in the first half second. */
+/* Updates the line, at most 5 times a second; never in the first half second. After USR1
+ * (signals.h) prints the figures as a line of their own. */
 void progress_update(progress *p, uint64_t bytes_in, uint64_t bytes_out);
 
 /* Removes the line. */

@@ -11,6 +11,7 @@ static const int handled[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGXCPU, SIGXFSZ
 
 static pthread_t main_thread;
 static signals_doomed *volatile doomed; /* the latest */
+static volatile sig_atomic_t usr1;
 static sigset_t handled_set;
 static sigset_t mask_before; /* the thread's own, while the signals are held */
 
@@ -31,6 +32,20 @@ static void on_signal(int number)
     errno = saved_errno;
 }
 
+static void on_usr1(int number)
+{
+    (void)number;
+    usr1 = 1;
+}
+
+bool signals_took_usr1(void)
+{
+    bool came = usr1;
+    if (came)
+        usr1 = 0;
+    return came;
+}
+
 void signals_begin(void)
 {
     struct sigaction action = {.sa_handler = on_signal};
@@ -44,6 +59,9 @@ void signals_begin(void)
         if (sigaction(handled[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
             sigaction(handled[i], &action, NULL);
     }
+    struct sigaction note = {.sa_handler = on_usr1, .sa_flags = SA_RESTART}, before;
+    if (sigaction(SIGUSR1, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+        sigaction(SIGUSR1, &note, NULL);
 }
 
 void signals_hold(void)

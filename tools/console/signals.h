@@ -7,12 +7,19 @@
  * INT, TERM, HUP, PIPE, XCPU and XFSZ are handled unless they were ignored when the
  * program began (nohup). For the main thread only; handlers that land in another
  * thread pass the signal on to it.
+ *
+ * USR1 asks for a line of progress; it never interrupts a call.
  */
 #ifndef GPUZIP_SIGNALS_H
 #define GPUZIP_SIGNALS_H
 
+#include <stdbool.h>
+
 /* Installs the handlers. Call before any thread is started. */
 void signals_begin(void);
+
+/* Whether USR1 has come since the last call. */
+bool signals_took_usr1(void);
 
 /* Between these no signal is handled, so that creating or renaming a file and
  * noting it are one step. Not to be nested. */

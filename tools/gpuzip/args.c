@@ -337,22 +337,34 @@ static void refuse_option(char **argv, bool lacks_argument)
     message_error(NULL, "%s %s", name, lacks_argument ? "needs an argument" : "is not an option");
 }
 
+bool args_name_decompresses(const char *program, bool *to_stdout)
+{
+    const char *slash = strrchr(program, '/'), *name = slash ? slash + 1 : program;
+    *to_stdout = strcmp(name, "gpzcat") == 0;
+    return *to_stdout || strcmp(name, "gpunzip") == 0;
+}
+
 args_result args_parse(args *a, int argc, char **argv)
 {
     static char *only_stdin[] = {"-", NULL};
 
     *a = (args){.bench_seconds = 3};
     gpuzip_init_options(&a->options);
+    if (args_name_decompresses(argv[0], &a->to_stdout))
+        a->mode = MODE_DECOMPRESS;
     int option;
+    bool version = false; /* printed at the end: -q may follow */
     while ((option = getopt_long(argc, argv, short_options, long_options, NULL)) != -1) {
-        if (option == 'h' || option == 'H' || option == 'V') {
-            if (option == 'V')
-                help_print_version();
-            else if (option == 'h')
+        if (option == 'h' || option == 'H') {
+            if (option == 'h')
                 help_print_short();
             else
                 help_print_long();
             return ARGS_DONE;
+        }
+        if (option == 'V') {
+            version = true;
+            continue;
         }
         if (option == '?' || option == ':') {
             refuse_option(argv, option == ':');
@@ -360,6 +372,10 @@ args_result args_parse(args *a, int argc, char **argv)
         }
         if (!(optarg ? take_value(a, option, optarg) : take_flag(a, option)))
             goto wrong;
+    }
+    if (version) {
+        help_print_version(message_verbosity() < VERBOSITY_NORMAL);
+        return ARGS_DONE;
     }
     a->file = argv + optind;
     a->files = argc - optind;

@@ -42,6 +42,10 @@ typedef enum {
     ARGS_WRONG /* an error, printed already */
 } args_result;
 
+/* Whether a program of this name (of argv[0], with or without folders) decompresses when no option
+ * tells otherwise: gpunzip, and gpzcat, which also sets *to_stdout. Sets it to false for others. */
+bool args_name_decompresses(const char *program, bool *to_stdout);
+
 args_result args_parse(args *a, int argc, char **argv);
 
 /* Reads a decimal size in bytes with an optional K, M or G (powers of 1024; "KiB" and

@@ -33,6 +33,7 @@ static const char all_options[] =
     "Operations:\n"
     "  -z, --compress       compress; the default\n"
     "  -d, --decompress     decompress; several .gpz files in one decode as one\n"
+    "      --uncompress     the same. The program's name gpunzip means -d, gpzcat -dc\n"
     "  -t, --test           decode and discard\n"
     "  -l, --list           list sizes and settings of .gpz files; -lv in full\n"
     "  -b, --benchmark      measure FILE in memory at every level given\n"
@@ -41,7 +42,7 @@ static const char all_options[] =
     "Files:\n"
     "  -k, --keep           keep FILE; the default\n"
     "      --rm             remove FILE when the result is safely on the disk\n"
-    "  -c, --stdout         write to standard output\n"
+    "  -c, --stdout         write to standard output (also --to-stdout)\n"
     "  -o, --output FILE    write to FILE; - is standard output\n"
     "  -f, --force          overwrite; follow links; read FIFOs and devices; compress\n"
     "                       .gpz files again; decompress X that lacks .gpz to X.out\n"
@@ -99,7 +100,8 @@ static const char all_options[] =
     "      --json           statistics, or the list, as one JSON object a file\n"
     "  -h, --help           the common options\n"
     "  -H, --long-help      all options\n"
-    "  -V, --version        the version\n"
+    "  -V, --version        the version; with -q its number alone\n"
+    "The signal USR1 makes gpuzip print its progress.\n"
     "\n"
     "Where the bits went:\n"
     "  gpuzip explain FILE [-o REPORT.html] [OPTION]...\n"
@@ -133,7 +135,10 @@ void help_print_long(void)
     fputs(all_options, stdout);
 }
 
-void help_print_version(void)
+void help_print_version(bool bare)
 {
-    printf("gpuzip %s\nbackends: %s\n", gpuzip_version(), gpuzip_backends());
+    if (bare)
+        puts(gpuzip_version());
+    else
+        printf("gpuzip %s\nbackends: %s\n", gpuzip_version(), gpuzip_backends());
 }

@@ -121,13 +121,16 @@ static void work_on_all(const args *a)
 int main(int argc, char **argv)
 {
     args a;
+    bool to_stdout;
     if (!file_begin())
         return EXIT_CODE_ERROR;
     message_begin("gpuzip");
     signals_begin();
-    if (argc > 1 && strcmp(argv[1], "model") == 0)
+    /* gpunzip and gpzcat have no commands. */
+    const char *word = argc > 1 && !args_name_decompresses(argv[0], &to_stdout) ? argv[1] : "";
+    if (strcmp(word, "model") == 0)
         model_cmd(argc - 1, argv + 1);
-    else if (argc > 1 && strcmp(argv[1], "explain") == 0)
+    else if (strcmp(word, "explain") == 0)
         explain_cmd(argc - 1, argv + 1);
     else if (args_parse(&a, argc, argv) == ARGS_RUN) {
         if (a.mode == MODE_DEVICES)

@@ -1,4 +1,5 @@
-# Facts of the product's targets, so that no test names a source's folder or a library's parts.
+# Facts of the product's targets, so that no test and no installed library names a source's folder
+# or a library's parts.
 
 # gpuzip_sources(OUT TARGET...): the source files of targets, absolute.
 function(gpuzip_sources out)

@@ -1,0 +1,61 @@
+# fish completion of gpuzip; those of gpunzip and gpzcat wrap it.
+complete -c gpunzip -w gpuzip
+complete -c gpzcat -w gpuzip
+
+set -l command '__fish_seen_subcommand_from model'
+set -l import '__fish_seen_subcommand_from import'
+set -l learn '__fish_seen_subcommand_from learn'
+set -l coding 'not __fish_seen_subcommand_from model'
+
+complete -c gpuzip -n __fish_use_subcommand -a model -d 'Make or describe a model'
+complete -c gpuzip -n __fish_use_subcommand -a explain -d 'Show where the bits went'
+complete -c gpuzip -n $command -a 'import learn info'
+
+complete -c gpuzip -s o -l output -r -d 'Write to a file'
+complete -c gpuzip -s f -l force -d 'Overwrite'
+complete -c gpuzip -s q -l quiet -d 'No warnings'
+complete -c gpuzip -s v -l verbose -d 'A line for each file'
+complete -c gpuzip -l model -r -d 'Language model'
+complete -c gpuzip -l json -d 'JSON output'
+
+complete -c gpuzip -n $import -l weight-bits -x -a '8 15' -d 'Bits of a weight'
+complete -c gpuzip -n $import -l activation-bits -x -a '8 15' -d 'Bits of an activation'
+complete -c gpuzip -n $import -l kv-bits -x -a '8 12' -d 'Bits of keys and values'
+complete -c gpuzip -n $import -l tokenizer -r -d 'Place of the tokenizer'
+complete -c gpuzip -n $import -l name -x -d 'Name in the model file'
+complete -c gpuzip -n $learn -l size -x -d 'MiB of n-grams'
+
+complete -c gpuzip -n $coding -s z -l compress -d 'Compress'
+complete -c gpuzip -n $coding -s d -l decompress -d 'Decompress'
+complete -c gpuzip -n $coding -l uncompress -d 'Decompress'
+complete -c gpuzip -n $coding -s t -l test -d 'Decode and discard'
+complete -c gpuzip -n $coding -s l -l list -d 'List sizes and settings'
+complete -c gpuzip -n $coding -s b -l benchmark -d 'Measure in memory'
+complete -c gpuzip -n $coding -s i -x -d 'Seconds to measure a direction'
+for level in 1 2 3 4 5 6 7 8 9
+    complete -c gpuzip -n $coding -s $level -d Level
+end
+complete -c gpuzip -n $coding -s k -l keep -d 'Keep the file'
+complete -c gpuzip -n $coding -l rm -d 'Remove the file when done'
+complete -c gpuzip -n $coding -s c -l stdout -d 'Write to standard output'
+complete -c gpuzip -n $coding -l to-stdout -d 'Write to standard output'
+complete -c gpuzip -n $coding -s r -l recursive -d 'Work on all files in folders'
+complete -c gpuzip -n $coding -l window -x -d 'Tokens of context in a window'
+complete -c gpuzip -n $coding -l hop -x -d 'Tokens from a window to the next'
+complete -c gpuzip -n $coding -l streams -x -d 'Sequences coded at once'
+complete -c gpuzip -n $coding -l block-size -x -d 'Bytes in a block'
+complete -c gpuzip -n $coding -l no-verify -d 'Do not decode blocks for a check'
+complete -c gpuzip -n $coding -l no-pack -d 'Never pack'
+complete -c gpuzip -n $coding -l naive-bayes -d 'Add Naive Bayes'
+complete -c gpuzip -n $coding -l alpha -x -a 'learn fit' -d 'Weights of the experts'
+complete -c gpuzip -n $coding -l adapt -x -a 'all none contexts biases alphas' -d 'Adaptive parts'
+complete -c gpuzip -n $coding -l update -x -d 'Adapt after this many steps'
+complete -c gpuzip -n $coding -l window-scope -d 'Reset adaptive state at each window'
+complete -c gpuzip -n $coding -l device -x -a 'auto cpu cuda' -d 'Where to compute'
+complete -c gpuzip -n $coding -l list-devices -d 'List devices and self-tests'
+complete -c gpuzip -n $coding -s T -l threads -x -d 'Processor threads'
+complete -c gpuzip -n $coding -s M -l memory -x -d 'Limit of memory'
+complete -c gpuzip -n $coding -l stats -d 'Statistics of experts and coder'
+complete -c gpuzip -n $coding -s h -l help -d 'The common options'
+complete -c gpuzip -n $coding -s H -l long-help -d 'All options'
+complete -c gpuzip -n $coding -s V -l version -d 'The version'
