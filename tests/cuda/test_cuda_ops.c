@@ -106,28 +106,29 @@ static void quantize_cuda(void **state)
 typedef struct {
     int heads, kv_heads, head_dim, bits;
     bool rotate;
+    int window, run; /* of kv_create() */
 } attention_shape;
 
-#define SLOTS 5
+#define SLOTS     5
+#define ROPE_ROWS 64 /* fewer than positions, so that they share rows */
 
-/* A cache on both backends, and how many positions of each slot it holds. */
+/* A cache on both backends, and the next position of each slot. */
 typedef struct {
     attention_shape shape;
     ops_kv *kv[2];
     pair cosine, sine;
-    int positions;
     int next[SLOTS];
 } cache_pair;
 
 #define CACHE_LAYERS 2
 
-static void cache_open(cache_pair *c, attention_shape shape, int positions)
+static void cache_open(cache_pair *c, attention_shape shape)
 {
-    *c = (cache_pair){.shape = shape, .positions = positions};
-    BOTH(kv_create(context[b], &c->kv[b], CACHE_LAYERS, SLOTS, positions, shape.kv_heads,
-                   shape.head_dim, shape.bits));
+    *c = (cache_pair){.shape = shape};
+    BOTH(kv_create(context[b], &c->kv[b], CACHE_LAYERS, SLOTS, shape.window, shape.run,
+                   shape.kv_heads, shape.head_dim, shape.bits));
     /* Any numbers of the tables' range will do: they need not lie on a circle. */
-    size_t n = (size_t)positions * (size_t)shape.head_dim / 2;
+    size_t n = (size_t)(ROPE_ROWS + 1) * (size_t)shape.head_dim / 2;
     int32_t *table = malloc(n * sizeof *table);
     for (size_t i = 0; i < n; i++)
         table[i] = draw_integer(1 << 30);
@@ -163,56 +164,105 @@ static pair pair_heads(int heads, int head_dim)
     return p;
 }
 
-/* Appends a run of run[s] positions to every slot s, then attends with all rows. */
-static void cache_step(cache_pair *c, const int run[SLOTS], int layer)
+/* The rows of a pass on both backends. */
+typedef struct {
+    int rows;
+    bool sinks; /* some meet the attention sink */
+    pair slot, pos, qkv, q, scale, sink, sink_scale, out;
+} pass_pair;
+
+/* Appends a run of run[s] positions to every slot s. */
+static pass_pair pass_open(cache_pair *c, const int run[SLOTS])
 {
     const attention_shape *shape = &c->shape;
-    int rows = 0;
+    pass_pair p = {.rows = 0};
     for (int s = 0; s < SLOTS; s++)
-        rows += run[s];
-    int32_t *slot = malloc((size_t)rows * sizeof *slot), *pos = malloc((size_t)rows * sizeof *pos);
+        p.rows += run[s];
+    size_t rows = (size_t)p.rows, query = rows * (size_t)shape->heads;
+    size_t elements = query * (size_t)shape->head_dim;
+    int32_t *slot = malloc(rows * sizeof *slot), *pos = malloc(rows * sizeof *pos);
     for (int s = 0, r = 0; s < SLOTS; s++)
         for (int i = 0; i < run[s]; i++, r++) {
             slot[r] = s;
-            pos[r] = c->next[s]++;
+            pos[r] = c->next[s] + i;
+            p.sinks = p.sinks || pos[r] >= shape->window;
         }
-    pair slots = pair_of(slot, (size_t)rows * 4), at = pair_of(pos, (size_t)rows * 4);
-    size_t query = (size_t)rows * (size_t)shape->heads;
-    size_t elements = query * (size_t)shape->head_dim;
-    pair qkv = pair_heads(rows * (shape->heads + 2 * shape->kv_heads), shape->head_dim);
-    pair q = pair_zero(elements * 2), q_scale = pair_zero(query * 4), out = pair_zero(elements * 4);
+    for (int s = 0; s < SLOTS; s++)
+        c->next[s] += run[s] <= INT32_MAX - c->next[s] ? run[s] : 0;
+    p.slot = pair_of(slot, rows * 4);
+    p.pos = pair_of(pos, rows * 4);
+    p.qkv = pair_heads(p.rows * (shape->heads + 2 * shape->kv_heads), shape->head_dim);
+    p.q = pair_zero(elements * 2);
+    p.scale = pair_zero(query * 4);
+    p.sink = pair_zero(p.sinks ? elements * 2 : 0);
+    p.sink_scale = pair_zero(p.sinks ? query * 4 : 0);
+    p.out = pair_zero(elements * 4);
+    free(pos);
+    free(slot);
+    return p;
+}
+
+static void pass_free(pass_pair *p)
+{
+    pair_free(&p->out);
+    pair_free(&p->sink_scale);
+    pair_free(&p->sink);
+    pair_free(&p->scale);
+    pair_free(&p->q);
+    pair_free(&p->qkv);
+    pair_free(&p->pos);
+    pair_free(&p->slot);
+}
+
+/* Appends a run of run[s] positions to every slot s; then, if asked to, attends with all rows. */
+static void cache_append(cache_pair *c, const int run[SLOTS], int layer, bool attend)
+{
+    const attention_shape *shape = &c->shape;
+    pass_pair p = pass_open(c, run);
     /* The factor that makes weights neither equal nor all on one position. */
     float factor = 0.05f / (float)(shape->rotate ? 4 : 1);
     for (int b = 0; b < 2; b++) {
-        ops_batch batch = {NULL, slots.at[b], at.at[b], rows};
-        assert_int_equal(backend[b]->qkv(context[b], &batch, qkv.at[b], shape->heads,
-                                         shape->rotate ? c->cosine.at[b] : NULL,
-                                         shape->rotate ? c->sine.at[b] : NULL, q.at[b],
-                                         q_scale.at[b], c->kv[b], layer),
+        ops_batch batch = {NULL, p.slot.at[b], p.pos.at[b], p.rows};
+        ops_rope rope = {shape->rotate ? c->cosine.at[b] : NULL,
+                         shape->rotate ? c->sine.at[b] : NULL, ROPE_ROWS};
+        ops_queries q = {p.q.at[b], p.scale.at[b], p.sinks ? p.sink.at[b] : NULL,
+                         p.sinks ? p.sink_scale.at[b] : NULL};
+        assert_int_equal(backend[b]->qkv(context[b], &batch, p.qkv.at[b], shape->heads, &rope, &q,
+                                         c->kv[b], layer),
                          GPUZIP_OK);
-        assert_int_equal(backend[b]->attention(context[b], &batch, q.at[b], q_scale.at[b],
-                                               shape->heads, factor, c->kv[b], layer, out.at[b]),
-                         GPUZIP_OK);
+        if (attend)
+            assert_int_equal(backend[b]->attention(context[b], &batch, &q, shape->heads, factor,
+                                                   c->kv[b], layer, p.out.at[b]),
+                             GPUZIP_OK);
     }
-    pair_check(&q, "qkv q", rows, shape->head_dim);
-    pair_check(&q_scale, "qkv q_scale", rows, shape->head_dim);
-    pair_check(&out, "attention", rows, shape->head_dim);
-    pair_free(&out);
-    pair_free(&q_scale);
-    pair_free(&q);
-    pair_free(&qkv);
-    pair_free(&at);
-    pair_free(&slots);
-    free(pos);
-    free(slot);
+    pair_check(&p.q, "qkv q", p.rows, shape->head_dim);
+    pair_check(&p.scale, "qkv scale", p.rows, shape->head_dim);
+    pair_check(&p.sink, "qkv sink", p.rows, shape->head_dim);
+    pair_check(&p.sink_scale, "qkv sink scale", p.rows, shape->head_dim);
+    pair_check(&p.out, "attention", p.rows, shape->head_dim);
+    pass_free(&p);
+}
+
+static void cache_step(cache_pair *c, const int run[SLOTS], int layer)
+{
+    cache_append(c, run, layer, true);
+}
+
+/* Appends rows to slot 1 without attending, which would take quadratic time. */
+static void cache_fill(cache_pair *c, int rows, int layer)
+{
+    for (int count; rows > 0; rows -= count) {
+        count = rows < c->shape.run ? rows : c->shape.run;
+        cache_append(c, (const int[SLOTS]){0, count, 0, 0, 0}, layer, false);
+    }
 }
 
 static void attention_cuda(void **state)
 {
     (void)state;
     static const attention_shape shapes[] = {
-        {3, 3, 64, 12, false}, {4, 1, 64, 12, true},  {6, 2, 40, 8, true},
-        {5, 1, 128, 8, false}, {2, 1, 256, 12, true}, {1, 1, 2, 12, true},
+        {3, 3, 64, 12, false, 96, 1}, {4, 1, 64, 12, true, 96, 1},  {6, 2, 40, 8, true, 96, 1},
+        {5, 1, 128, 8, false, 96, 1}, {2, 1, 256, 12, true, 96, 1}, {1, 1, 2, 12, true, 96, 1},
     };
     /* 1, 2, 7, 33 and 130 rows, in runs of one slot and in ragged ones. */
     static const int runs[][SLOTS] = {{0, 1, 0, 0, 0},   {1, 0, 0, 0, 1},   {3, 0, 4, 0, 0},
@@ -220,48 +270,66 @@ static void attention_cuda(void **state)
                                       {0, 2, 17, 1, 16}, {0, 0, 33, 0, 0}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         cache_pair c;
-        cache_open(&c, shapes[i], 96);
+        cache_open(&c, shapes[i]);
         for (size_t step = 0; step < sizeof runs / sizeof *runs; step++)
             cache_step(&c, runs[step], CACHE_LAYERS - 1);
         cache_close(&c);
     }
 }
 
+/* Windows shorter than the text: single rows and tiles, before, at and far behind the window,
+ * across the end of the ring several times; with slots that begin anew. */
+static void attention_window(void **state)
+{
+    (void)state;
+    static const attention_shape shapes[] = {
+        {3, 3, 64, 12, false, 32, 33}, {4, 1, 64, 12, true, 7, 40},   {6, 2, 40, 8, true, 64, 35},
+        {5, 1, 128, 8, true, 17, 34},  {2, 1, 256, 12, true, 33, 40}, {1, 1, 2, 12, true, 1, 70},
+    };
+    static const int runs[][SLOTS] = {{1, 6, 2, 17, 0},  {1, 1, 1, 1, 0},  {3, 0, 33, 20, 1},
+                                      {33, 4, 0, 30, 1}, {1, 20, 1, 0, 5}, {30, 33, 1, 1, 1},
+                                      {1, 1, 5, 33, 1},  {17, 1, 1, 1, 1}, {1, 33, 32, 16, 1}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        cache_pair c;
+        cache_open(&c, shapes[i]);
+        for (size_t step = 0; step < sizeof runs / sizeof *runs; step++)
+            cache_step(&c, runs[step], CACHE_LAYERS - 1);
+        c.next[0] = c.next[3] = 0;
+        for (size_t step = 0; step < 5; step++)
+            cache_step(&c, runs[step], CACHE_LAYERS - 1);
+        cache_close(&c);
+    }
+}
+
+/* The last positions that an int32_t has. */
+static void attention_far(void **state)
+{
+    (void)state;
+    cache_pair c;
+    cache_open(&c, (attention_shape){2, 1, 8, 12, true, 40, 20});
+    cache_fill(&c, 1, 0);
+    c.next[1] = INT32_MAX - 59;
+    cache_fill(&c, 40, 0);
+    cache_step(&c, (const int[SLOTS]){0, 2, 0, 0, 0}, 0);
+    cache_step(&c, (const int[SLOTS]){0, 17, 0, 0, 0}, 0);
+    cache_step(&c, (const int[SLOTS]){0, 1, 0, 0, 0}, 0);
+    cache_close(&c);
+}
+
 /* More positions than a block's scores: the second pass computes them again. */
 static void attention_long(void **state)
 {
     (void)state;
-    static const int fill[SLOTS] = {0, 4500, 0, 0, 0}, one[SLOTS] = {0, 3, 0, 0, 0},
-                     tile[SLOTS] = {0, 17, 0, 0, 0};
-    cache_pair c;
-    cache_open(&c, (attention_shape){2, 1, 8, 12, true}, 4600);
-    /* Fills the cache without attending: that would take quadratic time. */
-    size_t rows = 4500;
-    int32_t *slot = malloc(rows * 4), *pos = malloc(rows * 4);
-    for (size_t r = 0; r < rows; r++) {
-        slot[r] = 1;
-        pos[r] = (int32_t)r;
+    /* All of a text; the end of one, across the ring's end; about as many as the scores. */
+    static const int windows[][2] = {{4600, 4500}, {2500, 5040}, {1024, 1500}};
+    for (int i = 0; i < 3; i++) {
+        cache_pair c;
+        cache_open(&c, (attention_shape){2, 1, 8, 12, true, windows[i][0], 300});
+        cache_fill(&c, windows[i][1], 0);
+        cache_step(&c, (const int[SLOTS]){0, 3, 0, 0, 0}, 0);
+        cache_step(&c, (const int[SLOTS]){0, 17, 0, 0, 0}, 0);
+        cache_close(&c);
     }
-    pair slots = pair_of(slot, rows * 4), at = pair_of(pos, rows * 4);
-    pair qkv = pair_heads((int)rows * 4, 8), q = pair_zero(rows * 32), scale = pair_zero(rows * 8);
-    for (int b = 0; b < 2; b++) {
-        ops_batch batch = {NULL, slots.at[b], at.at[b], (int)rows};
-        assert_int_equal(backend[b]->qkv(context[b], &batch, qkv.at[b], 2, c.cosine.at[b],
-                                         c.sine.at[b], q.at[b], scale.at[b], c.kv[b], 0),
-                         GPUZIP_OK);
-    }
-    pair_check(&q, "qkv", (int)rows, 8);
-    c.next[1] = fill[1];
-    cache_step(&c, one, 0);
-    cache_step(&c, tile, 0);
-    pair_free(&scale);
-    pair_free(&q);
-    pair_free(&qkv);
-    pair_free(&at);
-    pair_free(&slots);
-    free(pos);
-    free(slot);
-    cache_close(&c);
 }
 
 /* -- mixing ------------------------------------------------------------------------ */
@@ -455,7 +523,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(embed_cuda),     cmocka_unit_test(norm_cuda),
         cmocka_unit_test(quantize_cuda),  cmocka_unit_test(attention_cuda),
-        cmocka_unit_test(attention_long), cmocka_unit_test(mix_cuda),
+        cmocka_unit_test(attention_long), cmocka_unit_test(attention_window),
+        cmocka_unit_test(attention_far),  cmocka_unit_test(mix_cuda),
         cmocka_unit_test(mix_vocab),      cmocka_unit_test(count_add_cuda),
         cmocka_unit_test(peak_cuda),      cmocka_unit_test(empty_cuda),
     };
