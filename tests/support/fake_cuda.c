@@ -90,12 +90,12 @@ static gpuzip_status fake_memory(ops_context *ctx, uint64_t *available, uint64_t
 }
 
 static gpuzip_status fake_kv_create(ops_context *ctx, ops_kv **kv, int layers, int slots,
-                                    int positions, int kv_heads, int head_dim, int bits)
+                                    int window, int run, int kv_heads, int head_dim, int bits)
 {
-    size_t bytes = ops_cpu.kv_bytes(layers, slots, positions, kv_heads, head_dim, bits);
+    size_t bytes = ops_cpu.kv_bytes(layers, slots, window, run, kv_heads, head_dim, bits);
     if (fake.memory && bytes > fake.memory)
         return GPUZIP_ERR_MEMORY;
-    return ops_cpu.kv_create(ctx, kv, layers, slots, positions, kv_heads, head_dim, bits);
+    return ops_cpu.kv_create(ctx, kv, layers, slots, window, run, kv_heads, head_dim, bits);
 }
 
 static gpuzip_status fake_linear(ops_context *ctx, const ops_qrows *q, const ops_matrix *w,
