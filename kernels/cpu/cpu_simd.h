@@ -64,7 +64,8 @@ CPU_INLINE i32x16 i32x16_widen(const int8_t *p)
 CPU_INLINE i32x16 i32x16_dot(i32x16 acc, i32x16 a, i32x16 b)
 {
 #if defined(__AVX512VNNI__)
-    return _mm512_dpwssd_epi32(acc, a, b);
+    __asm__("vpdpwssd %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b));
+    return acc;
 #else
     return _mm512_add_epi32(acc, _mm512_madd_epi16(a, b));
 #endif
@@ -74,7 +75,8 @@ CPU_INLINE i32x16 i32x16_dot(i32x16 acc, i32x16 a, i32x16 b)
 /* acc + the sum of four products a lane: u8 of a times s8 of b. Wraps, never saturates. */
 CPU_INLINE i32x16 i32x16_dot_u8s8(i32x16 acc, i32x16 a, i32x16 b)
 {
-    return _mm512_dpbusd_epi32(acc, a, b);
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b));
+    return acc;
 }
 #endif
 
