@@ -38,7 +38,7 @@ assert all(l["seconds"] > 0 and l["floor_seconds"] > 0 and l["weights"] == "real
 coding = [l for l in lines if l["type"] == "coding"]
 assert [l["name"] for l in coding] == ["encode", "decode"]
 for l in coding:
-    assert l["streams"] == 5 and l["tokens"] == 5 * l["steps"] and 1 <= l["context"] <= 32
+    assert l["streams"] == 5 and l["tokens"] == 5 * l["steps"] and 1 <= l["context"] <= 33
     assert l["seconds"] > 0 and l["bytes"] > l["tokens"] and 0 < l["bits_per_token"] < 30
     assert l["forward"] + l["mix"] + l["coder"] <= 1.05 * l["seconds"]
 PYTHON

@@ -306,10 +306,10 @@ static void attention_far(void **state)
 {
     (void)state;
     cache_pair c;
-    cache_open(&c, (attention_shape){2, 1, 8, 12, true, 40, 20});
+    cache_open(&c, (attention_shape){2, 1, 8, 12, true, 70, 20});
     cache_fill(&c, 1, 0);
-    c.next[1] = INT32_MAX - 59;
-    cache_fill(&c, 40, 0);
+    c.next[1] = INT32_MAX - 89;
+    cache_fill(&c, 70, 0);
     cache_step(&c, (const int[SLOTS]){0, 2, 0, 0, 0}, 0);
     cache_step(&c, (const int[SLOTS]){0, 17, 0, 0, 0}, 0);
     cache_step(&c, (const int[SLOTS]){0, 1, 0, 0, 0}, 0);

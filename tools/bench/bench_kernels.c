@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "bench_report.h"
+#include "rope.h"
 
 #define TURNS       32                  /* matrices of a shape at most */
 #define TURNS_BYTES ((size_t)192 << 20) /* of all of them, about */
@@ -245,35 +246,50 @@ out:
 
 /* ---- attention ----------------------------------------------------------- */
 
-/* Slots with so many rows each, the last of which attends to `context` positions. */
+/* Slots with `run` rows each, at positions first .. first + run - 1, which attend to `window`
+ * positions and those at `window` and beyond to the attention sink, too. */
 typedef struct {
     const bench *b;
     const weights_model *w;
-    int slots, run, context, layers;
+    int slots, run, first, window, layers;
     ops_kv *kv;
     ops_batch batch;
-    float *qkv, *out, *q_scale;
-    int16_t *q;
-    int32_t *cosine, *sine; /* or NULL */
+    ops_rope rope;
+    ops_queries q;
+    float *qkv, *out;
 } attention_job;
 
 static gpuzip_status call_qkv(void *job, int i)
 {
     attention_job *a = job;
-    return a->b->ops->qkv(a->b->ctx, &a->batch, a->qkv, a->w->config.heads, a->cosine, a->sine,
-                          a->q, a->q_scale, a->kv, i % a->layers);
+    return a->b->ops->qkv(a->b->ctx, &a->batch, a->qkv, a->w->config.heads, &a->rope, &a->q, a->kv,
+                          i % a->layers);
 }
 
 static gpuzip_status call_attention(void *job, int i)
 {
     attention_job *a = job;
     const weights_config *c = &a->w->config;
-    return a->b->ops->attention(a->b->ctx, &a->batch, a->q, a->q_scale, c->heads,
-                                c->attention_factor, a->kv, i % a->layers, a->out);
+    return a->b->ops->attention(a->b->ctx, &a->batch, &a->q, c->heads, c->attention_factor, a->kv,
+                                i % a->layers, a->out);
 }
 
-/* The batch of a job whose slots hold `run` rows each, from position `first` on. */
-static gpuzip_status take_batch(bench_pool *pool, attention_job *a, int first)
+/* Whether a row of the job meets the sink. */
+static bool meets_sink(const attention_job *a)
+{
+    return a->first + a->run > a->window;
+}
+
+/* Bytes of the cache of `layers` layers. A run within the window needs no room behind it. */
+static size_t cache_bytes(const attention_job *a, int layers)
+{
+    const weights_config *c = &a->w->config;
+    return a->b->ops->kv_bytes(layers, a->slots, a->window, meets_sink(a) ? a->run : 1, c->kv_heads,
+                               c->head_dim, c->kv_bits);
+}
+
+/* The batch of a job. */
+static gpuzip_status take_batch(bench_pool *pool, attention_job *a)
 {
     size_t rows = (size_t)a->slots * (size_t)a->run;
     int32_t *host = malloc(rows * 2 * sizeof *host), *device;
@@ -281,10 +297,32 @@ static gpuzip_status take_batch(bench_pool *pool, attention_job *a, int first)
         return FAIL(GPUZIP_ERR_MEMORY);
     for (size_t r = 0; r < rows; r++) {
         host[r] = (int32_t)(r / (size_t)a->run);
-        host[rows + r] = first + (int32_t)(r % (size_t)a->run);
+        host[rows + r] = a->first + (int32_t)(r % (size_t)a->run);
     }
     gpuzip_status status = bench_take_copy(pool, &device, host, rows * 2 * sizeof *host);
     a->batch = (ops_batch){.slot = device, .pos = device + rows, .rows = (int)rows};
+    free(host);
+    return status;
+}
+
+/* Rotations of all positions of a job, if its model has such. */
+static gpuzip_status take_rope(bench_pool *pool, attention_job *a)
+{
+    size_t pairs = (size_t)a->w->config.head_dim / 2;
+    if (!a->w->turns)
+        return GPUZIP_OK;
+    int rows = 1;
+    while (rows < a->first + a->run || rows < a->window)
+        rows *= 2;
+    size_t count = ((size_t)rows + 1) * pairs;
+    int32_t *host = malloc(2 * count * sizeof *host), *device;
+    if (!host)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    rope_rows(host, host + count, a->w->turns, (int)pairs, 0, rows);
+    rope_rows(host + count - pairs, host + 2 * count - pairs, a->w->turns, (int)pairs,
+              (uint64_t)a->window - 1, 1);
+    gpuzip_status status = bench_take_copy(pool, &device, host, 2 * count * sizeof *host);
+    a->rope = (ops_rope){device, device + count, rows};
     free(host);
     return status;
 }
@@ -295,38 +333,54 @@ static gpuzip_status take_queries(bench_pool *pool, attention_job *a, int rows)
     size_t heads = (size_t)rows * (size_t)c->heads, dim = (size_t)c->head_dim;
     size_t columns = (size_t)(c->heads + 2 * c->kv_heads) * dim;
     TRY(bench_take(pool, &a->qkv, (size_t)rows * columns * sizeof(float), BENCH_FLOATS));
-    TRY(bench_take(pool, &a->q, heads * dim * sizeof(int16_t), BENCH_ZEROS));
-    TRY(bench_take(pool, &a->q_scale, heads * sizeof(float), BENCH_ZEROS));
+    TRY(bench_take(pool, &a->q.q, heads * dim * sizeof(int16_t), BENCH_ZEROS));
+    TRY(bench_take(pool, &a->q.scale, heads * sizeof(float), BENCH_ZEROS));
+    if (meets_sink(a)) {
+        TRY(bench_take(pool, &a->q.sink, heads * dim * sizeof(int16_t), BENCH_ZEROS));
+        TRY(bench_take(pool, &a->q.sink_scale, heads * sizeof(float), BENCH_ZEROS));
+    }
     return bench_take(pool, &a->out, heads * dim * sizeof(float), BENCH_ZEROS);
 }
 
-/* Noise in every position of every layer of the cache, some positions of all slots at a time. */
-static gpuzip_status fill_cache(const attention_job *job)
+/* Noise in the first positions of every layer of the cache, up to the window, `rows` positions of
+ * all slots at a time; then in the job's own. */
+static gpuzip_status fill_cache(const attention_job *job, int rows)
 {
     gpuzip_status status = GPUZIP_OK;
-    for (int first = 0; first < job->context; first += job->run) {
+    for (int first = 0; first < job->window; first += rows) {
         attention_job part = *job;
         bench_pool pool = {.b = job->b};
-        part.run = job->context - first < job->run ? job->context - first : job->run;
-        status = take_batch(&pool, &part, first);
+        part.first = first;
+        part.run = job->window - first < rows ? job->window - first : rows;
+        part.q.sink = NULL;
+        part.q.sink_scale = NULL;
+        status = take_batch(&pool, &part);
         for (int layer = 0; status == GPUZIP_OK && layer < job->layers; layer++)
             status = call_qkv(&part, layer);
         bench_release(&pool); /* waits for the device */
         TRY(status);
     }
+    attention_job own = *job;
+    for (int layer = 0; layer < job->layers; layer++)
+        TRY(call_qkv(&own, layer));
     return GPUZIP_OK;
 }
 
-/* Row r attends to 1 + its position. Counts the operations and bytes of a call, with each key and
- * value of a slot read once. */
+/* Positions that a row of a job attends to, on average. */
+static double mean_positions(const attention_job *a)
+{
+    double sum = 0;
+    for (int pos = a->first; pos < a->first + a->run; pos++)
+        sum += pos < a->window ? pos + 1 : a->window + 1;
+    return sum / a->run;
+}
+
+/* Counts the operations and bytes of a call, with each key and value of a slot read once. */
 static void report_attention(bench *b, const attention_job *a, const char *name, const char *shape,
                              const bench_time *time)
 {
     const weights_config *c = &a->w->config;
-    double rows = a->batch.rows, dim = c->head_dim;
-    double mean = a->context - (a->run - 1) / 2.0;
-    double cache =
-        (double)b->ops->kv_bytes(1, a->slots, a->context, c->kv_heads, c->head_dim, c->kv_bits);
+    double rows = a->batch.rows, dim = c->head_dim, mean = mean_positions(a);
     bench_report_row(
         b, &(bench_row){.name = name,
                         .shape = shape,
@@ -335,51 +389,56 @@ static void report_attention(bench *b, const attention_job *a, const char *name,
                         .time = *time,
                         .operations = rows * mean * c->heads * dim * 2 * 2 * 2 *
                                       planes(c->kv_bits), /* queries and weights: two planes */
-                        .bytes = cache + rows * c->heads * dim * 6,
+                        .bytes = (double)cache_bytes(a, 1) + rows * c->heads * dim * 6,
                         .tokens = rows});
 }
 
+/* Counts the bytes of a call of qkv(). */
+static void report_qkv(bench *b, const attention_job *a, const char *shape, const bench_time *time)
+{
+    const weights_config *c = &a->w->config;
+    double columns = (double)(c->heads + 2 * c->kv_heads) * c->head_dim;
+    double queries = c->heads * c->head_dim * (meets_sink(a) ? 4.0 : 2.0);
+    double one = (double)b->ops->kv_bytes(1, 1, 1, 1024, c->kv_heads, c->head_dim, c->kv_bits) /
+                 1024; /* position of a slot, about */
+    bench_report_row(b, &(bench_row){.name = "qkv",
+                                     .shape = shape,
+                                     .rows = a->batch.rows,
+                                     .time = *time,
+                                     .bytes = a->batch.rows * (columns * 4 + queries + one)});
+}
+
+/* The last `run` rows of a window of a text; but if the model slides, and the run is shorter than
+ * the window, the first behind it. */
 static gpuzip_status bench_attention(bench *b, const weights_model *w, const char *name, int slots,
-                                     int run, int context)
+                                     int run, int window)
 {
     gpuzip_status status = GPUZIP_OK;
     const weights_config *c = &w->config;
     bench_pool pool = {.b = b};
     bench_time time;
     char shape[64];
-    attention_job a = {.b = b, .w = w, .slots = slots, .run = run, .context = context};
-    size_t cache = b->ops->kv_bytes(1, slots, context, c->kv_heads, c->head_dim, c->kv_bits);
-    size_t table = (size_t)c->context * (size_t)c->head_dim / 2 * sizeof(int32_t);
+    attention_job a = {.b = b, .w = w, .slots = slots, .run = run, .window = window};
+    a.first = w->turns && run < window ? window : window - run;
     double columns = (double)(c->heads + 2 * c->kv_heads) * c->head_dim;
-    snprintf(shape, sizeof shape, "%d x %d of %d", slots, run, context);
-    a.layers = turns_of(b, cache, c->layers);
+    snprintf(shape, sizeof shape, "%d x %d of %d", slots, run, window);
+    a.layers = turns_of(b, cache_bytes(&a, 1), c->layers);
     /* The cache is filled by rows of qkv that take no more than one that is measured. */
     int fill = b->gpu ? 65536 / slots : 1024 / slots;
-    fill = fill < 1 ? 1 : fill > context ? context : fill;
+    fill = fill < 1 ? 1 : fill > window ? window : fill;
     double widest = (double)slots * (fill > run ? fill : run);
-    if ((double)cache * a.layers + widest * columns * 8 > (double)b->memory / 2) {
+    if ((double)cache_bytes(&a, a.layers) + widest * columns * 8 > (double)b->memory / 2) {
         bench_report_skip(b, name, shape, "needs more memory");
         return GPUZIP_OK;
     }
-    TRY_OUT(b->ops->kv_create(b->ctx, &a.kv, a.layers, slots, context, c->kv_heads, c->head_dim,
-                              c->kv_bits));
-    if (w->cosine) {
-        TRY_OUT(bench_take_copy(&pool, &a.cosine, w->cosine, table));
-        TRY_OUT(bench_take_copy(&pool, &a.sine, w->sine, table));
-    }
+    TRY_OUT(b->ops->kv_create(b->ctx, &a.kv, a.layers, slots, window, meets_sink(&a) ? run : 1,
+                              c->kv_heads, c->head_dim, c->kv_bits));
+    TRY_OUT(take_rope(&pool, &a));
     TRY_OUT(take_queries(&pool, &a, (int)widest));
-    a.run = fill;
-    TRY_OUT(fill_cache(&a));
-    a.run = run;
-    TRY_OUT(take_batch(&pool, &a, context - run));
+    TRY_OUT(take_batch(&pool, &a));
+    TRY_OUT(fill_cache(&a, fill));
     TRY_OUT(bench_measure(b, "qkv", call_qkv, &a, &time));
-    double per_row = columns * 4 + c->heads * c->head_dim * 2.0 +
-                     (double)cache / slots / context; /* one position of one slot */
-    bench_report_row(b, &(bench_row){.name = "qkv",
-                                     .shape = shape,
-                                     .rows = a.batch.rows,
-                                     .time = time,
-                                     .bytes = a.batch.rows * per_row});
+    report_qkv(b, &a, shape, &time);
     TRY_OUT(bench_measure(b, name, call_attention, &a, &time));
     report_attention(b, &a, name, shape, &time);
 out:
@@ -390,18 +449,20 @@ out:
 
 static gpuzip_status bench_attentions(bench *b, const weights_model *w)
 {
-    /* The mean of a window of 1,024 with a hop of 512: 768 positions. */
-    int context = w->config.context < 1024 ? w->config.context : 1024, mean = context * 3 / 4;
+    /* A step of decoding attends to a whole sliding window, or to the mean of a window of 1,024
+     * with a hop of 512: 768 positions. */
+    int window = w->config.context < 1024 ? w->config.context : 1024;
+    int decode = w->turns ? window : window * 3 / 4;
     if (b->gpu) {
-        TRY(bench_attention(b, w, "attention, prefill", 8, context, context));
-        TRY(bench_attention(b, w, "attention, prefill", 64, context / 8, context));
+        TRY(bench_attention(b, w, "attention, prefill", 8, window, window));
+        TRY(bench_attention(b, w, "attention, prefill", 64, window / 8, window));
         for (int slots = b->quick ? 4096 : 64; slots <= 4096; slots *= 4)
-            TRY(bench_attention(b, w, "attention, decode", slots, 1, mean));
+            TRY(bench_attention(b, w, "attention, decode", slots, 1, decode));
         return GPUZIP_OK;
     }
-    TRY(bench_attention(b, w, "attention, prefill", 1, context / 2, context / 2));
-    TRY(bench_attention(b, w, "attention, prefill", 16, context / 32, context));
-    return bench_attention(b, w, "attention, decode", 64, 1, mean);
+    TRY(bench_attention(b, w, "attention, prefill", 1, window / 2, window / 2));
+    TRY(bench_attention(b, w, "attention, prefill", 16, window / 32, window));
+    return bench_attention(b, w, "attention, decode", 64, 1, decode);
 }
 
 /* ---- mixing -------------------------------------------------------------- */
