@@ -123,7 +123,8 @@ static void let_sleep(pool *p)
 static void wake_workers(pool *p, int wanted)
 {
     int sleepers = atomic_load(&p->sleepers);
-    if (!sleepers)
+    wanted -= p->started - sleepers;
+    if (!sleepers || wanted <= 0)
         return;
     let_sleep(p);
     if (wanted >= sleepers)
@@ -225,6 +226,11 @@ int pool_threads(const pool *p)
     return p ? p->threads : 1;
 }
 
+int pool_awake(const pool *p)
+{
+    return p ? 1 + p->started - atomic_load(&p->sleepers) : 1;
+}
+
 int pool_start(pool *p)
 {
     if (!p)
@@ -236,7 +242,7 @@ int pool_start(pool *p)
 void pool_run(pool *p, int threads, int parts, pool_part *fn, const void *context)
 {
     if (threads > pool_threads(p))
-        threads = p->threads;
+        threads = pool_threads(p);
     if (threads > parts)
         threads = parts;
     bool nested = p && inside == p;

@@ -26,6 +26,10 @@ void pool_close(pool *p);
 /* The most threads that take parts, the caller among them; 1 for NULL. */
 int pool_threads(const pool *p);
 
+/* Threads that take parts without being woken, the caller among them; 1 for NULL. Others may fall
+ * asleep at any time. */
+int pool_awake(const pool *p);
+
 /* Makes all threads now, for parts that wait for one another: so many may. Returns how many threads
  * there are, the caller among them: fewer than pool_threads() where the system allows no more. */
 int pool_start(pool *p);

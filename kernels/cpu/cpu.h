@@ -19,6 +19,7 @@ typedef enum {
 struct ops_context {
     int threads;     /* threads that an operation may use, >= 1 */
     pool *pool;      /* of these threads; NULL: one */
+    bool shares_all; /* for tests: threads share even work that is not worth it */
     cpu_isa isa;     /* the best of the machine, or the caller's choice */
     float *scratch;  /* [threads][OPS_MAX_DIM] a row of each thread */
     void *attention; /* memory of attention(), kept from call to call */

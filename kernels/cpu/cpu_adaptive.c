@@ -7,6 +7,8 @@
 #include "mixmath.h"
 
 #define SETS_SIZE (OPS_SETS * OPS_WEIGHTS)
+/* A parameter's step takes as long as so many elements of a norm. */
+#define STEP_COST 10
 
 /* ---- memory ------------------------------------------------------------- */
 
@@ -256,6 +258,6 @@ gpuzip_status cpu_mix_learn(ops_context *ctx, ops_adaptive *a, int states)
 {
     learn_job job = {a, CPU_ISA_PICK(ctx, cpu_mix_learn)};
     assert(states >= 0 && states <= a->config.states);
-    cpu_for_rows(ctx, states, (size_t)a->config.vocab + SETS_SIZE, learn_state, &job);
+    cpu_for_rows(ctx, states, STEP_COST * ((size_t)a->config.vocab + SETS_SIZE), learn_state, &job);
     return GPUZIP_OK;
 }

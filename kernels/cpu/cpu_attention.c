@@ -5,8 +5,11 @@
 
 #include "cpu_attention.h"
 
-/* Multiply-adds in a microsecond, about. */
-#define MULTIPLY_ADDS_PER_US 20000
+/* Multiply-adds in a microsecond, about: twice as many for the rows of one slot, half as many for
+ * rows of many. */
+#define MULTIPLY_ADDS_PER_US 60000
+/* A value to be rotated and rounded takes as long as so many elements of a norm. */
+#define VALUE_COST 4
 /* Items for each thread, at least, before a thread takes several at a time. */
 #define PORTIONS 8
 
@@ -105,7 +108,7 @@ gpuzip_status cpu_qkv(ops_context *ctx, const ops_batch *batch, const float *qkv
     const attention_path *path = find_path(ctx);
     const qkv_job job = {batch, qkv, heads, rope, q, kv, layer};
     size_t values = (size_t)(heads + 2 * kv->kv_heads) * kv->head_dim;
-    cpu_for_rows(ctx, batch->rows, values, path->store_row, &job);
+    cpu_for_rows(ctx, batch->rows, VALUE_COST * values, path->store_row, &job);
     return GPUZIP_OK;
 }
 
@@ -214,7 +217,7 @@ gpuzip_status cpu_attention(ops_context *ctx, const ops_batch *batch, const ops_
         job.positions = positions > job.positions ? positions : job.positions;
         pairs += positions;
     }
-    int threads = cpu_threads_worth(ctx, 2 * pairs * heads * kv->head_dim, MULTIPLY_ADDS_PER_US);
+    int threads = cpu_threads_worth(ctx, 2 * pairs * heads * kv->head_dim / MULTIPLY_ADDS_PER_US);
     a.bytes = scratch_bytes(&job);
     size_t scratch = a.bytes * (size_t)(threads > 1 ? ctx->threads : 1);
     TRY(reserve(ctx, scratch + (size_t)batch->rows * sizeof *a.item));

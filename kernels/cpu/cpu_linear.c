@@ -7,8 +7,10 @@
 #include "cpu_linear.h"
 #include "cpu_threads.h"
 
-/* Multiply-adds of s8 in a microsecond, about; fewer for few rows. */
-#define MULTIPLY_ADDS_PER_US 100000
+/* Of many rows: multiply-adds of s8 in a microsecond. Of few: bytes of weights, from the last
+ * cache. Both about, with VNNI. */
+#define MULTIPLY_ADDS_PER_US 300000
+#define WEIGHTS_PER_US       30000
 /* Parts for each thread: with more, threads end together even if one of them lost its processor for
  * a while; with fewer, the pieces that share a panel of weights stay together. */
 #define PORTIONS 8
@@ -130,10 +132,11 @@ void cpu_matrix_destroy(ops_context *ctx, ops_matrix *m)
     free(m);
 }
 
-/* Multiply-adds of a call. */
-static double work_of(const linear_job *job)
+/* Microseconds that a call takes one thread, about. */
+static double time_of(const linear_job *job)
 {
-    return (double)job->q->rows * job->w->n * job->w->k * job->w->planes * job->planes;
+    double weights = (double)job->w->n * job->w->k * job->w->planes;
+    return weights / WEIGHTS_PER_US + weights * job->q->rows * job->planes / MULTIPLY_ADDS_PER_US;
 }
 
 static void prepare_row(const void *of, int row, int thread)
@@ -184,14 +187,14 @@ gpuzip_status cpu_linear(ops_context *ctx, const ops_qrows *q, const ops_matrix 
     else
         job.offset = operands;
 
-    int threads = cpu_threads_worth(ctx, work_of(&job), MULTIPLY_ADDS_PER_US);
+    int threads = cpu_threads_worth(ctx, time_of(&job));
     linear_pieces p = {.job = &job, .block = BLOCK_ROWS};
     while (p.block > LINEAR_ROWS && w->panels * divide_up(rows, p.block) < 4 * threads)
         p.block /= 2;
     p.blocks = divide_up(rows, p.block);
     p.pieces = w->panels * p.blocks;
     p.portion = divide_up(p.pieces, threads > 1 ? PORTIONS * threads : 1);
-    cpu_for_rows(ctx, rows, (size_t)w->k, prepare_row, &job);
+    cpu_for_rows(ctx, rows, 2 * (size_t)w->k, prepare_row, &job);
     pool_run(ctx->pool, threads, divide_up(p.pieces, p.portion), run_portion, &p);
     free(operands);
     return GPUZIP_OK;

@@ -5,6 +5,9 @@
 #include "cpu_mix.h"
 #include "mixmath.h"
 
+/* A symbol's weight takes as long as so many elements of a norm. */
+#define SYMBOL_COST 6
+
 typedef struct {
     const ops_mix *mix;
     const cpu_mix_table *isa;
@@ -247,7 +250,7 @@ static void cdf_row(const void *opaque, int r, int thread)
 static gpuzip_status mix_run(ops_context *ctx, const mix_job *job, int rows, cpu_row_fn fn)
 {
     mix_check(job->mix);
-    size_t cost = (size_t)job->mix->vocab * (size_t)job->mix->experts;
+    size_t cost = SYMBOL_COST * (size_t)job->mix->vocab * (size_t)job->mix->experts;
     cpu_for_rows(ctx, rows, cost, fn, job);
     return GPUZIP_OK;
 }

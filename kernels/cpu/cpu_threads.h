@@ -8,12 +8,12 @@
  * [0, threads) tells which scratch it may use. */
 typedef void (*cpu_row_fn)(const void *job, int row, int thread);
 
-/* How many of the context's threads gain by work of so many units, of which one thread does
- * units_per_us in a microsecond; at least 1. */
-int cpu_threads_worth(const ops_context *ctx, double units, double units_per_us);
+/* How many of the context's threads gain by work that takes one thread so many microseconds; at
+ * least 1. */
+int cpu_threads_worth(const ops_context *ctx, double us);
 
-/* Calls fn for every row in [0, rows), on several threads when rows times cost (of
- * a row, in elements read) is worth waking them. */
+/* Calls fn for every row in [0, rows), on several threads when rows times cost (of a row, in
+ * elements that are read and rounded, or in work of that length) is worth it. */
 void cpu_for_rows(const ops_context *ctx, int rows, size_t cost, cpu_row_fn fn, const void *job);
 
 #endif

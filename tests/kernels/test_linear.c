@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ops.h"
+#include "cpu/cpu.h"
 
 static const char *const isa_names[] = {"c", "avx2", "avx512", "avx512vnni"};
 #define ISAS (int)(sizeof isa_names / sizeof *isa_names)
@@ -176,6 +176,7 @@ static ops_context *open_context(int threads, const char *isa)
         return NULL;
     }
     assert_int_equal(status, GPUZIP_OK);
+    ctx->shares_all = true;
     return ctx;
 }
 

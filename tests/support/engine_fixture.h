@@ -29,6 +29,7 @@ static bool fixture_open(fixture *f, const char *isa, int threads)
     *f = (fixture){0};
     if (ops_cpu.open(&f->ctx, 0, threads, isa) != GPUZIP_OK)
         return false; /* this machine lacks the instructions */
+    f->ctx->shares_all = true;
     assert_int_equal(weights_open_memory(&f->weights, model_bytes, model_size), GPUZIP_OK);
     assert_int_equal(model_open(&f->m, &ops_cpu, f->ctx, f->weights), GPUZIP_OK);
     return true;
