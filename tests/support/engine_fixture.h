@@ -3,6 +3,7 @@
 #ifndef ENGINE_FIXTURE_H
 #define ENGINE_FIXTURE_H
 
+#include "cpu/cpu.h"
 #include "engine_blocks.h"
 #include "ngrams_build.h"
 #include "tiny_checkpoint.h"
