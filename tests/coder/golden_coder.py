@@ -172,7 +172,7 @@ class Frame:
         end = reader.at + size - 4
         features = reader.varint(0, 15)
         window = reader.varint(2, 2**20)
-        hop = window - reader.varint(0, 0 if features & SCOPE else window - 1)
+        hop = window - reader.varint(0, 0 if features & SCOPE else window)  # 0: sliding
         update = reader.varint(1, 2**20)
         prior = reader.varint(0, 0) if features & CONTEXTS else 0
         experts = []

@@ -81,7 +81,7 @@ head -c 400 "$source/weights/builtin/builtin.gpzm" >model
 if has file; then
     run 0 file -m "$share/gpuzip/gpuzip.magic" other model
     prints '^other: *gpuzip compressed data, version 2$'
-    prints '^model: *gpuzip model, version 1, "'
+    prints '^model: *gpuzip model, version 2, "'
     run 0 file -b --mime-type -m "$share/gpuzip/gpuzip.magic" other
     prints '^application/x-gpuzip$'
 fi

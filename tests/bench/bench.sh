@@ -1,5 +1,5 @@
 # gpuzip-bench: programs can read its output, which names the measured quantities.
-. "$(dirname "$0")/check.sh"
+. "$(dirname "$0")/../cli/check.sh"
 command -v python3 >/dev/null || skip "no python3"
 
 run 0 "$gz" -h
