@@ -330,6 +330,7 @@ typedef struct ops {
      *     r[i + d/2] = a[i + d/2] * cosine[pos][i] + a[i] * sine[pos][i]
      * in s64, with the tables of rope in Q30; then
      * f[i] = (float)r[i] and unit = 2^(p-52). Without rotation f = h, unit = 1.
+     * A product with unit is det_scale2(), as in norm().
      * q: QUANT_ROW(f, 16256), scale * unit; the same for the sink's queries, with
      * the rotation of position window - 1.
      * k, v: QUANT_ROW(f, 2047 or 127 by the cache's bits), scale * unit, into

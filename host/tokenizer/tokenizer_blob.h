@@ -61,6 +61,15 @@
  * other characters (kind 2). Of the merges that apply to neighbouring symbols,
  * the one of the lowest rank is done, the leftmost if there are several, until
  * none applies.
+ *
+ * Byte fallback. A model has at least as many ids as the blob, V; the ids
+ * between are never made from text. If any of the 256 byte values lacks a token
+ * of class 3, ids V .. V + 255 join them (never in kind 0): V + b stands for the
+ * byte b, in the place of the token that b lacks.
+ *
+ * Decoding. A text is its tokens' bytes in order; with flag 2, without the first
+ * byte of all. Ids of class 0 and those between stand for no bytes; among a
+ * text's ids they are errors.
  */
 #ifndef GPUZIP_TOKENIZER_BLOB_H
 #define GPUZIP_TOKENIZER_BLOB_H

@@ -40,10 +40,8 @@ def of_help(text):
 
 
 def of_manual(text):
-    """the options that head a paragraph; to mention one elsewhere does not suffice"""
     found = set()
-    heads = "\n".join(re.findall(r"^\.It .*", text, re.MULTILINE))
-    for word in re.findall(r"\bFl (\S+)", heads):
+    for word in re.findall(r"\bFl (\S+)", text):
         word = "-" + word.replace("\\-", "-")
         if len(word) == 2 or word.startswith("--"):
             found.add(word)
