@@ -2,7 +2,7 @@
 # shared library of the build folder, and runs the tests with pytest or, without it, unittest.
 # Exit code 77: skipped.
 tests=$(cd "$(dirname "$0")" && pwd)
-gpuzip=$1 build=$2 source=$3 python=$4
+gpuzip=$(cd "$(dirname "$1")" && pwd)/$(basename "$1") build=$2 source=$3 python=$4
 folder=$(mktemp -d) || exit 1
 trap 'rm -rf "$folder"' EXIT
 trap 'exit 1' HUP INT TERM
