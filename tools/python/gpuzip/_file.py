@@ -1,0 +1,236 @@
+"""File objects, after the manner of gzip and lzma."""
+
+import builtins
+import io
+import os
+
+from . import _gpuzip
+from ._session import session_key
+from ._stream import GpuzipCompressor, _open_stream
+
+READ_SIZE = 64 << 10  # bytes a read of the compressed file
+WRITE_SIZE = 64 << 10  # bytes that write() collects, since each part changes threads twice
+
+
+class _Reader(io.RawIOBase):
+    """The content of all frames of a file."""
+
+    def __init__(self, file, key):
+        self._file = file
+        self._key = key
+        self._start = None
+        self._rewind()
+
+    def _rewind(self):
+        self._stream = None
+        self._at = 0
+        self._ended = False
+
+    def readable(self):
+        return True
+
+    def seekable(self):
+        return self._file.seekable()
+
+    def tell(self):
+        return self._at
+
+    def readinto(self, buffer):
+        with memoryview(buffer).cast("B") as view:
+            data = self._read(len(view))
+            view[:len(data)] = data
+        return len(data)
+
+    def _read(self, size):
+        if self._stream is None:
+            if self._start is None and self._file.seekable():
+                self._start = self._file.tell()
+            self._stream = _open_stream(self, self._key, _gpuzip.Session.decompress_stream)
+        while True:
+            data = self._stream.take(size)
+            if data or not size or self._ended:
+                self._at += len(data)
+                return data
+            data = self._file.read(READ_SIZE)
+            if data:
+                self._stream.feed(bytes(data))
+            else:
+                self._ended = True
+                self._stream.end()
+
+    def seek(self, offset, whence=io.SEEK_SET):
+        """Decompresses from the beginning to get back."""
+        if whence == io.SEEK_CUR:
+            offset += self._at
+        elif whence == io.SEEK_END:
+            while self._read(READ_SIZE):
+                pass
+            offset += self._at
+        elif whence != io.SEEK_SET:
+            raise ValueError(f"invalid value of whence: {whence}")
+        if offset < 0:
+            raise ValueError(f"negative position: {offset}")
+        if offset < self._at:
+            self._file.seek(self._start)
+            self._cancel()
+            self._rewind()
+        while self._at < offset and self._read(min(READ_SIZE, offset - self._at)):
+            pass
+        return self._at
+
+    def _cancel(self):
+        if self._stream is not None:
+            self._stream.cancel()
+
+    def close(self):
+        self._cancel()
+        super().close()
+
+
+class GpuzipFile(io.BufferedIOBase):
+    """A .gpz file that is read or written as a stream of bytes.
+
+    file: a path, or a binary file object, which stays open. mode: "r", "w" (replaces), "x" (must not
+    be there), "a" (one frame more), with or without "b". options: as for compress() or
+    decompress(). Reading goes on over all frames; seeking back decompresses from the beginning.
+    """
+
+    def __init__(self, file, mode="r", level=None, **options):
+        self._file = self._compressor = self._buffer = None
+        mode = mode.replace("b", "", 1)
+        if mode not in ("r", "w", "x", "a"):
+            raise ValueError(f"invalid mode: {mode!r}")
+        self.mode = "rb" if mode == "r" else "wb"
+        self._owned = isinstance(file, (str, bytes, os.PathLike))
+        if not self._owned and not hasattr(file, "read" if mode == "r" else "write"):
+            raise TypeError("file must be a path or a file object")
+        if mode == "r":
+            if level is not None:
+                raise ValueError("level is for writing")
+            key = session_key(**options)
+        else:
+            self._compressor = GpuzipCompressor(level, **options)
+            self._pending = bytearray()
+            self._written = 0
+        self._file = builtins.open(file, mode + "b") if self._owned else file
+        if mode == "r":
+            self._buffer = io.BufferedReader(_Reader(self._file, key), READ_SIZE)
+
+    @property
+    def name(self):
+        return self._file.name
+
+    @property
+    def closed(self):
+        return self._file is None
+
+    def _check(self, usable, act):
+        if self._file is None:
+            raise ValueError("I/O operation on closed file")
+        if not usable:
+            raise io.UnsupportedOperation(f"file is not open for {act}")
+
+    def _reading(self):
+        self._check(self._buffer, "reading")
+        return self._buffer
+
+    def readable(self):
+        self._check(True, "")
+        return self._buffer is not None
+
+    def writable(self):
+        self._check(True, "")
+        return self._compressor is not None
+
+    def seekable(self):
+        return self.readable() and self._buffer.seekable()
+
+    def fileno(self):
+        self._check(True, "")
+        return self._file.fileno()
+
+    def read(self, size=-1):
+        return self._reading().read(-1 if size is None else size)
+
+    def read1(self, size=-1):
+        return self._reading().read1(READ_SIZE if size < 0 else size)
+
+    def readinto(self, buffer):
+        return self._reading().readinto(buffer)
+
+    def readinto1(self, buffer):
+        return self._reading().readinto1(buffer)
+
+    def readline(self, size=-1):
+        return self._reading().readline(-1 if size is None else size)
+
+    def peek(self, size=-1):
+        return self._reading().peek(size)
+
+    def __iter__(self):
+        self._reading()
+        return self
+
+    def __next__(self):
+        line = self._reading().readline()
+        if not line:
+            raise StopIteration
+        return line
+
+    def seek(self, offset, whence=io.SEEK_SET):
+        return self._reading().seek(offset, whence)
+
+    def tell(self):
+        self._check(True, "")
+        return self._written if self._buffer is None else self._buffer.tell()
+
+    def write(self, data):
+        self._check(self._compressor, "writing")
+        with memoryview(data) as view:
+            size = view.nbytes
+            if size >= WRITE_SIZE and not self._pending:
+                self._file.write(self._compressor.compress(view))
+            else:
+                self._pending += view.cast("B") if size else b""
+        self._written += size
+        if len(self._pending) >= WRITE_SIZE:
+            self._compress_pending()
+        return size
+
+    def _compress_pending(self):
+        data = bytes(self._pending)
+        self._pending.clear()
+        self._file.write(self._compressor.compress(data))
+
+    def flush(self):
+        """Writes no unfinished block, which would cost bytes."""
+        self._check(True, "")
+        if self._compressor is not None and hasattr(self._file, "flush"):
+            self._file.flush()
+
+    def close(self):
+        if self._file is None:
+            return
+        try:
+            if self._buffer is not None:
+                self._buffer.close()
+            elif self._compressor is not None:
+                self._compress_pending()
+                self._file.write(self._compressor.flush())
+        finally:
+            file, self._file, self._buffer, self._compressor = self._file, None, None, None
+            if self._owned:
+                file.close()
+
+
+def open(file, mode="rb", level=None, *, encoding=None, errors=None, newline=None, **options):
+    """Opens a .gpz file: a GpuzipFile, or with "rt", "wt", "xt" or "at" text in the encoding."""
+    if "t" not in mode and (encoding, errors, newline) != (None, None, None):
+        raise ValueError("encoding, errors and newline are for text modes")
+    if "t" in mode and "b" in mode:
+        raise ValueError(f"invalid mode: {mode!r}")
+    binary = GpuzipFile(file, mode.replace("t", "", 1), level, **options)
+    if "t" not in mode:
+        return binary
+    return io.TextIOWrapper(binary, io.text_encoding(encoding) if hasattr(io, "text_encoding")
+                            else encoding, errors, newline)
