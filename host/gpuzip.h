@@ -257,7 +257,7 @@ typedef struct gpuzip_stats {
     double coder_bits;      /* bits of the range coder's output for them */
     double seconds_tokenizer, seconds_forward, seconds_contexts, seconds_mix, seconds_coder,
         seconds_verify;
-    double forward_ops; /* s8 multiply-adds times 2 that the linear layers needed */
+    double forward_ops; /* s8 multiply-adds times 2 of the linear layers and of attention */
 
     /* With options.measure, sums over the tokens. For each the product of experts is
      * pi = prod p_k^alpha_k / Z, so that -log2 pi = sum alpha_k (-log2 p_k) + log2 Z, and

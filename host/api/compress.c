@@ -16,20 +16,19 @@ typedef struct {
     size_t block_size; /* bytes */
 } level_settings;
 
-/* Longer windows first, then re-reading half of them or more, then fewer, longer
- * streams (a stream starts cold). With the built-in model alone alice29.txt becomes
- * 31,891 bytes at level 1, 29,756 at 6 (half as fast) and 29,701 at 9 (a tenth as fast): a
- * model of four layers does not gain from more than half a window of context. Adaptation
- * saves 10 % at level 1 for 10 to 15 % of the time, and 7 % at 6 for less. weights/train/README.md
- * has sizes for 1 to 4,096 streams. Blocks
- * are large so that many streams fill a GPU, but small enough for a decoder with little
+/* Windows grow up to 512 tokens: a model of four layers gains less than 0.1 % from more
+ * (alice29.txt at level 6: 27,437 bytes with 64 tokens, 27,115 with 128, 26,918 with 256, 26,818
+ * with 512, 26,827 with 1,024). Streams become fewer and longer, since each starts cold; they are
+ * what a decoder computes at a time. tools/README.md has the table of sizes and times
+ * (tests/reproduce/levels.sh). Hops re-read half of a window from level 5 on, and more above.
+ * Blocks are large so that many streams fill a GPU, but small enough for a decoder with little
  * memory. */
 static const level_settings levels[GPUZIP_LEVEL_MAX + 1] = {
-    [1] = {128, 256, 256, 1024, (size_t)4 << 20},   [2] = {128, 512, 512, 2048, (size_t)4 << 20},
-    [3] = {256, 1024, 1024, 4096, (size_t)4 << 20}, [4] = {256, 1024, 768, 4096, (size_t)4 << 20},
+    [1] = {64, 256, 256, 1024, (size_t)4 << 20},    [2] = {128, 512, 512, 2048, (size_t)4 << 20},
+    [3] = {256, 1024, 1024, 4096, (size_t)4 << 20}, [4] = {256, 1024, 768, 8192, (size_t)4 << 20},
     [5] = {512, 1024, 512, 8192, (size_t)8 << 20},  [6] = {512, 1024, 512, 16384, (size_t)8 << 20},
     [7] = {512, 1024, 384, 32768, (size_t)8 << 20}, [8] = {512, 1024, 256, 65536, (size_t)16 << 20},
-    [9] = {1024, 1024, 128, 0, (size_t)16 << 20},
+    [9] = {512, 1024, 128, 0, (size_t)16 << 20},
 };
 
 /* U of adaptive mixing, in steps. 1 to 16 give the same size within 0.1 %, 64 takes 0.1 to 0.9 %

@@ -158,6 +158,8 @@ static gpuzip_status queue_layers(decoder *d, const step_group *g)
         if (!is_model(e, k))
             continue;
         model_row_ops(e->config.expert[k].m, &forward_ops, &extend_ops);
+        forward_ops +=
+            (double)attended(e, g->t - g->base) * model_position_ops(e->config.expert[k].m);
         job->costs->forward_ops += g->rows * forward_ops;
     }
     job->costs->seconds_forward += clock_seconds() - start;

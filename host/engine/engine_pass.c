@@ -74,9 +74,12 @@ gpuzip_status pass_forward(engine_job *job, const pass_rows *host, int rows, boo
     const ops *ops = e->ops;
     size_t bytes = (size_t)rows * sizeof(int32_t);
     double start = clock_seconds();
-    int last = 0; /* row with the highest position */
-    for (int r = 1; r < rows; r++)
+    int last = 0;         /* row with the highest position */
+    double positions = 0; /* that the rows attend to */
+    for (int r = 0; r < rows; r++) {
         last = host->pos[r] > host->pos[last] ? r : last;
+        positions += (double)attended(e, (size_t)host->pos[r]);
+    }
     TRY(ops->upload(e->ctx, e->pass.slot, host->slot, bytes));
     TRY(ops->upload(e->ctx, e->pass.pos, host->pos, bytes));
     for (int k = 0; k < e->config.experts; k++) {
@@ -89,7 +92,8 @@ gpuzip_status pass_forward(engine_job *job, const pass_rows *host, int rows, boo
         TRY(ops->upload(e->ctx, e->pass.token[k], host->token[k], bytes));
         TRY(logits ? model_forward(e->state[k], &batch) : model_extend(e->state[k], &batch));
         model_row_ops(e->config.expert[k].m, &forward_ops, &extend_ops);
-        job->costs->forward_ops += rows * (logits ? forward_ops : extend_ops);
+        job->costs->forward_ops += rows * (logits ? forward_ops : extend_ops) +
+                                   positions * model_position_ops(e->config.expert[k].m);
     }
     job->costs->seconds_forward += clock_seconds() - start;
     return GPUZIP_OK;

@@ -144,6 +144,13 @@ static inline int host_threads(const engine_config *c, size_t n)
     return n < HOST_SHARED ? 1 : pool_threads(c->pool);
 }
 
+/* Positions that a row at position pos attends to, the sink among them. */
+static inline size_t attended(const engine *e, size_t pos)
+{
+    size_t window = (size_t)e->config.window;
+    return pos < window ? pos + 1 : window + 1;
+}
+
 /* The input of expert k, a model, at `step` of a stream, in a window from `base` on: the token
  * before; the BOS at the window's start, and in place of an escape, which the model lacks. */
 static inline int32_t input_token(const engine *e, int k, const job_stream *stream, size_t base,

@@ -531,6 +531,13 @@ void model_row_ops(const model *m, double *forward, double *extend)
     *extend = unit * (w->config.layers * qkv + (w->config.layers - 1) * rest);
 }
 
+double model_position_ops(const model *m)
+{
+    const weights_config *c = &m->weights->config;
+    double planes = 2.0 * (c->kv_bits == 12 ? 2 : 1);
+    return 2.0 * 2.0 * planes * c->layers * c->heads * c->head_dim;
+}
+
 ngrams_table model_ngrams(const weights_model *w)
 {
     return (ngrams_table){w->ngrams, w->ngram_buckets, (uint32_t)w->config.vocab};

@@ -67,6 +67,11 @@ size_t model_logits_stride(const model *m);
  * model_forward() and model_logits(), and of model_extend(). */
 void model_row_ops(const model *m, double *forward, double *extend);
 
+/* Operations (2 a multiply-add of s8 planes) of attention for a row and each position that it
+ * attends to, in all layers: the products of 15-bit queries with keys and of 15-bit weights with
+ * values. */
+double model_position_ops(const model *m);
+
 /* Operations (2 a multiply-add of a weight, whatever its planes) of the linear layers for a
  * token that is predicted. */
 double model_token_ops(const weights_model *w);

@@ -65,6 +65,7 @@ static void container_frame_bodies(void **state)
     assert_int_equal(read_body(BODY("\x10\x10\0\1\1\1\0")), GPUZIP_ERR_UNSUPPORTED);
     assert_int_equal(read_body(BODY("\2\x10\0\1\1\1\1\0")), GPUZIP_ERR_UNSUPPORTED); /* prior */
     assert_int_equal(read_body(BODY("\x0e\x10\0\1\0\1\1\0")), GPUZIP_OK);
+    assert_int_equal(read_body(BODY("\0\2\2\1\1\1\0")), GPUZIP_OK); /* sliding */
 
     static const struct {
         const char *body;
@@ -73,7 +74,7 @@ static void container_frame_bodies(void **state)
         {"\1\x10\1\1\1\1\0", 7},                  /* window scope with an overlap */
         {"\0\1\0\1\1\1\0", 7},                    /* window of 1 */
         {"\0\x81\x80\x40\0\1\1\1\0", 9},          /* window of 2^20 + 1 */
-        {"\0\2\2\1\1\1\0", 7},                    /* hop of 0 */
+        {"\1\2\2\1\1\1\0", 7},                    /* window scope, sliding */
         {"\0\2\3\1\1\1\0", 7},                    /* hop of -1 */
         {"\0\x10\0\0\1\1\0", 7},                  /* no update interval */
         {"\0\x10\0\x81\x80\x40\1\1\0", 9},        /* update interval of 2^20 + 1 */
@@ -245,6 +246,11 @@ static void container_frame_arguments(void **state)
     static const container_frame good = {
         .window = 16, .hop = 8, .update_interval = 1, .experts = 2};
     assert_int_equal(container_write_frame(dst, sizeof dst, &size, &good), GPUZIP_OK);
+    container_frame sliding = good;
+    sliding.hop = 0;
+    assert_int_equal(container_write_frame(dst, sizeof dst, &size, &sliding), GPUZIP_OK);
+    assert_int_equal(container_read_frame(&back, dst, size), GPUZIP_OK);
+    assert_true(back.window == 16 && back.hop == 0);
     container_frame learning = good;
     learning.contexts = learning.biases = learning.learns_alphas = true;
     learning.expert[1].alpha = CONTAINER_LEARNT_MAX;
@@ -265,6 +271,7 @@ static void container_frame_arguments(void **state)
     bad[0].window = 1;
     bad[1].window = CONTAINER_STEPS_MAX + 1;
     bad[2].hop = 0;
+    bad[2].window_scope = true;
     bad[3].hop = bad[3].window + 1;
     bad[4].update_interval = 0;
     bad[5].update_interval = CONTAINER_STEPS_MAX + 1;

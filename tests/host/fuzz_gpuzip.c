@@ -55,7 +55,7 @@ static container_frame frame_of(const uint8_t head[HEAD])
                              .contexts = head[2] & 2,
                              .biases = head[2] & 4,
                              .learns_alphas = head[2] & 8};
-    frame.hop = frame.window_scope ? frame.window : 1 + head[3] % frame.window;
+    frame.hop = frame.window_scope ? frame.window : head[3] % (frame.window + 1);
     for (int i = 0; i < MODELS; i++) {
         container_expert *expert = &frame.expert[frame.experts];
         if (i > 0 && !(head[2] & 16))

@@ -40,8 +40,10 @@ def of_help(text):
 
 
 def of_manual(text):
+    """the options that head a paragraph; to mention one elsewhere does not suffice"""
     found = set()
-    for word in re.findall(r"\bFl (\S+)", text):
+    heads = "\n".join(re.findall(r"^\.It .*", text, re.MULTILINE))
+    for word in re.findall(r"\bFl (\S+)", heads):
         word = "-" + word.replace("\\-", "-")
         if len(word) == 2 or word.startswith("--"):
             found.add(word)

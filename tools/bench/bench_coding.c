@@ -163,11 +163,12 @@ static double coding_floor(const coding_run *run, bool decode, size_t first, siz
     for (size_t t = first; t < end; t++) {
         const char *which;
         double read = (double)context_of(run, t);
-        double ops = run->streams * forward, again = 0;
+        double ops = run->streams * (forward + read * model_position_ops(run->m)), again = 0;
         double bytes = decode ? cache * read + (double)w->file_size : 0;
         if (run->hop && t >= (size_t)run->window &&
             (t - (size_t)run->window) % (size_t)run->hop == 0)
-            again = run->streams * extend * (run->window - run->hop);
+            again = run->streams * (run->window - run->hop) *
+                    (extend + (double)(run->window - run->hop) / 2 * model_position_ops(run->m));
         double step = bench_floor(b, ops, bytes, &which);
         seconds += step + bench_floor(b, again, 0, &(const char *){NULL});
         if (step > longest) {
