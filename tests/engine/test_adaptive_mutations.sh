@@ -118,7 +118,7 @@ mutations=(
     # workers: a barrier that does not wait, parts learnt twice or not, whose tokens, when
     'engine|workers*|host/engine_group.c|/assert(group->arrived <= /{n;s/if (.*)$/if (true)/}'
     'engine|workers*|host/engine_group.c|s/int part = group->parts_begun++;/int part = group->parts_begun++ \& 6;/'
-    'engine_plain||host/engine_group.c|s/part < w->parts;/part < w->parts - 1;/'
+    'engine_plain||host/engine_group.c|s/rows), w->parts, work/rows), w->parts - 1, work/'
     'engine|host*|host/context_model.c|s/key % parts != part)/key % parts != part || (part \&\& next == rows - 1))/'
     'engine_plain||host/engine_group.c|s/w.states . CONTEXT_MODEL_PARTS;/w.states * CONTEXT_MODEL_PARTS - 1;/'
     'engine|workers*|host/engine_group.c|s/group->parts_begun = group->parts_done = 0;/group->parts_done = 0;/'
@@ -134,7 +134,7 @@ mutations=(
     'engine|workers*|host/engine_decode.c|s/adapt_steps_to_update(e, g->t) > 1/adapt_steps_to_update(e, g->t) > 2/'
     'engine|workers*|host/engine_adapt.c|s/TRY(group_barrier(e->group, t, false));//'
     'engine_plain||host/engine_adapt.c|s/e->origin = step;/e->origin = 0;/'
-    'engine|workers*|host/engine_adapt.c|s/g->asked + first, rows/g->asked, rows/'
+    'engine|workers*|host/engine_adapt.c|s/query = g->asked + first/query = g->asked/'
     'engine_plain||host/engine_group.c|s/c->prior ? c->prior->weights\[0\] : NULL/NULL/'
     'engine_plain||host/engine_adapt.c|s/context_model_next_update(t, e->origin, e->config.update_interval)/(t + 1)/'
     # counts are forgotten with a block, and learnt once
