@@ -19,7 +19,7 @@ from ._session import as_bytes, borrowed_session, compress_settings, session_key
 # give 16 MiB, the largest block.
 OUTPUT_LIMIT = 1 << 20
 
-_live = weakref.WeakSet()  # streams whose threads have not ended
+_live: weakref.WeakSet = weakref.WeakSet()  # streams whose threads have not ended
 
 
 class _Cancelled(Exception):
