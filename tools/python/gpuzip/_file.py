@@ -80,7 +80,7 @@ class _Reader(io.RawIOBase):
 
     def _cancel(self):
         if self._stream is not None:
-            self._stream.cancel()
+            self._stream.finalizer()
 
     def close(self):
         self._cancel()
