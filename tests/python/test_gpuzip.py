@@ -5,6 +5,7 @@ import gc
 import io
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -305,6 +306,20 @@ class Threads(unittest.TestCase):
         thread.join()
         self.assertGreater(turns, 20)
 
+    def test_interrupt(self):
+        ended = subprocess.Popen([sys.executable, "-c", "import gpuzip, signal\n"
+                                  "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+                                  "print('begins', flush=True)\n"
+                                  f"text = open({DATA!r}, 'rb').read() * 50\n"
+                                  "try: gpuzip.compress(text, 9)\n"
+                                  "except KeyboardInterrupt: print('interrupted')"],
+                                 stdout=subprocess.PIPE)
+        with ended:
+            self.assertEqual(ended.stdout.readline(), b"begins\n")
+            time.sleep(1)
+            ended.send_signal(signal.SIGINT)
+            self.assertEqual(ended.communicate()[0], b"interrupted\n")
+
     @unittest.skipUnless(hasattr(os, "fork"), "no fork")
     def test_fork(self):
         code, _, error = run(sys.executable, "-c", "import gpuzip, os, sys\n"
@@ -340,8 +355,8 @@ class Others(unittest.TestCase):
             path = os.path.join(name, "x.gpz")
             with fsspec.open(path, "wb", compression="infer") as file:
                 file.write(TEXT)
-            with fsspec.open(path, "rt", compression="infer", encoding="utf-8") as file:
-                self.assertEqual(file.read().encode(), TEXT)
+            with fsspec.open(path, "rb", compression="infer") as file:
+                self.assertEqual(file.read(), TEXT)
             self.assertEqual(run(PROGRAM, "-dc", path)[:2], (0, TEXT))
 
 

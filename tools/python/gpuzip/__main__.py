@@ -1,4 +1,4 @@
-"""python -m gpuzip: compresses and decompresses files, as far as the program gpuzip is not there."""
+"""python -m gpuzip: compresses files to .gpz, or back; without a file, standard input."""
 
 import argparse
 import os
@@ -45,7 +45,7 @@ def code_file(name, args):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="python -m gpuzip", description=__doc__.partition(": ")[2])
+    parser = argparse.ArgumentParser(prog="python -m gpuzip", description=__doc__)
     parser.add_argument("-d", "--decompress", action="store_true", help="decompress")
     parser.add_argument("-c", "--stdout", action="store_true", help="write to standard output")
     parser.add_argument("-f", "--force", action="store_true", help="replace existing files")

@@ -80,7 +80,7 @@ class _Reader(io.RawIOBase):
 
     def _cancel(self):
         if self._stream is not None:
-            self._stream.cancel()
+            self._stream.finalizer()
 
     def close(self):
         self._cancel()
@@ -90,8 +90,8 @@ class _Reader(io.RawIOBase):
 class GpuzipFile(io.BufferedIOBase):
     """A .gpz file that is read or written as a stream of bytes.
 
-    file: a path, or a binary file object, which stays open. mode: "r", "w" (replaces), "x" (must not
-    be there), "a" (one frame more), with or without "b". options: as for compress() or
+    file: a path, or a binary file object, which stays open. mode: "r", "w" (replaces), "x" (must
+    not be there), "a" (one frame more), with or without "b". options: as for compress() or
     decompress(). Reading goes on over all frames; seeking back decompresses from the beginning.
     """
 

@@ -4,8 +4,11 @@ from ._file import GpuzipFile
 
 
 def register_fsspec():
-    """Registers the compression "gpuzip" of files "*.gpz": fsspec.open("x.gpz", compression="infer")."""
-    from fsspec.utils import register_compression
+    """Registers the compression "gpuzip", of files "*.gpz", for
+    fsspec.open("x.gpz", compression="infer")."""
+    from fsspec.compression import register_compression
 
-    register_compression("gpuzip", lambda file, mode="rb", **options:
-                         GpuzipFile(file, mode, **options), "gpz", force=True)
+    def open_file(file, mode="rb", **options):
+        return GpuzipFile(file, mode, **options)
+
+    register_compression("gpuzip", open_file, "gpz", force=True)

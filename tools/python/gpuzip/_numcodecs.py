@@ -1,4 +1,4 @@
-"""gpuzip for numcodecs (Zarr), which finds the codec by its entry point: get_codec({"id": "gpuzip"})."""
+"""gpuzip for numcodecs (Zarr), whose get_codec({"id": "gpuzip"}) finds it by its entry point."""
 
 from numcodecs.abc import Codec
 from numcodecs.compat import ensure_contiguous_ndarray, ndarray_copy

@@ -41,7 +41,7 @@ NAIVE_BAYES_ALPHA = 0.1  # of the program, tools/gpuzip/setup.c
 IDLE_SESSIONS = 4
 
 _lock = threading.Lock()
-_idle = []  # of (key, session); the one used last is the last
+_idle: list = []  # of (key, session); the one used last is the last
 
 
 def _forget():

@@ -19,7 +19,7 @@ from ._session import as_bytes, borrowed_session, compress_settings, session_key
 # give 16 MiB, the largest block.
 OUTPUT_LIMIT = 1 << 20
 
-_live = weakref.WeakSet()  # streams whose threads have not ended
+_live: weakref.WeakSet = weakref.WeakSet()  # streams
 
 
 class _Cancelled(Exception):
@@ -58,7 +58,6 @@ class Stream:
             self._error = error
             self._done = True
             self._condition.notify_all()
-        _live.discard(self)
 
     def _is_cancelled(self):
         return self._cancelled
@@ -170,7 +169,7 @@ class Stream:
 
 def _forget():
     """In the child of a fork: the parent's threads are not there, but may hold locks."""
-    for stream in list(_live):
+    for stream in [s for s in _live if not s._done]:
         stream._condition = threading.Condition()
         stream._error = RuntimeError("a fork cannot continue the parent's stream")
         stream._done = True
@@ -192,9 +191,10 @@ def _end_threads():
 
 
 def _open_stream(owner, key, run):
-    """A stream that is cancelled when its owner is gone."""
+    """A stream that is cancelled when its owner is gone, or by stream.finalizer()."""
     stream = Stream(key, run)
-    weakref.finalize(owner, stream.cancel).atexit = False
+    stream.finalizer = weakref.finalize(owner, stream.cancel)
+    stream.finalizer.atexit = False
     return stream
 
 
@@ -248,7 +248,9 @@ class GpuzipCompressor:
             return b""
         stream, self._stream = self._stream, None
         stream.end()
-        return stream.take_all()
+        data = stream.take_all()
+        stream.finalizer.detach()  # or each frame would leave one
+        return data
 
 
 class FrameScanner:
