@@ -51,6 +51,12 @@ static bool is_selected(const args *a, const FTSENT *entry)
     bool compressed = code_file_has_suffix(entry->fts_name);
     if (entry->fts_info != FTS_F)
         return false;
+    if (file_is_temporary(entry->fts_name)) {
+        if (file_is_abandoned(entry->fts_path))
+            message_info(VERBOSITY_SUMMARY, entry->fts_path,
+                         "left by a gpuzip that did not end well, skipped; it may be removed");
+        return false;
+    }
     if (a->mode == MODE_COMPRESS)
         return !compressed;
     return compressed || a->mode == MODE_BENCH;
@@ -69,9 +75,10 @@ static void work_on_tree(work *w, const char *path)
     }
     FTSENT *entry;
     while ((errno = 0, entry = fts_read(tree))) {
-        if (entry->fts_info == FTS_DNR || entry->fts_info == FTS_ERR) {
+        if (entry->fts_info == FTS_DNR || entry->fts_info == FTS_ERR ||
+            (entry->fts_info == FTS_NS && entry->fts_level > FTS_ROOTLEVEL)) {
             code_end(&w->run);
-            message_error(entry->fts_path, "%s", strerror(entry->fts_errno));
+            message_error(entry->fts_path, "cannot examine: %s", strerror(entry->fts_errno));
         } else if (entry->fts_level == FTS_ROOTLEVEL && entry->fts_info != FTS_D &&
                    entry->fts_info != FTS_DP)
             work_on_file(w, path); /* not a folder; named by the user */
