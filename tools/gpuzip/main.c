@@ -125,6 +125,21 @@ static void work_on_all(const args *a)
     gpuzip_close(w.gz);
 }
 
+/* Moves the word `explain` or `model` before -q and -v that precede it. */
+static void move_command_first(int argc, char **argv)
+{
+    int at = 1;
+    while (at < argc && (strcmp(argv[at], "--quiet") == 0 || strcmp(argv[at], "--verbose") == 0 ||
+                         (argv[at][0] == '-' && argv[at][1] &&
+                          strspn(argv[at] + 1, "qv") == strlen(argv[at] + 1))))
+        at++;
+    if (at >= argc || (strcmp(argv[at], "explain") != 0 && strcmp(argv[at], "model") != 0))
+        return;
+    char *word = argv[at];
+    memmove(argv + 2, argv + 1, (size_t)(at - 1) * sizeof *argv);
+    argv[1] = word;
+}
+
 int main(int argc, char **argv)
 {
     args a;
@@ -134,7 +149,10 @@ int main(int argc, char **argv)
     message_begin("gpuzip");
     signals_begin();
     /* gpunzip and gpzcat have no commands. */
-    const char *word = argc > 1 && !args_name_decompresses(argv[0], &to_stdout) ? argv[1] : "";
+    bool has_commands = argc > 1 && !args_name_decompresses(argv[0], &to_stdout);
+    if (has_commands)
+        move_command_first(argc, argv);
+    const char *word = has_commands ? argv[1] : "";
     if (strcmp(word, "model") == 0)
         model_cmd(argc - 1, argv + 1);
     else if (strcmp(word, "explain") == 0)
