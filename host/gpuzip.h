@@ -110,6 +110,12 @@ GPUZIP_API const char *gpuzip_error(const gpuzip *gz);
  * SELF_TEST. */
 GPUZIP_API gpuzip_status gpuzip_add_model(gpuzip *gz, const char *source, int *model);
 
+#define GPUZIP_PATH_BYTES 4096 /* of a path with its NUL */
+
+/* Writes the path of the file or folder that gpuzip_add_model() opens for source (not NULL) to
+ * path; false where there is none. */
+GPUZIP_API bool gpuzip_find_model(const char *source, char path[GPUZIP_PATH_BYTES]);
+
 #define GPUZIP_MAX_MODELS  16
 #define GPUZIP_MAX_EXPERTS 8
 
@@ -205,8 +211,8 @@ GPUZIP_API gpuzip_status gpuzip_compress_stream(gpuzip *gz, const gpuzip_options
                                                 const gpuzip_io *io, struct gpuzip_stats *stats);
 
 /* Reads one or more concatenated frames to the end of the input, writes the
- * original bytes. Blocks are written when their checksums have been verified; on an
- * error the bytes written so far are a correct beginning.
+ * original bytes. Zero bytes after the last frame are skipped. Blocks are written when their
+ * checksums have been verified; on an error the bytes written so far are a correct beginning.
  * Errors: IO, FORMAT, CORRUPT, MODEL, UNSUPPORTED, MEMORY, DEVICE, CANCELLED. */
 GPUZIP_API gpuzip_status gpuzip_decompress_stream(gpuzip *gz, const gpuzip_io *io,
                                                   struct gpuzip_stats *stats);
@@ -362,7 +368,8 @@ typedef struct {
 } gpuzip_import_options;
 
 /* Converts a checkpoint (as in gpuzip_add_model()) to the model file dst_path;
- * an existing file is replaced only on success. options may be NULL.
+ * an existing file is replaced only on success: until then the new one is
+ * dst_path.PID-0.part (-1 where that exists, and so on). options may be NULL.
  * Errors: ARGUMENT, IO, FORMAT, CORRUPT, UNSUPPORTED, MEMORY. */
 GPUZIP_API gpuzip_status gpuzip_import_model(gpuzip *gz, const char *source, const char *dst_path,
                                              const gpuzip_import_options *options);
@@ -371,7 +378,7 @@ GPUZIP_API gpuzip_status gpuzip_import_model(gpuzip *gz, const char *source, con
  * model number `model` with `bytes` (64 to 2^32) of n-grams of the files text[0, texts), which
  * replace earlier ones. NUL bytes separate texts within a file; n-grams of one text alone are not
  * counted. Takes about 30 bytes of memory a token, up to 80 for very repetitive texts. An existing
- * file is replaced only on success. Errors: ARGUMENT, IO, MEMORY. */
+ * file is replaced only on success, as by gpuzip_import_model(). Errors: ARGUMENT, IO, MEMORY. */
 GPUZIP_API gpuzip_status gpuzip_learn_texts(gpuzip *gz, int model, const char *const *text,
                                             int texts, uint64_t bytes, const char *dst_path);
 

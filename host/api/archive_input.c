@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PADDING_PART 4096 /* bytes of padding looked at together */
+
 /* Reads until `size` bytes are there or the input ends. */
 gpuzip_status archive_fill(archive_input *in, size_t size)
 {
@@ -89,6 +91,22 @@ gpuzip_status archive_end(archive_input *in, size_t size, container_end *end)
     TRY(archive_fill(in, size));
     TRY(container_read_end(end, in->data + in->first, archive_have(in, size)));
     in->first += size;
+    return GPUZIP_OK;
+}
+
+gpuzip_status archive_more(archive_input *in, bool *more)
+{
+    TRY(archive_fill(in, 1));
+    bool zeros = in->end > in->first && in->data[in->first] == 0;
+    while (zeros && in->end > in->first) {
+        size_t have = archive_have(in, PADDING_PART);
+        for (size_t i = 0; i < have; i++)
+            if (in->data[in->first + i] != 0)
+                return FAIL(GPUZIP_ERR_FORMAT); /* archive_fail() says that it follows the end */
+        in->first += have;
+        TRY(archive_fill(in, PADDING_PART));
+    }
+    *more = in->end > in->first;
     return GPUZIP_OK;
 }
 

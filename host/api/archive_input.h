@@ -33,6 +33,10 @@ gpuzip_status archive_prefix(archive_input *in, container_prefix *prefix);
 /* Reads a frame's end mark of `size` bytes. Errors: CORRUPT, MEMORY, IO. */
 gpuzip_status archive_end(archive_input *in, size_t size, container_end *end);
 
+/* Sets *more to whether another frame follows; zero bytes up to the end of the input are padding,
+ * as of tapes. Errors: FORMAT (something else follows zeros), MEMORY, IO. */
+gpuzip_status archive_more(archive_input *in, bool *more);
+
 /* Skips `size` bytes without holding them all. Errors: CORRUPT (the input ends before), MEMORY,
  * IO. */
 gpuzip_status archive_skip(archive_input *in, size_t size);

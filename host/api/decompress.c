@@ -149,10 +149,11 @@ static gpuzip_status read_frame(decompressor *d)
 
 static gpuzip_status read_file(decompressor *d)
 {
+    bool more;
     do {
         TRY(read_frame(d));
-        TRY(archive_fill(&d->in, 1));
-    } while (d->in.end > d->in.first);
+        TRY(archive_more(&d->in, &more));
+    } while (more);
     d->f.way.stats.bytes_in = d->in.bytes_in;
     return GPUZIP_OK;
 }

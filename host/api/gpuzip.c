@@ -1,6 +1,7 @@
 /* gpuzip.c: the handle: opening, models, errors. compress.c and decompress.c do the rest. */
 #include "gpuzip.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,6 +106,11 @@ gpuzip_status gpuzip_add_model(gpuzip *gz, const char *name, int *index)
     return session_add_model(gz, name, index);
 }
 
+bool gpuzip_find_model(const char *source, char path[GPUZIP_PATH_BYTES])
+{
+    return checkpoint_find(path, source);
+}
+
 static const char *architecture_name(weights_arch arch)
 {
     switch (arch) {
@@ -159,7 +165,7 @@ gpuzip_status gpuzip_import_model(gpuzip *gz, const char *name, const char *dst_
     TRY(checkpoint_import(&data, &size, name, options, gz->error));
     gpuzip_status status = weights_write(dst_path, data, size);
     if (status != GPUZIP_OK)
-        session_fail(gz, status, "%s: cannot be written", dst_path);
+        session_fail(gz, status, "%s: cannot be written: %s", dst_path, strerror(errno));
     free(data);
     return status;
 }

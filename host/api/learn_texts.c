@@ -130,7 +130,7 @@ gpuzip_status gpuzip_learn_texts(gpuzip *gz, int model, const char *const *text,
                  c.tokens, 30.0 * (double)c.tokens / (1 << 30));
     status = write_model(gz->model[model].file.weights, &c, (uint32_t)buckets, dst_path);
     if (status == GPUZIP_ERR_IO)
-        session_fail(gz, status, "%s: cannot be written", dst_path);
+        session_fail(gz, status, "%s: cannot be written: %s", dst_path, strerror(errno));
     else if (status == GPUZIP_ERR_MEMORY)
         session_fail(gz, status, "%zu tokens take about %.1f GiB of memory; use less text",
                      c.tokens, 30.0 * (double)c.tokens / (1 << 30));

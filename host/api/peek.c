@@ -70,14 +70,15 @@ gpuzip_status gpuzip_peek(gpuzip *gz, const gpuzip_io *io, gpuzip_info *info)
     gpuzip_status status = GPUZIP_OK;
     gpuzip_info listed = {.model_known = true};
     container_frame frame;
+    bool more;
     archive_input in = {.io = io};
     gz->error[0] = '\0';
     do {
         TRY_OUT(archive_frame(gz, &in, &frame));
         list_frame(gz, &frame, &listed);
         TRY_OUT(list_blocks(&in, &listed));
-        TRY_OUT(archive_fill(&in, 1));
-    } while (in.end > in.first);
+        TRY_OUT(archive_more(&in, &more));
+    } while (more);
     listed.compressed_size = in.bytes_in;
     *info = listed;
 out:

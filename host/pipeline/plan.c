@@ -105,8 +105,8 @@ gpuzip_status plan_check_memory(gpuzip *gz, const block_rules *rules, size_t tok
     if (!gz->memory_limit || needed <= gz->memory_limit)
         return GPUZIP_OK;
     return session_fail(gz, GPUZIP_ERR_MEMORY,
-                        "a block of %u streams needs %llu MiB, more than the limit of %llu MiB; "
+                        "a block of %u streams needs %llu KiB, more than the limit of %llu KiB; "
                         "raise it with --memory",
-                        streams, (unsigned long long)(needed >> 20),
-                        (unsigned long long)(gz->memory_limit >> 20));
+                        streams, (unsigned long long)((needed + 1023) >> 10),
+                        (unsigned long long)(gz->memory_limit >> 10));
 }

@@ -16,7 +16,6 @@
 
 #define TOKENIZER_FILE_MAX ((size_t)512 << 20) /* bytes of any tokenizer file */
 #define TEST_TOKENS        32                  /* of a model file's test vectors */
-#define PATH_BYTES         4096
 
 /* An import in work. */
 typedef struct {
@@ -49,33 +48,33 @@ static bool path_is_folder(const char *path)
 }
 
 /* Writes folder/name to path; false if it is too long or not there. */
-static bool path_in(char path[PATH_BYTES], const char *folder, const char *name)
+static bool path_in(char path[GPUZIP_PATH_BYTES], const char *folder, const char *name)
 {
-    int n = snprintf(path, PATH_BYTES, "%s/%s", folder, name);
-    return n > 0 && n < PATH_BYTES && path_exists(path);
+    int n = snprintf(path, GPUZIP_PATH_BYTES, "%s/%s", folder, name);
+    return n > 0 && n < GPUZIP_PATH_BYTES && path_exists(path);
 }
 
 /* The folder of the Hugging Face cache, by huggingface_hub's rules. */
-static bool cache_folder(char path[PATH_BYTES])
+static bool cache_folder(char path[GPUZIP_PATH_BYTES])
 {
     const char *value;
     int n = 0;
     if ((value = getenv("HF_HUB_CACHE")) && *value)
-        n = snprintf(path, PATH_BYTES, "%s", value);
+        n = snprintf(path, GPUZIP_PATH_BYTES, "%s", value);
     else if ((value = getenv("HF_HOME")) && *value)
-        n = snprintf(path, PATH_BYTES, "%s/hub", value);
+        n = snprintf(path, GPUZIP_PATH_BYTES, "%s/hub", value);
     else if ((value = getenv("XDG_CACHE_HOME")) && *value)
-        n = snprintf(path, PATH_BYTES, "%s/huggingface/hub", value);
+        n = snprintf(path, GPUZIP_PATH_BYTES, "%s/huggingface/hub", value);
     else if ((value = getenv("HOME")) && *value)
-        n = snprintf(path, PATH_BYTES, "%s/.cache/huggingface/hub", value);
-    return n > 0 && n < PATH_BYTES;
+        n = snprintf(path, GPUZIP_PATH_BYTES, "%s/.cache/huggingface/hub", value);
+    return n > 0 && n < GPUZIP_PATH_BYTES;
 }
 
 /* "org/name" is cached as models--org--name/snapshots/REVISION, and refs/main
  * holds the revision. */
-static bool cache_lookup(char path[PATH_BYTES], const char *name)
+static bool cache_lookup(char path[GPUZIP_PATH_BYTES], const char *name)
 {
-    char cache[PATH_BYTES], flat[512], refs[PATH_BYTES], revision[128] = "";
+    char cache[GPUZIP_PATH_BYTES], flat[512], refs[GPUZIP_PATH_BYTES], revision[128] = "";
     size_t used = 0;
     if (!cache_folder(cache))
         return false;
@@ -95,22 +94,27 @@ static bool cache_lookup(char path[PATH_BYTES], const char *name)
         return false;
     bool read = fscanf(f, "%127[0-9a-zA-Z]", revision) == 1;
     fclose(f);
-    int n = snprintf(path, PATH_BYTES, "%s/models--%s/snapshots/%s", cache, flat, revision);
-    return read && n < PATH_BYTES && path_is_folder(path);
+    int n = snprintf(path, GPUZIP_PATH_BYTES, "%s/models--%s/snapshots/%s", cache, flat, revision);
+    return read && n < GPUZIP_PATH_BYTES && path_is_folder(path);
 }
 
-static gpuzip_status resolve(char path[PATH_BYTES], const char *name,
+bool checkpoint_find(char path[GPUZIP_PATH_BYTES], const char *name)
+{
+    if (strlen(name) < GPUZIP_PATH_BYTES && path_exists(name)) {
+        strcpy(path, name);
+        return true;
+    }
+    return cache_lookup(path, name);
+}
+
+static gpuzip_status resolve(char path[GPUZIP_PATH_BYTES], const char *name,
                              char error[CHECKPOINT_ERROR_BYTES])
 {
-    if (strlen(name) < PATH_BYTES && path_exists(name)) {
-        strcpy(path, name);
-        return GPUZIP_OK;
-    }
-    if (cache_lookup(path, name))
+    if (checkpoint_find(path, name))
         return GPUZIP_OK;
     say(error,
         "%s: no such file or folder, nor a model in the local Hugging Face cache "
-        "(nothing is ever downloaded; fetch it with 'huggingface-cli download' first)",
+        "(nothing is ever downloaded; fetch it with 'hf download' first)",
         name);
     errno = ENOENT;
     return FAIL(GPUZIP_ERR_IO);
@@ -166,7 +170,7 @@ static gpuzip_status import_gpt2_pair(import_job *job, const char *path, void **
                                       size_t *blob_size)
 {
     gpuzip_status status = GPUZIP_OK;
-    char merges_path[PATH_BYTES];
+    char merges_path[GPUZIP_PATH_BYTES];
     void *vocab = NULL, *merges = NULL;
     size_t vocab_size, merges_size;
     size_t folder = strlen(path) - strlen("vocab.json");
@@ -203,9 +207,9 @@ static gpuzip_status import_tokenizer_file(import_job *job, const char *path, vo
 }
 
 /* Finds the tokenizer of a checkpoint: in `path` if that is a folder, else beside it. */
-static bool find_tokenizer(const import_job *job, const char *path, char found[PATH_BYTES])
+static bool find_tokenizer(const import_job *job, const char *path, char found[GPUZIP_PATH_BYTES])
 {
-    char folder[PATH_BYTES], numbered_bin[32], numbered_model[32];
+    char folder[GPUZIP_PATH_BYTES], numbered_bin[32], numbered_model[32];
     snprintf(folder, sizeof folder, "%s", path);
     if (!path_is_folder(folder)) {
         char *slash = strrchr(folder, '/');
@@ -225,7 +229,7 @@ static bool find_tokenizer(const import_job *job, const char *path, char found[P
 static gpuzip_status import_tokenizer(import_job *job, const char *path, const char *given,
                                       void **blob, size_t *blob_size)
 {
-    char found[PATH_BYTES];
+    char found[GPUZIP_PATH_BYTES];
     if (given && !path_is_folder(given))
         return import_tokenizer_file(job, given, blob, blob_size);
     if (job->source.byte_vocab && !given)
@@ -309,7 +313,7 @@ out:
     return status;
 }
 
-static gpuzip_status probe(weights_source *kind, char path[PATH_BYTES], const char *name,
+static gpuzip_status probe(weights_source *kind, char path[GPUZIP_PATH_BYTES], const char *name,
                            char error[CHECKPOINT_ERROR_BYTES])
 {
     weights_error weights_says = {""};
@@ -324,7 +328,7 @@ gpuzip_status checkpoint_import(void **data, size_t *size, const char *name,
                                 const gpuzip_import_options *options,
                                 char error[CHECKPOINT_ERROR_BYTES])
 {
-    char path[PATH_BYTES];
+    char path[GPUZIP_PATH_BYTES];
     weights_source kind;
     TRY(probe(&kind, path, name, error));
     if (kind.kind == WEIGHTS_SOURCE_GPZM) {
@@ -339,7 +343,7 @@ gpuzip_status checkpoint_open(checkpoint *s, const char *name, const gpuzip_impo
 {
     gpuzip_status status = GPUZIP_OK;
     checkpoint opened = {0};
-    char path[PATH_BYTES] = "the built-in model";
+    char path[GPUZIP_PATH_BYTES] = "the built-in model";
     weights_source kind;
     size_t size;
     if (!name) {

@@ -25,7 +25,7 @@ run 1 "$gz" model import a -o c --weight-bits 9
 run 1 "$gz" model import a -o c --kv-bits 15
 run 1 "$gz" model info --bogus
 run 1 "$gz" model import text -o text
-says 'already exists'
+says 'not touched'
 run 1 "$gz" model import text -o x.gpzm
 absent x.gpzm
 

@@ -1,6 +1,7 @@
 # A signal in the middle: the program dies of it and no temporary file is left.
 . "$(dirname "$0")/check.sh"
 
+ulimit -c 0
 mkdir d
 for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
     cat "$data/alice29.txt"
@@ -17,9 +18,9 @@ begins() {
     done
 }
 
-for signal in INT TERM HUP PIPE; do
+for signal in INT TERM HUP PIPE QUIT ALRM VTALRM PROF XCPU USR2 ABRT SEGV; do
     # A shell's background commands ignore INT; env brings the standard handling back.
-    env --default-signal=INT,TERM,HUP,PIPE "$gz" --device cpu -9 d/long &
+    env --default-signal=INT,QUIT,TERM,HUP,PIPE "$gz" --device cpu -9 d/long &
     pid=$!
     begins $signal
     [ "$(stat -c %a d/.gpuzip-*)" = 600 ] || fail "others may read the temporary file"

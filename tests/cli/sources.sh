@@ -10,7 +10,6 @@ run 2 "$gz" folder
 says 'is a folder, skipped'
 run 2 timeout 20 "$gz" fifo
 says 'not a regular file'
-run 2 timeout 20 "$gz" -c fifo
 run 2 timeout 20 "$gz" -t fifo
 run 2 timeout 20 "$gz" -d fifo
 run 2 timeout 20 "$gz" -l fifo
@@ -37,7 +36,11 @@ run 0 "$gz" -t other.gpz
 run 2 "$gz" -d other.gpz
 absent other
 
-# -f reads a FIFO and waits for it.
+# -f and -c read a FIFO and wait for it.
+(sleep 0.2 && cat text >fifo) &
+run 0 timeout 60 "$gz" -c fifo
+wait
+same $out behind.gpz
 (sleep 0.2 && cat text >fifo) &
 run 0 timeout 60 "$gz" -f -c fifo
 wait

@@ -120,3 +120,12 @@ done >frames.gpz
 cat text text text text text text >texts
 run 0 "$gz" -dc frames.gpz
 same $out texts
+
+# Options before a command, an abbreviation that means something else elsewhere, the limit of threads.
+run 0 "$gz" -q -v explain text -o page.html
+exists page.html
+run 0 "$gz" --quiet model info
+run 1 "$gz" --long text
+says 'long is not an option'
+run 1 "$gz" -T 4096 text
+says '0 to 1024'

@@ -5,9 +5,13 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <unistd.h>
 
-static const int handled[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGXCPU, SIGXFSZ};
+/* Signals that no program can catch, that end none (CHLD, CONT, URG, WINCH), that stop one, and
+ * USR1, which asks for progress. All others, real-time ones too, end a program by default. */
+static const int left_alone[] = {SIGKILL,  SIGSTOP, SIGCHLD, SIGCONT, SIGURG,
+                                 SIGWINCH, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1};
 
 static pthread_t main_thread;
 static signals_doomed *volatile doomed; /* the latest */
@@ -15,17 +19,30 @@ static volatile sig_atomic_t usr1;
 static sigset_t handled_set;
 static sigset_t mask_before; /* the thread's own, while the signals are held */
 
+static void remove_doomed(void)
+{
+    for (const signals_doomed *file = doomed; file; file = file->next)
+        unlink(file->path);
+}
+
+static bool is_fault(int number)
+{
+    return number == SIGSEGV || number == SIGBUS || number == SIGILL || number == SIGFPE ||
+           number == SIGTRAP || number == SIGSYS || number == SIGABRT;
+}
+
 static void on_signal(int number)
 {
     int saved_errno = errno;
     if (!pthread_equal(pthread_self(), main_thread)) {
         /* Only the main thread blocks signals while it changes `doomed`. */
         pthread_kill(main_thread, number);
+        while (is_fault(number)) /* a return would repeat the fault */
+            pause();
         errno = saved_errno;
         return;
     }
-    for (const signals_doomed *file = doomed; file; file = file->next)
-        unlink(file->path);
+    remove_doomed();
     struct sigaction standard = {.sa_handler = SIG_DFL};
     sigaction(number, &standard, NULL);
     raise(number); /* blocked while we are here: kills on return */
@@ -46,22 +63,31 @@ bool signals_took_usr1(void)
     return came;
 }
 
+static bool is_handled(int number)
+{
+    for (size_t i = 0; i < sizeof left_alone / sizeof *left_alone; i++)
+        if (number == left_alone[i])
+            return false;
+    return true;
+}
+
 void signals_begin(void)
 {
-    struct sigaction action = {.sa_handler = on_signal};
+    struct sigaction action = {.sa_handler = on_signal}, before;
     main_thread = pthread_self();
     sigemptyset(&handled_set);
-    for (size_t i = 0; i < sizeof handled / sizeof *handled; i++)
-        sigaddset(&handled_set, handled[i]);
+    for (int number = 1; number <= SIGRTMAX; number++)
+        if (is_handled(number))
+            sigaddset(&handled_set, number);
     action.sa_mask = handled_set;
-    for (size_t i = 0; i < sizeof handled / sizeof *handled; i++) {
-        struct sigaction before;
-        if (sigaction(handled[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
-            sigaction(handled[i], &action, NULL);
-    }
-    struct sigaction note = {.sa_handler = on_usr1, .sa_flags = SA_RESTART}, before;
+    for (int number = 1; number <= SIGRTMAX; number++)
+        if (is_handled(number) && sigaction(number, NULL, &before) == 0 &&
+            before.sa_handler == SIG_DFL)
+            sigaction(number, &action, NULL);
+    struct sigaction note = {.sa_handler = on_usr1, .sa_flags = SA_RESTART};
     if (sigaction(SIGUSR1, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
         sigaction(SIGUSR1, &note, NULL);
+    atexit(remove_doomed);
 }
 
 void signals_hold(void)

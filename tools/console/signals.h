@@ -4,9 +4,10 @@
  * A flag tested by the coding loop would be simpler, but a pass over a large batch or a
  * read from an idle pipe may take seconds, and Ctrl-C must not.
  *
- * INT, TERM, HUP, PIPE, XCPU and XFSZ are handled unless they were ignored when the
- * program began (nohup). For the main thread only; handlers that land in another
- * thread pass the signal on to it.
+ * Every signal that ends a program and can be caught is handled, unless it was ignored
+ * when the program began (nohup) or a sanitizer handles it. A library that calls exit()
+ * (libgomp without threads) leaves no file either. For the main thread only; handlers that
+ * land in another thread pass the signal on to it.
  *
  * USR1 asks for a line of progress; it never interrupts a call.
  */

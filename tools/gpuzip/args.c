@@ -196,8 +196,8 @@ static bool take_value(args *a, int option, const char *text)
         a->output = text;
         return true;
     case 'T':
-        return args_read_int(text, 0, 4096, &a->threads) ||
-               refuse("-T", text, "a number from 0 to 4096");
+        return args_read_int(text, 0, 1024, &a->threads) ||
+               refuse("-T", text, "a number from 0 to 1024");
     case 'M':
         a->limits_memory = true;
         return args_read_size(text, &a->memory_limit) || refuse("--memory", text, "a size");
@@ -344,6 +344,12 @@ bool args_name_decompresses(const char *program, bool *to_stdout)
     return *to_stdout || strcmp(name, "gpunzip") == 0;
 }
 
+/* Whether word is --long, which getopt takes for --long-help but means a window to other tools. */
+static bool is_abbreviated(const char *word)
+{
+    return strncmp(word, "--lo", 4) == 0 && strcmp(word, "--long-help") != 0;
+}
+
 args_result args_parse(args *a, int argc, char **argv)
 {
     static char *only_stdin[] = {"-", NULL};
@@ -355,6 +361,10 @@ args_result args_parse(args *a, int argc, char **argv)
     int option;
     bool version = false; /* printed at the end: -q may follow */
     while ((option = getopt_long(argc, argv, short_options, long_options, NULL)) != -1) {
+        if (option == 'H' && is_abbreviated(argv[optind - 1])) {
+            refuse_option(argv, false);
+            goto wrong;
+        }
         if (option == 'h' || option == 'H') {
             if (option == 'h')
                 help_print_short();

@@ -133,11 +133,13 @@ static void complete(transfer *t)
     bool named = false;
     if (a->mode != MODE_TEST && !file_commit_target(&t->target, &t->source, &named))
         return;
+    bool unchanged = file_source_unchanged(&t->source);
     print_summary(a, &t->call);
     if (a->stats || a->json) /* beside the data, not among them */
         report_print(a->mode == MODE_TEST || t->target.path ? stdout : stderr, a->json, t->run->gz,
                      &t->call);
-    if (a->remove_source && named && t->source.path && file_sync_folder(t->target.path))
+    if (a->remove_source && named && unchanged && t->source.path &&
+        file_sync_folder(t->target.path) && file_source_unchanged(&t->source))
         file_remove_source(&t->source);
 }
 
@@ -171,7 +173,8 @@ static transfer *open_transfer(code_run *run, const char *path)
     bool to_stdout = a->mode != MODE_TEST && !a->output && !derives_name;
     file_kinds kinds = a->force                           ? FILE_ANYTHING
                        : derives_name || a->remove_source ? FILE_REGULAR_ONLY
-                                                          : FILE_THROUGH_LINKS;
+                       : a->mode == MODE_TEST             ? FILE_THROUGH_LINKS
+                                                          : FILE_OR_FIFO;
     if (refuse_terminal(a, from_stdin, to_stdout))
         return NULL;
     transfer *t = calloc(1, sizeof *t);

@@ -1,15 +1,18 @@
 /* file_io.c: see file_io.h. */
 #include "file_io.h"
 
+#include "inputs.h"
 #include "message.h"
 #include "signals.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #define TEMPORARY_NAME ".gpuzip-XXXXXX" /* beside the target; short whatever the target's name */
@@ -44,6 +47,8 @@ static const char *unsuitable(const struct stat *st, file_kinds kinds)
 {
     if (S_ISDIR(st->st_mode))
         return "is a folder, skipped (-r works on all files in it)";
+    if (S_ISFIFO(st->st_mode) && kinds == FILE_OR_FIFO)
+        return NULL;
     if (!S_ISREG(st->st_mode) && kinds != FILE_ANYTHING)
         return "is not a regular file, skipped (-f reads it all the same)";
     return NULL;
@@ -63,7 +68,9 @@ bool file_open_source(file_source *source, const char *path, file_kinds kinds)
     }
 
     int flags = O_RDONLY | O_NOCTTY | O_CLOEXEC;
-    if (kinds != FILE_ANYTHING)
+    struct stat before;
+    bool waits = kinds == FILE_OR_FIFO && stat(path, &before) == 0 && S_ISFIFO(before.st_mode);
+    if (kinds != FILE_ANYTHING && !waits)
         flags |= O_NONBLOCK; /* opening a FIFO would wait for its writer */
     if (kinds == FILE_REGULAR_ONLY)
         flags |= O_NOFOLLOW;
@@ -94,10 +101,24 @@ bool file_open_source(file_source *source, const char *path, file_kinds kinds)
     return true;
 }
 
+/* Whether two looks at one file differ. The time of access doesn't count: reading sets it. */
+static bool differs(const struct stat *one, const struct stat *other)
+{
+    return one->st_dev != other->st_dev || one->st_ino != other->st_ino ||
+           one->st_size != other->st_size || one->st_mtim.tv_sec != other->st_mtim.tv_sec ||
+           one->st_mtim.tv_nsec != other->st_mtim.tv_nsec ||
+           one->st_ctim.tv_sec != other->st_ctim.tv_sec ||
+           one->st_ctim.tv_nsec != other->st_ctim.tv_nsec;
+}
+
 void file_close_source(file_source *source)
 {
-    if (source->path && source->fd >= 0)
+    struct stat now;
+    if (source->path && source->fd >= 0) {
+        if (S_ISREG(source->st.st_mode) && fstat(source->fd, &now) == 0)
+            source->changed = differs(&now, &source->st);
         close(source->fd);
+    }
     source->fd = -1;
 }
 
@@ -144,11 +165,31 @@ bool file_is_same(const char *path, bool follow, const struct stat *st)
     return now.st_dev == st->st_dev && now.st_ino == st->st_ino;
 }
 
+bool file_source_unchanged(const file_source *source)
+{
+    struct stat now;
+    if (!S_ISREG(source->st.st_mode))
+        return true;
+    bool changed = source->changed ||
+                   (source->fd >= 0 && fstat(source->fd, &now) == 0 && differs(&now, &source->st));
+    if (!changed && source->path)
+        changed = stat(source->path, &now) != 0 || differs(&now, &source->st);
+    if (changed)
+        message_warning(source->name,
+                        "changed while it was read: the result may hold neither its old nor its "
+                        "new content");
+    return !changed;
+}
+
 bool file_remove_source(const file_source *source)
 {
     /* Through a link: the user named the link, so the link is removed. */
     if (!file_is_same(source->path, true, &source->st)) {
         message_warning(source->name, "was replaced meanwhile, not removed");
+        return false;
+    }
+    if (inputs_kind(&source->st) == INPUT_MODEL) {
+        message_warning(source->name, "is a model that this run reads, not removed");
         return false;
     }
     if (unlink(source->path) != 0) {
@@ -189,26 +230,57 @@ static bool open_directly(file_target *target, const struct stat *st)
     return true;
 }
 
+/* Refuses a regular file that the run reads. Returns whether it did. */
+static bool refuse_input(const file_target *target, const struct stat *st,
+                         const file_source *source)
+{
+    const char *name = target->name;
+    if (!S_ISREG(st->st_mode))
+        return false;
+    input_kind kind = inputs_kind(st);
+    if (source && source->st.st_dev == st->st_dev && source->st.st_ino == st->st_ino)
+        message_error(name, "is the input itself");
+    else if (kind == INPUT_MODEL)
+        message_error(name, "is a model that this run reads, not touched");
+    else if (kind == INPUT_OPERAND &&
+             target->path) /* a shell's "* >FILE" may have made stdout one */
+        message_error(name, "is another input of this run, not touched");
+    else
+        return false;
+    return true;
+}
+
+/* Refuses a path at which no file can be made or where a file must stay. Returns whether it did. */
+static bool refuse_path(const file_target *target, const file_source *source)
+{
+    struct stat st;
+    if (stat(target->path, &st) == 0 && refuse_input(target, &st, source))
+        return true;
+    if (lstat(target->path, &st) != 0) {
+        if (errno == ENOENT)
+            return false;
+        message_error(target->path, "cannot create: %s", strerror(errno)); /* a name too long */
+        return true;
+    }
+    if (!target->replace)
+        message_error(target->path, "already exists, not touched; -f overwrites it");
+    return !target->replace;
+}
+
 bool file_open_target(file_target *target, const char *path, bool replace,
                       const file_source *source)
 {
+    struct stat st;
     *target = (file_target){.name = path ? path : "(stdout)", .path = path, .replace = replace};
     if (!path) {
         target->fd = STDOUT_FILENO;
-        return true;
+        return fstat(STDOUT_FILENO, &st) != 0 || !refuse_input(target, &st, source);
     }
 
-    struct stat st;
     if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
         return open_directly(target, &st);
-    if (source->path && file_is_same(path, true, &source->st)) {
-        message_error(path, "is the input itself");
+    if (refuse_path(target, source))
         return false;
-    }
-    if (!replace && lstat(path, &st) == 0) {
-        message_error(path, "already exists, not touched; -f overwrites it");
-        return false;
-    }
 
     target->temporary = beside(path, TEMPORARY_NAME);
     if (!target->temporary) {
@@ -226,7 +298,28 @@ bool file_open_target(file_target *target, const char *path, bool replace,
         free(target->temporary);
         return false;
     }
+    flock(target->fd, LOCK_EX | LOCK_NB); /* for file_is_abandoned(); not all file systems can */
     return true;
+}
+
+bool file_is_temporary(const char *name)
+{
+    const size_t size = sizeof TEMPORARY_NAME - 1, random = 6; /* of mkostemp() */
+    if (strncmp(name, TEMPORARY_NAME, size - random) != 0 || strlen(name) < size)
+        return false;
+    for (size_t i = size - random; i < size; i++)
+        if (!isalnum((unsigned char)name[i]))
+            return false;
+    return name[size] == '\0' || strcmp(name + strlen(name) - 5, ".part") == 0; /* of a model */
+}
+
+bool file_is_abandoned(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_NOCTTY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+    bool abandoned = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
+    if (fd >= 0)
+        close(fd);
+    return abandoned;
 }
 
 int file_write(file_target *target, const void *data, size_t size)
@@ -304,6 +397,28 @@ static int sync_target(const file_target *target)
     return errno == EINVAL || errno == ENOTSUP ? 0 : errno; /* nothing to wait for here */
 }
 
+/* Gives a complete target its name, or removes it for an error, 0 being none. Returns whether it
+ * has the name. */
+static bool take_name(file_target *target, int error)
+{
+    signals_hold();
+    if (error == 0 && target->replace)
+        error = rename(target->temporary, target->path) == 0 ? 0 : errno;
+    else if (error == 0)
+        error = rename_if_free(target->temporary, target->path);
+    if (error != 0)
+        unlink(target->temporary);
+    signals_spare(&target->doomed);
+    signals_release();
+    free(target->temporary);
+    target->temporary = NULL;
+    if (error == EEXIST)
+        message_error(target->name, "appeared meanwhile, not touched; -f overwrites it");
+    else if (error != 0)
+        message_error(target->name, "cannot finish: %s", strerror(error));
+    return error == 0;
+}
+
 bool file_commit_target(file_target *target, const file_source *source, bool *named)
 {
     if (named)
@@ -321,24 +436,10 @@ bool file_commit_target(file_target *target, const file_source *source, bool *na
     int error = sync_target(target);
     if (close(target->fd) != 0 && error == 0)
         error = errno;
-    signals_hold();
-    if (error == 0 && target->replace)
-        error = rename(target->temporary, target->path) == 0 ? 0 : errno;
-    else if (error == 0)
-        error = rename_if_free(target->temporary, target->path);
-    if (error != 0)
-        unlink(target->temporary);
-    signals_spare(&target->doomed);
-    signals_release();
-    free(target->temporary);
-    target->temporary = NULL;
-    if (error == EEXIST)
-        message_error(target->name, "appeared meanwhile, not touched; -f overwrites it");
-    else if (error != 0)
-        message_error(target->name, "cannot finish: %s", strerror(error));
-    else if (named)
-        *named = true;
-    return error == 0;
+    bool done = take_name(target, error);
+    if (named)
+        *named = done;
+    return done;
 }
 
 void file_discard_target(file_target *target)
@@ -354,6 +455,40 @@ void file_discard_target(file_target *target)
     signals_release();
     free(target->temporary);
     target->temporary = NULL;
+}
+
+bool file_open_model(file_model_target *m, const char *path, bool replace)
+{
+    if (!file_open_target(&m->target, path, replace, NULL))
+        return false;
+    if (!m->target.temporary) {
+        message_error(path, "is not a regular file");
+        file_discard_target(&m->target);
+        return false;
+    }
+    if (asprintf(&m->written, "%s.%ld-0.part", m->target.temporary, (long)getpid()) < 0) {
+        message_error(path, "%s", strerror(ENOMEM));
+        file_discard_target(&m->target);
+        return false;
+    }
+    signals_hold();
+    signals_doom(&m->doomed, m->written);
+    signals_release();
+    return true;
+}
+
+bool file_end_model(file_model_target *m, bool made)
+{
+    signals_hold();
+    signals_spare(&m->doomed);
+    signals_release();
+    free(m->written);
+    if (!made) {
+        file_discard_target(&m->target);
+        return false;
+    }
+    close(m->target.fd); /* the library's file has its place */
+    return take_name(&m->target, 0) && file_sync_folder(m->target.path);
 }
 
 bool file_sync_folder(const char *path)

@@ -26,6 +26,7 @@ typedef struct {
     int fd;
     struct stat st;
     bool failed;       /* a read failed, and the user was told */
+    bool changed;      /* seen to have changed when it was closed */
     size_t begin, end; /* buffer[begin, end) was read but not yet asked for */
     uint8_t buffer[FILE_BUFFER_SIZE];
 } file_source;
@@ -49,6 +50,7 @@ bool file_begin(void);
 typedef enum {
     FILE_REGULAR_ONLY,  /* skips links, FIFOs, sockets and devices without waiting */
     FILE_THROUGH_LINKS, /* follows links, skips the rest */
+    FILE_OR_FIFO,       /* follows links; opens FIFOs, too, and may block */
     FILE_ANYTHING       /* opens any of them and may block */
 } file_kinds;
 
@@ -65,12 +67,18 @@ bool file_is_same(const char *path, bool follow, const struct stat *st);
 /* The size of the source in bytes, or 0 when it is not a regular file. */
 uint64_t file_source_size(const file_source *source);
 
-/* Removes the source's file, unless its name now belongs to another file. */
+/* Whether the source is as it was when it was opened: its size, its times of change and, where it
+ * has a name, the file of that name. Otherwise warns that the result may hold neither the old nor
+ * the new content. True of a FIFO and the like. */
+bool file_source_unchanged(const file_source *source);
+
+/* Removes the source's file, unless its name now belongs to another file or the run reads it as a
+ * model. */
 bool file_remove_source(const file_source *source);
 
 /* Begins the target path, or standard output for NULL. An existing regular file is
- * refused unless replace is set, and in any case when it is the source itself. path
- * must outlive the target. */
+ * refused unless replace is set, and in any case when it is the source itself (NULL:
+ * none) or the run reads it (inputs.h). path must outlive the target. */
 bool file_open_target(file_target *target, const char *path, bool replace,
                       const file_source *source);
 
@@ -81,6 +89,28 @@ int file_write(file_target *target, const void *data, size_t size);
  * name. Ends the target whether it succeeds or not. *named (may be NULL) tells whether
  * the bytes are now in a regular file. */
 bool file_commit_target(file_target *target, const file_source *source, bool *named);
+
+/* For a target that another writer makes: it replaces or fills the file `temporary` through a file
+ * of its own, `written`. */
+typedef struct {
+    file_target target;
+    char *written;         /* "TEMPORARY.PID-0.part" as in gpuzip.h */
+    signals_doomed doomed; /* written */
+} file_model_target;
+
+/* Begins a model file as file_open_target() does; the library is to write it under the name
+ * m->target.temporary, and m must not move. */
+bool file_open_model(file_model_target *m, const char *path, bool replace);
+
+/* Gives the model file its name, when the library has `made` it, or removes what is there. Returns
+ * whether the file is in place. */
+bool file_end_model(file_model_target *m, bool made);
+
+/* Whether name, without folders, is one that targets have while they are incomplete. */
+bool file_is_temporary(const char *name);
+
+/* Whether no process works on the temporary file path any more. */
+bool file_is_abandoned(const char *path);
 
 /* Closes the target and removes its temporary file. */
 void file_discard_target(file_target *target);

@@ -51,6 +51,12 @@ static bool is_selected(const args *a, const FTSENT *entry)
     bool compressed = code_file_has_suffix(entry->fts_name);
     if (entry->fts_info != FTS_F)
         return false;
+    if (file_is_temporary(entry->fts_name)) {
+        if (file_is_abandoned(entry->fts_path))
+            message_info(VERBOSITY_SUMMARY, entry->fts_path,
+                         "left by a gpuzip that did not end well, skipped; it may be removed");
+        return false;
+    }
     if (a->mode == MODE_COMPRESS)
         return !compressed;
     return compressed || a->mode == MODE_BENCH;
@@ -69,9 +75,10 @@ static void work_on_tree(work *w, const char *path)
     }
     FTSENT *entry;
     while ((errno = 0, entry = fts_read(tree))) {
-        if (entry->fts_info == FTS_DNR || entry->fts_info == FTS_ERR) {
+        if (entry->fts_info == FTS_DNR || entry->fts_info == FTS_ERR ||
+            (entry->fts_info == FTS_NS && entry->fts_level > FTS_ROOTLEVEL)) {
             code_end(&w->run);
-            message_error(entry->fts_path, "%s", strerror(entry->fts_errno));
+            message_error(entry->fts_path, "cannot examine: %s", strerror(entry->fts_errno));
         } else if (entry->fts_level == FTS_ROOTLEVEL && entry->fts_info != FTS_D &&
                    entry->fts_info != FTS_DP)
             work_on_file(w, path); /* not a folder; named by the user */
@@ -118,6 +125,21 @@ static void work_on_all(const args *a)
     gpuzip_close(w.gz);
 }
 
+/* Moves the word `explain` or `model` before -q and -v that precede it. */
+static void move_command_first(int argc, char **argv)
+{
+    int at = 1;
+    while (at < argc && (strcmp(argv[at], "--quiet") == 0 || strcmp(argv[at], "--verbose") == 0 ||
+                         (argv[at][0] == '-' && argv[at][1] &&
+                          strspn(argv[at] + 1, "qv") == strlen(argv[at] + 1))))
+        at++;
+    if (at >= argc || (strcmp(argv[at], "explain") != 0 && strcmp(argv[at], "model") != 0))
+        return;
+    char *word = argv[at];
+    memmove(argv + 2, argv + 1, (size_t)(at - 1) * sizeof *argv);
+    argv[1] = word;
+}
+
 int main(int argc, char **argv)
 {
     args a;
@@ -127,7 +149,10 @@ int main(int argc, char **argv)
     message_begin("gpuzip");
     signals_begin();
     /* gpunzip and gpzcat have no commands. */
-    const char *word = argc > 1 && !args_name_decompresses(argv[0], &to_stdout) ? argv[1] : "";
+    bool has_commands = argc > 1 && !args_name_decompresses(argv[0], &to_stdout);
+    if (has_commands)
+        move_command_first(argc, argv);
+    const char *word = has_commands ? argv[1] : "";
     if (strcmp(word, "model") == 0)
         model_cmd(argc - 1, argv + 1);
     else if (strcmp(word, "explain") == 0)

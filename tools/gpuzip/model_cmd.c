@@ -2,6 +2,8 @@
 #include "model_cmd.h"
 
 #include "args.h"
+#include "file_io.h"
+#include "inputs.h"
 #include "message.h"
 #include "report.h"
 #include "setup.h"
@@ -9,7 +11,6 @@
 #include <errno.h>
 #include <getopt.h>
 #include <string.h>
-#include <sys/stat.h>
 
 typedef struct {
     const char *verb, *source, *output; /* source, output: NULL when not given */
@@ -128,36 +129,52 @@ static bool parse(command *c, int argc, char **argv)
     return false;
 }
 
-static bool may_write(const command *c)
+/* Notes the files that the command reads, and begins its output. */
+static bool open_output(file_model_target *m, const command *c)
 {
-    struct stat st;
-    if (c->force || lstat(c->output, &st) != 0)
-        return true;
-    message_error(c->output, "already exists, not touched; -f overwrites it");
-    return false;
+    inputs_add_model(c->model);
+    inputs_add_model(c->import.tokenizer);
+    if (strcmp(c->verb, "import") == 0)
+        inputs_add_model(c->source);
+    else
+        for (int i = 0; i < c->text_count; i++)
+            inputs_add_operand(c->texts[i]);
+    return file_open_model(m, c->output, c->force);
 }
 
-static void say_written(gpuzip *gz, const command *c, gpuzip_status status)
+/* Ends the output after the library's call. */
+static void end_output(gpuzip *gz, const command *c, file_model_target *m, gpuzip_status status)
 {
-    if (status != GPUZIP_OK)
-        message_status(c->source, status, gpuzip_error(gz));
-    else
+    const char *error = gpuzip_error(gz), *written = m->target.temporary;
+    size_t size = strlen(written);
+    if (status != GPUZIP_OK && strncmp(error, written, size) == 0 &&
+        strncmp(error + size, ": ", 2) == 0)
+        message_error(c->output, "%s", error + size + 2); /* the user knows that name alone */
+    else if (status != GPUZIP_OK)
+        message_status(c->source, status, error);
+    if (file_end_model(m, status == GPUZIP_OK))
         message_info(VERBOSITY_SUMMARY, c->output, "written; 'gpuzip model info' describes it");
 }
 
 static void import_model(gpuzip *gz, const command *c)
 {
-    if (may_write(c))
-        say_written(gz, c, gpuzip_import_model(gz, c->source, c->output, &c->import));
+    file_model_target m;
+    if (open_output(&m, c))
+        end_output(gz, c, &m, gpuzip_import_model(gz, c->source, m.target.temporary, &c->import));
 }
 
 static void learn_texts(gpuzip *gz, const command *c)
 {
     int model;
-    if (may_write(c) && setup_add_model(gz, c->model, &model))
-        say_written(gz, c,
-                    gpuzip_learn_texts(gz, model, (const char *const *)c->texts, c->text_count,
-                                       (uint64_t)c->megabytes << 20, c->output));
+    file_model_target m;
+    if (!open_output(&m, c))
+        return;
+    if (setup_add_model(gz, c->model, &model))
+        end_output(gz, c, &m,
+                   gpuzip_learn_texts(gz, model, (const char *const *)c->texts, c->text_count,
+                                      (uint64_t)c->megabytes << 20, m.target.temporary));
+    else
+        file_end_model(&m, false);
 }
 
 static void print_text(const gpuzip_model_info *m, const char *id)

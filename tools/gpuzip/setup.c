@@ -1,6 +1,7 @@
 /* setup.c: see setup.h. */
 #include "setup.h"
 
+#include "inputs.h"
 #include "message.h"
 
 /* Beside models whose alphas sum to 1: 0.3 to 0.7 % smaller than the model alone on 6 to 20 KB
@@ -44,6 +45,10 @@ bool setup_open_bare(gpuzip **gz, const char *device, int threads)
 bool setup_open(gpuzip **gz, const args *a)
 {
     gpuzip *opened;
+    for (int i = 0; i < a->models; i++)
+        inputs_add_model(a->model[i]);
+    for (int i = 0; i < a->files; i++)
+        inputs_add_operand(a->file[i]);
     if (!setup_open_bare(&opened, a->device, a->threads))
         return false;
     if (a->limits_memory)

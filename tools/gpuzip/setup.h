@@ -8,9 +8,9 @@
  * with gpuzip_close(). Returns false after an error message. */
 bool setup_open_bare(gpuzip **gz, const char *device, int threads);
 
-/* Opens the library on the device and adds the models that the command line names, or
- * the built-in one. The caller releases *gz with gpuzip_close(). Returns false after an
- * error message. */
+/* Notes the files that the run reads, opens the library on the device and adds the models that the
+ * command line names, or the built-in one. The caller releases *gz with gpuzip_close(). Returns
+ * false after an error message. */
 bool setup_open(gpuzip **gz, const args *a);
 
 /* Adds one model (NULL: the built-in one). Returns false after an error message. */
