@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fts.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The state of a run over all files. */
@@ -107,10 +108,27 @@ static bool open_library(work *w)
     return status == GPUZIP_OK;
 }
 
+/* Refuses a single file to whose name the suffix cannot be added, before the model is loaded. (One
+ * of several is refused in its turn.) Returns whether it did. */
+static bool has_name_too_long(const args *a)
+{
+    struct stat st;
+    char *name;
+    bool derives = a->mode == MODE_COMPRESS && !a->to_stdout && !a->output && !a->recursive;
+    if (!derives || a->files != 1 || strcmp(a->file[0], "-") == 0 ||
+        asprintf(&name, "%s%s", a->file[0], FILE_SUFFIX) < 0)
+        return false;
+    bool too_long = lstat(name, &st) != 0 && errno == ENAMETOOLONG;
+    if (too_long)
+        message_error(name, "cannot create: %s", strerror(ENAMETOOLONG));
+    free(name);
+    return too_long;
+}
+
 static void work_on_all(const args *a)
 {
     work w = {.a = a};
-    if (open_library(&w)) {
+    if (!has_name_too_long(a) && open_library(&w)) {
         w.run = (code_run){.a = a, .gz = w.gz};
         for (int i = 0; i < a->files; i++) {
             if (a->recursive)
