@@ -195,6 +195,11 @@ static void what_follows_must_be_a_frame(void **state)
     memcpy(twice, packed.out, packed.out_size);
     for (size_t extra = 1; extra < 40; extra++) {
         memset(twice + packed.out_size, extra % 2 ? 0 : 'x', extra);
+        assert_int_equal(decompress(twice, packed.out_size + extra, &io),
+                         extra % 2 ? GPUZIP_OK : GPUZIP_ERR_CORRUPT); /* zeros are padding */
+        free(io.out);
+        io = (memory_io){0};
+        twice[packed.out_size + extra - 1] = 'x'; /* behind zeros as well */
         assert_int_equal(decompress(twice, packed.out_size + extra, &io), GPUZIP_ERR_CORRUPT);
         free(io.out);
         io = (memory_io){0};

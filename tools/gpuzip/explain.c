@@ -1,5 +1,5 @@
 /* explain.c: see explain.h. Compresses the file in memory and measures each token. */
-#include "explain.h"
+#include "commands.h"
 
 #include "buffer.h"
 #include "code_file.h"

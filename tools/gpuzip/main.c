@@ -2,12 +2,11 @@
 #include "args.h"
 #include "bench.h"
 #include "code_file.h"
+#include "commands.h"
 #include "devices.h"
-#include "explain.h"
 #include "file_io.h"
 #include "list.h"
 #include "message.h"
-#include "model_cmd.h"
 #include "setup.h"
 #include "signals.h"
 

@@ -1,5 +1,5 @@
 /* model_cmd.c: see model_cmd.h. */
-#include "model_cmd.h"
+#include "commands.h"
 
 #include "args.h"
 #include "file_io.h"
