@@ -79,11 +79,11 @@ struct weights_model {
     uint64_t file_size;
     uint64_t parameters;
 
-    weights_matrix embedding;     /* n = vocab, k = dim */
-    float embedding_factor;       /* embed() uses scale * factor: sqrt(dim) for wpoe, else 1 */
-    const float *position;        /* [context][dim], or NULL with RoPE */
-    const uint64_t *turns;        /* [head_dim / 2] of rope.h, Q64, or NULL */
-    weights_layer *layer;         /* [layers] */
+    weights_matrix embedding; /* n = vocab, k = dim */
+    float embedding_factor;   /* embed() uses scale * factor: sqrt(dim) for wpoe, else 1 */
+    const float *position;    /* [context][dim], or NULL with RoPE */
+    const uint64_t *turns;    /* [head_dim / 2] of rope.h, Q64, or NULL */
+    weights_layer *layer;     /* [layers] */
     weights_norm_vectors final_norm;
     weights_matrix head;    /* n = vocab, k = dim; the embedding itself when tied */
     const float *head_bias; /* [vocab] or NULL */
