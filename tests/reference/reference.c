@@ -544,6 +544,11 @@ int main(int argc, char **argv)
         read_frame(&f, &r, models, count, &start);
         decode_blocks(&f, &r);
         release(frame_mark);
+        const uint8_t *padding = r.at; /* zeros, up to the end */
+        while (padding < r.end && *padding == 0)
+            padding++;
+        if (padding == r.end)
+            r.at = r.end;
     } while (r.at < r.end);
     if (fflush(stdout) != 0 || ferror(stdout))
         fail("cannot write");

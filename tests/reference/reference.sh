@@ -121,6 +121,13 @@ run 0 "$gz" -lv frames.gpz
 prints 'stored [1-9][0-9]*, packed [1-9]'
 all_of empty empty
 
+# Zeros behind the last frame are padding, other bytes are not.
+cp frames.text padded.text
+{ cat frames.gpz && head -c 777 /dev/zero; } >padded.gpz
+decode "$reference" padded || fail "padded: $(cat padded.err)"
+printf x >>padded.gpz
+! decode "$reference" padded || fail "a byte behind the padding is taken"
+
 # The built-in model: its merges, its tables, its true n-grams.
 models="$source/weights/builtin/builtin" && head -c 120 prose >builtin.text
 run 0 "$gz" -T1 --no-verify -c builtin.text
