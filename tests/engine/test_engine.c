@@ -390,17 +390,16 @@ static void nobody_waits_for_those_who_leave(void **state)
 }
 
 /* An engine that coded other blocks before codes the next no differently. */
-static void blocks_are_independent(void **state)
+static void check_blocks_are_independent(int hop)
 {
     fixture f;
     engine_mt *mt;
     engine_costs costs = {0};
-    text_block first = block_of(900, 9), other = block_of(400, 4), again = block_of(900, 9);
+    text_block first = block_of(900, 9), other = block_of(400, 9), again = block_of(900, 9);
     uint8_t *bytes[3];
-    (void)state;
     other.token += 77;
     assert_true(fixture_open(&f, NULL, 1));
-    engine_config c = config_of(&f, 32, 16, 2, false, EVERYTHING);
+    engine_config c = config_of(&f, 32, hop, 2, false, EVERYTHING);
     assert_int_equal(engine_make_room(&first.stream, &bytes[0], first.tokens, first.streams),
                      GPUZIP_OK);
     assert_int_equal(engine_make_room(&other.stream, &bytes[1], other.tokens, other.streams),
@@ -419,6 +418,13 @@ static void blocks_are_independent(void **state)
         free(bytes[i]);
     engine_mt_close(mt);
     fixture_close(&f);
+}
+
+static void blocks_are_independent(void **state)
+{
+    (void)state;
+    check_blocks_are_independent(16);
+    check_blocks_are_independent(0);
 }
 
 /* Blocks of a batch, of different lengths, are coded as each alone: with everything that adapts,
@@ -442,6 +448,9 @@ static void batches_are_blocks_alone(void **state)
         {{90, 33, 150, 64, 20}, {3, 3, 3, 3, 3}, 20, 20, 7, true, CONTEXTS},
         {{90, 33, 150, 64, 20}, {3, 3, 3, 3, 3}, 20, 10, 1, false, MIXING},
         {{90, 33, 150, 64, 20}, {3, 3, 3, 3, 3}, 20, 10, 1, false, NOTHING},
+        /* sliding: the last stream has room for no more steps a pass than the first had */
+        {{400, 12, 31, 60, 5}, {2, 6, 1, 9, 5}, 16, 0, 2, false, MIXING | CONTEXTS},
+        {{900, 12, 300, 60, 5}, {1, 6, 2, 9, 5}, 2, 0, 1, false, NOTHING},
     };
     fixture f;
     ops narrow = ops_cpu;
