@@ -395,27 +395,22 @@ static void check_blocks_are_independent(int hop)
     fixture f;
     engine_mt *mt;
     engine_costs costs = {0};
-    text_block first = block_of(900, 9), other = block_of(400, 9), again = block_of(900, 9);
+    text_block block[3] = {block_of(900, 9), block_of(400, 9), block_of(900, 9)};
     uint8_t *bytes[3];
-    other.token += 77;
+    block[1].token += 77;
     assert_true(fixture_open(&f, NULL, 1));
     engine_config c = config_of(&f, 32, hop, 2, false, EVERYTHING);
-    assert_int_equal(engine_make_room(&first.stream, &bytes[0], first.tokens, first.streams),
-                     GPUZIP_OK);
-    assert_int_equal(engine_make_room(&other.stream, &bytes[1], other.tokens, other.streams),
-                     GPUZIP_OK);
-    assert_int_equal(engine_make_room(&again.stream, &bytes[2], again.tokens, again.streams),
-                     GPUZIP_OK);
     assert_int_equal(engine_mt_open(&mt, &ops_cpu, f.ctx, &c, 1, 0), GPUZIP_OK);
-    assert_int_equal(engine_mt_encode_blocks(mt, &first, 1, &costs, NULL), GPUZIP_OK);
-    assert_int_equal(engine_mt_encode_blocks(mt, &other, 1, &costs, NULL), GPUZIP_OK);
-    assert_int_equal(engine_mt_encode_blocks(mt, &again, 1, &costs, NULL), GPUZIP_OK);
-    check_same_code(&first, &again);
-    free(first.stream);
-    free(other.stream);
-    free(again.stream);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
+        text_block *b = &block[i];
+        assert_int_equal(engine_make_room(&b->stream, &bytes[i], b->tokens, b->streams), GPUZIP_OK);
+        assert_int_equal(engine_mt_encode_blocks(mt, b, 1, &costs, NULL), GPUZIP_OK);
+    }
+    check_same_code(&block[0], &block[2]);
+    for (int i = 0; i < 3; i++) {
+        free(block[i].stream);
         free(bytes[i]);
+    }
     engine_mt_close(mt);
     fixture_close(&f);
 }
