@@ -47,7 +47,9 @@ typedef struct {
     atomic_int done[PARTS_MAX];
     atomic_int inside[THREADS_MAX]; /* parts that run under a worker's number */
     atomic_int mistakes;
-    int plain[PARTS_MAX]; /* without atomics: the pool alone orders these accesses */
+    /* Runs of a part, or of nested parts under a worker's number. Without atomics: the pool alone
+     * orders these accesses. */
+    int plain[PARTS_MAX];
 } tally;
 
 static void count_part(const void *of, int part, int worker)
@@ -56,7 +58,7 @@ static void count_part(const void *of, int part, int worker)
     if (worker < 0 || worker >= t->threads || atomic_fetch_add(&t->inside[worker], 1) != 0)
         atomic_fetch_add(&t->mistakes, 1);
     atomic_fetch_add(&t->done[part], 1);
-    t->plain[part]++;
+    t->plain[t->shared ? worker : part]++;
     atomic_fetch_sub(&t->inside[worker], 1);
 }
 
@@ -162,6 +164,7 @@ static void nested_work_is_done(void **state)
     assert_int_equal(t->done[0], 20 * 50 * 11);
     assert_int_equal(t->done[1], 20 * 50);
     assert_int_equal(t->done[2], 20 * 50);
+    assert_int_equal(t->plain[0] + t->plain[1] + t->plain[2], 20 * 50 * 13);
     pool_close(t->shared);
     free(t);
 }
