@@ -99,7 +99,7 @@ GPUZIP_API void gpuzip_set_memory_limit(gpuzip *gz, uint64_t bytes);
  * "" if it had none. Valid until the next call on gz. */
 GPUZIP_API const char *gpuzip_error(const gpuzip *gz);
 
-#define GPUZIP_ID_BYTES 32 /* a model's id: SHA-256 of its .gpzm file */
+#define GPUZIP_ID_BYTES 32 /* a model's id: a SHA-256 of its .gpzm file, see weights/FORMAT.md */
 
 /* Adds a model and tests the device's arithmetic with it: the built-in one when source is NULL,
  * else a .gpzm file, a Hugging Face folder, a llama2.c or llm.c .bin, or a name such as
@@ -373,6 +373,12 @@ typedef struct {
  * Errors: ARGUMENT, IO, FORMAT, CORRUPT, UNSUPPORTED, MEMORY. */
 GPUZIP_API gpuzip_status gpuzip_import_model(gpuzip *gz, const char *source, const char *dst_path,
                                              const gpuzip_import_options *options);
+
+/* Writes model number `model` of the session to the model file dst_path, for instance the built-in
+ * one, so that its archives can be decompressed where the library holds another. Its id stays.
+ * An existing file is replaced only on success, as by gpuzip_import_model(). Errors: ARGUMENT, IO.
+ */
+GPUZIP_API gpuzip_status gpuzip_export_model(gpuzip *gz, int model, const char *dst_path);
 
 /* Adds n-gram statistics of sample texts to a model: writes the model file dst_path, a copy of
  * model number `model` with `bytes` (64 to 2^32) of n-grams of the files text[0, texts), which

@@ -338,6 +338,23 @@ gpuzip_status checkpoint_import(void **data, size_t *size, const char *name,
     return import_path(data, size, path, &kind, options, error);
 }
 
+/* Says why a model file was not opened. io: the description of errno. */
+static const char *why_closed(gpuzip_status status, const char *io)
+{
+    switch (status) {
+    case GPUZIP_ERR_UNSUPPORTED:
+        return "made by another version of gpuzip; import the model again";
+    case GPUZIP_ERR_MEMORY:
+        return "too little memory for the model";
+    case GPUZIP_ERR_IO:
+        return io;
+    case GPUZIP_ERR_FORMAT:
+        return "not a model file";
+    default:
+        return "the model file is damaged; get or import it anew";
+    }
+}
+
 gpuzip_status checkpoint_open(checkpoint *s, const char *name, const gpuzip_import_options *options,
                               char error[CHECKPOINT_ERROR_BYTES])
 {
@@ -359,10 +376,7 @@ gpuzip_status checkpoint_open(checkpoint *s, const char *name, const gpuzip_impo
     }
 out:
     if (status != GPUZIP_OK) {
-        say(error, "%s: %s", path,
-            status == GPUZIP_ERR_UNSUPPORTED
-                ? "made by another version of gpuzip; import the model again"
-                : "damaged or not a model file; get or import it anew");
+        say(error, "%s: %s", path, why_closed(status, strerror(errno)));
         checkpoint_close(&opened);
         return status;
     }

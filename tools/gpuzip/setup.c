@@ -14,7 +14,8 @@ bool setup_add_model(gpuzip *gz, const char *source, int *model)
     if (status == GPUZIP_OK)
         return true;
     message_status(source ? source : "the built-in model", status, gpuzip_error(gz));
-    if (status == GPUZIP_ERR_IO)
+    char path[GPUZIP_PATH_BYTES];
+    if (status == GPUZIP_ERR_IO && source && !gpuzip_find_model(source, path))
         message_raise(EXIT_CODE_MODEL);
     return false;
 }

@@ -40,11 +40,12 @@ _gpuzip() {
 _gpuzip_operand() {
     local word=$1 line=$2
     if [[ $COMP_CWORD -eq 2 && ${COMP_WORDS[1]} == model ]]; then
-        _gpuzip_words 'import learn info' "$word"
+        _gpuzip_words 'import learn export info' "$word"
     elif [[ $word == -* && ${COMP_WORDS[1]} == model ]]; then
         case ${COMP_WORDS[2]} in
         import) _gpuzip_words '-o --output -f --force -q --quiet -v --verbose --weight-bits
             --activation-bits --kv-bits --tokenizer --name' "$word" ;;
+        export) _gpuzip_words '-o --output -f --force -q --quiet -v --verbose' "$word" ;;
         learn) _gpuzip_words '-o --output -f --force -q --quiet -v --verbose --model --size' "$word" ;;
         *) _gpuzip_words '--json -q --quiet -v --verbose' "$word" ;;
         esac

@@ -9,7 +9,7 @@ set -l coding 'not __fish_seen_subcommand_from model'
 
 complete -c gpuzip -n __fish_use_subcommand -a model -d 'Make or describe a model'
 complete -c gpuzip -n __fish_use_subcommand -a explain -d 'Show where the bits went'
-complete -c gpuzip -n $command -a 'import learn info'
+complete -c gpuzip -n $command -a 'import learn export info'
 
 complete -c gpuzip -s o -l output -r -d 'Write to a file'
 complete -c gpuzip -s f -l force -d 'Overwrite'
