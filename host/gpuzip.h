@@ -203,6 +203,11 @@ typedef struct {
     /* Compressing only: called for every token, in order, as blocks are written; implies
      * options.measure. May be NULL. */
     void (*observe)(void *context, const struct gpuzip_token *token);
+    /* Decompressing only: go on behind damage. Called for each range [offset, offset + size) of
+     * the original that is lost, in order; zeros are written in its place. size 0: some bytes,
+     * nobody knows how many, are lost before this offset of the output, and none are written.
+     * The call then ends with CORRUPT. NULL: stop at the first damage. */
+    void (*lost)(void *context, uint64_t offset, uint64_t size);
 } gpuzip_io;
 
 /* Reads everything from io, writes one .gpz frame. stats may be NULL.

@@ -35,7 +35,8 @@ static gpuzip_status parse(weights_model *model, const uint8_t *data, size_t siz
     if (!format_pad_is_zero(model, flags, data))
         return FAIL(GPUZIP_ERR_CORRUPT);
     TRY(weights_check(model, NULL));
-    return format_compute_id(model->id, data, size);
+    format_compute_id(model->id, data, size);
+    return GPUZIP_OK;
 }
 
 gpuzip_status weights_open_memory(weights_model **model, const void *data, size_t size)

@@ -1,7 +1,8 @@
 /* weights_format.c: the header and the layout of a .gpzm file, both ways. */
 #include "weights_format.h"
 
-#include <openssl/evp.h>
+#define OPENSSL_SUPPRESS_DEPRECATED /* SHA256_Init() */
+#include <openssl/sha.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -255,19 +256,19 @@ bool format_seal(uint8_t header[FORMAT_HEADER], const uint8_t *data, size_t size
     return true;
 }
 
-gpuzip_status format_compute_id(uint8_t id[WEIGHTS_ID_BYTES], const uint8_t *data, size_t size)
+/* SHA256_Init() and so on allocate nothing. EVP's functions set up all of libcrypto at their first
+ * call, and read through NULL where memory is short meanwhile (OpenSSL 3.0). */
+void format_compute_id(uint8_t id[WEIGHTS_ID_BYTES], const uint8_t *data, size_t size)
 {
     uint8_t header[FORMAT_HEADER];
-    EVP_MD_CTX *hash = EVP_MD_CTX_new();
+    SHA256_CTX hash;
     copy_unchecked(header, data);
     if (load32(header + AT_FLAGS) & FORMAT_NAMELESS_ID)
         memset(header + AT_NAME, 0, AT_CHECK - AT_NAME);
-    bool done = hash && EVP_DigestInit_ex(hash, EVP_sha256(), NULL) == 1 &&
-                EVP_DigestUpdate(hash, header, sizeof header) == 1 &&
-                EVP_DigestUpdate(hash, data + FORMAT_HEADER, size - FORMAT_HEADER) == 1 &&
-                EVP_DigestFinal_ex(hash, id, NULL) == 1;
-    EVP_MD_CTX_free(hash);
-    return done ? GPUZIP_OK : FAIL(GPUZIP_ERR_MEMORY);
+    SHA256_Init(&hash);
+    SHA256_Update(&hash, header, sizeof header);
+    SHA256_Update(&hash, data + FORMAT_HEADER, size - FORMAT_HEADER);
+    SHA256_Final(id, &hash);
 }
 
 /* ---- the layout ---------------------------------------------------------- */

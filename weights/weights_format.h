@@ -51,8 +51,8 @@ bool format_is_checked(const uint8_t *data);
 /* Gives the header of a file with its check. false, if the bytes are no model file's. */
 bool format_seal(uint8_t header[FORMAT_HEADER], const uint8_t *data, size_t size);
 
-/* The SHA-256 of a file without its check and, by a flag, its name. Errors: MEMORY. */
-gpuzip_status format_compute_id(uint8_t id[WEIGHTS_ID_BYTES], const uint8_t *data, size_t size);
+/* The SHA-256 of a file without its check and, by a flag, its name. */
+void format_compute_id(uint8_t id[WEIGHTS_ID_BYTES], const uint8_t *data, size_t size);
 
 /* Checks the fields of a header: ranges and consistency. */
 bool format_config_valid(const weights_model *model, uint32_t flags);

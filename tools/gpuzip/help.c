@@ -47,6 +47,8 @@ static const char all_options[] =
     "  -f, --force          overwrite; follow links; read FIFOs and devices; compress\n"
     "                       .gpz files again; decompress X that lacks .gpz to X.out\n"
     "  -r, --recursive      work on all files in the folders given\n"
+    "      --keep-going     with -d and -t: restore all intact blocks of a damaged file, with\n"
+    "                       zeros for lost bytes, and say which are lost; exit code 1\n"
     "\n"
     "Compression (the level sets the options not given):\n"
     "  -1 .. -9             fast .. small; -6 is the default\n"

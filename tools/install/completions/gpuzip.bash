@@ -53,6 +53,7 @@ _gpuzip_operand() {
         _gpuzip_words '-1 -2 -3 -4 -5 -6 -7 -8 -9 -z --compress -d --decompress --uncompress
             -t --test -l --list -b --benchmark -i -k --keep --rm -c --stdout --to-stdout -o --output
             -f --force -r --recursive --window --hop --streams --block-size --no-verify --no-pack
+            --keep-going
             --model --naive-bayes --alpha --adapt --update --window-scope --device --list-devices
             -T --threads -M --memory -q --quiet -v --verbose --stats --json -h --help
             -H --long-help -V --version' "$word"
