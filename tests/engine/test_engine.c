@@ -388,7 +388,6 @@ static gpuzip_status status_when_other(void go(engine_group *group))
     return m.status;
 }
 
-/* Who waits for a member goes on when that leaves the group, and ends when that fails. */
 static void nobody_waits_for_those_who_leave(void **state)
 {
     (void)state;
