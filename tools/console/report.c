@@ -223,11 +223,13 @@ static void print_text(FILE *stream, const gpuzip *gz, const report_call *call,
             (unsigned long long)s->packed_blocks, (unsigned long long)s->tokens,
             (unsigned long long)s->model_bytes, d->uniform_bits, s->model_bits,
             d->model_bits_per_byte, d->model_bits_per_token, d->saving, d->coder_overhead_bits,
-            call->seconds, rate, s->seconds_tokenizer, s->seconds_forward, s->seconds_contexts,
-            s->seconds_mix, s->seconds_coder, s->seconds_verify, s->seconds_measure);
-    if (s->seconds_forward > 0)
+            call->seconds, rate, s->seconds[GPUZIP_PHASE_TOKENIZER],
+            s->seconds[GPUZIP_PHASE_FORWARD], s->seconds[GPUZIP_PHASE_CONTEXTS],
+            s->seconds[GPUZIP_PHASE_MIX], s->seconds[GPUZIP_PHASE_CODER],
+            s->seconds[GPUZIP_PHASE_VERIFY], s->seconds[GPUZIP_PHASE_MEASURE]);
+    if (s->seconds[GPUZIP_PHASE_FORWARD] > 0)
         fprintf(stream, "  forward pass         %14.2f GOP/s\n",
-                s->forward_ops / s->seconds_forward / 1e9);
+                s->forward_ops / s->seconds[GPUZIP_PHASE_FORWARD] / 1e9);
     if (s->forward_ops > 0)
         fprintf(stream, "  saved per compute    %14.1f bits/GOP\n", d->saved_bits_per_gop);
     if (d->information_capacity != 0)
@@ -256,10 +258,12 @@ static json_t *to_json(const gpuzip *gz, const report_call *call, const report_f
         "model_bits_per_token", d->model_bits_per_token, "coder_bits", s->coder_bits,
         "coder_overhead_bits", d->coder_overhead_bits, "bytes_per_second",
         call->seconds > 0 ? (double)d->original / call->seconds : 0.0, "seconds", "total",
-        call->seconds, "tokenizer", s->seconds_tokenizer, "forward", s->seconds_forward, "contexts",
-        s->seconds_contexts, "mix", s->seconds_mix, "coder", s->seconds_coder, "verify",
-        s->seconds_verify, "measure", s->seconds_measure, "forward_ops", s->forward_ops,
-        "saved_bits_per_gop", d->saved_bits_per_gop, "measured", measured_json(gz, call, d));
+        call->seconds, "tokenizer", s->seconds[GPUZIP_PHASE_TOKENIZER], "forward",
+        s->seconds[GPUZIP_PHASE_FORWARD], "contexts", s->seconds[GPUZIP_PHASE_CONTEXTS], "mix",
+        s->seconds[GPUZIP_PHASE_MIX], "coder", s->seconds[GPUZIP_PHASE_CODER], "verify",
+        s->seconds[GPUZIP_PHASE_VERIFY], "measure", s->seconds[GPUZIP_PHASE_MEASURE], "forward_ops",
+        s->forward_ops, "saved_bits_per_gop", d->saved_bits_per_gop, "measured",
+        measured_json(gz, call, d));
 }
 
 void report_print(FILE *stream, bool json, const gpuzip *gz, const report_call *call)
