@@ -1,9 +1,9 @@
 /* schedule.h: which context a step has, and how long adaptive state lives. Both are functions of
  * the step alone (FORMAT.md, section 4.4), so that the streams of a batch keep step.
  *
- * With hops, window k holds the steps [k hop, k hop + window) and codes its last `hop` steps, window
- * 0 all of its steps; it reads the others again. Windows that slide count as one window of all
- * steps. */
+ * With hops, window k holds the steps [k hop, k hop + window) and codes its last `hop` steps,
+ * window 0 all of its steps; it reads the others again. Windows that slide count as one window of
+ * all steps. */
 #ifndef GPUZIP_SCHEDULE_H
 #define GPUZIP_SCHEDULE_H
 
@@ -47,8 +47,8 @@ static inline size_t schedule_scope(const schedule *s, size_t steps)
 
 static inline bool schedule_equal(const schedule *a, const schedule *b)
 {
-    return a->window == b->window && a->hop == b->hop &&
-           a->update_interval == b->update_interval && a->window_scope == b->window_scope;
+    return a->window == b->window && a->hop == b->hop && a->update_interval == b->update_interval &&
+           a->window_scope == b->window_scope;
 }
 
 #endif
