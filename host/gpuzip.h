@@ -113,7 +113,7 @@ GPUZIP_API gpuzip_status gpuzip_add_model(gpuzip *gz, const char *source, int *m
 #define GPUZIP_PATH_BYTES 4096 /* of a path with its NUL */
 
 /* Writes the path of the file or folder that gpuzip_add_model() opens for source (not NULL) to
- * path; false where there is none. */
+ * path; false, with errno, where there is none (ENOENT) or it cannot be examined. */
 GPUZIP_API bool gpuzip_find_model(const char *source, char path[GPUZIP_PATH_BYTES]);
 
 #define GPUZIP_MAX_MODELS  16

@@ -104,7 +104,12 @@ bool checkpoint_find(char path[GPUZIP_PATH_BYTES], const char *name)
         strcpy(path, name);
         return true;
     }
-    return cache_lookup(path, name);
+    if (errno != ENOENT && errno != ENOTDIR && strlen(name) < GPUZIP_PATH_BYTES)
+        return false;
+    if (cache_lookup(path, name))
+        return true;
+    errno = ENOENT;
+    return false;
 }
 
 static gpuzip_status resolve(char path[GPUZIP_PATH_BYTES], const char *name,
@@ -112,11 +117,14 @@ static gpuzip_status resolve(char path[GPUZIP_PATH_BYTES], const char *name,
 {
     if (checkpoint_find(path, name))
         return GPUZIP_OK;
+    if (errno != ENOENT) {
+        say(error, "%s: cannot be examined: %s", name, strerror(errno));
+        return FAIL(GPUZIP_ERR_IO);
+    }
     say(error,
         "%s: no such file or folder, nor a model in the local Hugging Face cache "
         "(nothing is ever downloaded; fetch it with 'hf download' first)",
         name);
-    errno = ENOENT;
     return FAIL(GPUZIP_ERR_IO);
 }
 
