@@ -31,6 +31,7 @@ static gpuzip_status write_gap(decoding *d, uint32_t size)
     static const uint8_t zeros[4096];
     const gpuzip_io *io = &d->f.way.io;
     d->frame_damaged = d->damaged = true;
+    d->frame_inexact |= size == 0;
     io->lost(io->context, d->f.way.stats.bytes_out, size);
     for (uint32_t part; size; size -= part) {
         part = size < sizeof zeros ? size : (uint32_t)sizeof zeros;
@@ -73,14 +74,15 @@ static void frame_done(pipeline_job *job)
     gpuzip_status status = GPUZIP_OK;
     if (!coding_may_write(&d->f, job))
         return;
-    if (!d->frame_damaged &&
-        (end->raw_size != d->frame_bytes || end->content_hash != container_hash_value(d->f.hash)))
+    bool fits = d->frame_damaged || end->content_hash == container_hash_value(d->f.hash);
+    if (!fits || (end->raw_size != d->frame_bytes && !d->frame_inexact))
         status = FAIL(GPUZIP_ERR_CORRUPT);
+    /* Each block fits its check, but not all are here; or the size of a lost one was damaged. */
+    if (status == GPUZIP_ERR_CORRUPT && d->f.way.io.lost)
+        status = write_gap(d, 0);
     container_hash_reset(d->f.hash);
     d->frame_bytes = 0;
-    d->frame_damaged = false;
-    if (status == GPUZIP_ERR_CORRUPT && d->f.way.io.lost)
-        status = write_gap(d, 0); /* each block fits its check, but not all of them are here */
+    d->frame_damaged = d->frame_inexact = false;
     coding_wrote(&d->f, job, status);
 }
 

@@ -12,6 +12,7 @@ typedef struct {
     uint64_t frames;      /* read whole */
     bool recognised;      /* salvaging: an intact part of an archive was found */
     bool frame_damaged;   /* the frame being written lost bytes: its hash cannot fit */
+    bool frame_inexact;   /* nobody knows how many */
     bool damaged;         /* bytes were lost, and io.lost was told */
 } decoding;
 

@@ -164,6 +164,8 @@ gpuzip_status salvage_file(decoding *d)
             d->in.first += here.size;
             break;
         case PLACE_BLOCK:
+            if (!within)
+                TRY(decoding_gap(d, 0)); /* its header is missing */
             TRY(take_block(d, within && first.kind == PLACE_FRAME ? &first.frame : NULL, &here));
             within = d->recognised = true;
             break;
