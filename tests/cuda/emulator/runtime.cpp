@@ -146,9 +146,9 @@ cudaError_t allocate(void **ptr, size_t bytes, size_t align, int device)
 {
     void *memory = NULL;
     if (device >= 0 && bytes > runtime.memory - runtime.devices[device].used)
-        return cudaErrorMemoryAllocation;
+        return last_error = cudaErrorMemoryAllocation;
     if (posix_memalign(&memory, align, bytes ? bytes : 1) != 0)
-        return cudaErrorMemoryAllocation;
+        return last_error = cudaErrorMemoryAllocation;
     emulator_noise(memory, bytes);
     runtime.allocations[memory] = {bytes, device};
     if (device >= 0)
@@ -344,7 +344,7 @@ cudaError_t cudaMalloc(void **ptr, size_t bytes)
     if (breaks_recording())
         return result(cudaErrorStreamCaptureUnsupported);
     cudaError_t error = result(cudaSuccess);
-    return error != cudaSuccess ? error : result(allocate(ptr, bytes, 256, current));
+    return error != cudaSuccess ? error : allocate(ptr, bytes, 256, current);
 }
 
 /* Waits for the whole device, then frees, even on a broken device. */
@@ -363,7 +363,7 @@ cudaError_t cudaHostAlloc(void **ptr, size_t bytes, unsigned)
     if (breaks_recording())
         return result(cudaErrorStreamCaptureUnsupported);
     cudaError_t error = result(cudaSuccess);
-    return error != cudaSuccess ? error : result(allocate(ptr, bytes, 64, -1));
+    return error != cudaSuccess ? error : allocate(ptr, bytes, 64, -1);
 }
 
 /* Does not wait: a copy still in a queue then meets freed memory. */
