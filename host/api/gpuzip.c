@@ -150,6 +150,7 @@ gpuzip_status gpuzip_get_model_info(const gpuzip *gz, int index, gpuzip_model_in
         .token_ops = model_token_ops(w),
         .file_size = w->file_size,
         .ngram_size = (uint64_t)w->ngram_buckets * NGRAMS_BUCKET * sizeof *w->ngrams,
+        .memory = device_weights_bytes(w),
     };
     memcpy(filled.id, w->id, sizeof filled.id);
     *info = filled;

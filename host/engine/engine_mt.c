@@ -91,6 +91,11 @@ out:
     return status;
 }
 
+void engine_mt_set_limit(engine_mt *mt, uint64_t limit)
+{
+    mt->limit = limit;
+}
+
 void engine_mt_close(engine_mt *mt)
 {
     if (!mt)
