@@ -106,6 +106,7 @@ size_t engine_bytes(const engine *e, int streams, int states)
             bytes += 2 * counts_bytes(e, states);
     bytes += group_bytes(e->group, states);
     bytes += pending_bytes(e, streams, states);
+    bytes += weights_bytes(e, streams);
     return bytes + lay_out_pass(e, &pass, NULL) + lay_out_step(e, &step, streams, NULL);
 }
 
@@ -194,6 +195,10 @@ gpuzip_status engine_open(engine **out, const ops *ops, ops_context *ctx,
     e->adaptive = config->bias || config->learn_alpha || config->prior;
     for (int k = 0; k < config->experts; k++)
         e->adaptive |= !is_model(e, k);
+    if (config->learn_weights && !weights_may_learn(config)) {
+        status = GPUZIP_ERR_UNSUPPORTED;
+        goto out;
+    }
     TRY_OUT(choose_rows(e));
     if (e->adaptive)
         TRY_OUT(ops->host_alloc(ctx, &e->zeros, (size_t)config->vocab * sizeof(uint32_t)));
@@ -218,6 +223,7 @@ void engine_join(engine *e, engine_group *group, int rank)
 
 static void close_states(engine *e)
 {
+    weights_close(e);
     for (int k = 0; k < e->config.experts; k++) {
         model_state_close(e->state[k]);
         e->state[k] = NULL;
@@ -289,6 +295,7 @@ static gpuzip_status reserve_states(engine *e, int streams, int states, int run)
     e->pending_state = e->adaptive ? e->pending + adapt_pending_rows(e, streams, states) : NULL;
     TRY(open_counts(e, states));
     TRY(open_step(e, streams));
+    TRY(weights_open(e, streams));
     e->slots = streams;
     e->states = states;
     e->run = run;
@@ -321,6 +328,9 @@ static gpuzip_status begin_job(engine_job *job, engine_stream *stream, int strea
         TRY(costs_open(&e->measures, e));
     if (!e->config.schedule.hop)
         job->run = decodes ? 1 : pass_steps(job, streams, INT_MAX);
+    int again = e->config.learn_weights ? (int)schedule_weight_interval((size_t)streams) : 0;
+    if (!e->config.schedule.hop && job->run < again) /* rows that the learner reads again */
+        job->run = again;
     TRY(reserve_states(e, job->streams, e->adaptive ? group_states(e->group) : 1, job->run));
     for (int i = 0; i < STAGES; i++)
         e->stage[i].mixed = 0;

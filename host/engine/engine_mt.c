@@ -46,6 +46,8 @@ static size_t pass_bytes(const weights_model *w)
 
 static bool may_share(const engine_config *config)
 {
+    if (config->learn_weights) /* of a block: one engine has them */
+        return false;
     for (int k = 0; k < config->experts; k++)
         if (config->expert[k].kind == GPUZIP_EXPERT_MODEL &&
             pass_bytes(model_weights(config->expert[k].m)) > WORKER_MODEL_BYTES)

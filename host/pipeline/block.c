@@ -137,6 +137,10 @@ uint64_t block_coding_bytes(const block_rules *rules, size_t tokens, uint32_t st
         bytes += NOMINAL_ROWS * (sizeof(float) * ((size_t)c->vocab + 2 * (size_t)c->dim +
                                                   2 * (size_t)c->ffn + 2 * att));
     }
+    if (rules->config.learn_weights)
+        for (int k = 0; k < rules->config.experts; k++)
+            if (rules->model[k])
+                bytes += model_learner_host_bytes(rules->model[k], streams);
     return bytes;
 }
 
@@ -153,8 +157,9 @@ static uint32_t choose_streams(const block_rules *rules, size_t n)
         limit = CODING_MEMORY;
     if (wanted > n)
         wanted = n;
-    if (wanted > CONTAINER_STREAMS_MAX)
-        wanted = CONTAINER_STREAMS_MAX;
+    size_t most = rules->config.learn_weights ? SCHEDULE_WEIGHT_STREAMS : CONTAINER_STREAMS_MAX;
+    if (wanted > most)
+        wanted = most;
     while (wanted > 1 && block_coding_bytes(rules, n, (uint32_t)wanted) > limit)
         wanted = wanted * 7 / 8;
     return container_fit_streams((uint32_t)n, (uint32_t)wanted);
@@ -192,11 +197,13 @@ static gpuzip_status prepare_encoding(const block_rules *rules, block *b)
     return engine_make_room(&work->stream, &b->stream_bytes, work->tokens, work->streams);
 }
 
-static gpuzip_status prepare_decoding(block *b)
+static gpuzip_status prepare_decoding(const block_rules *rules, block *b)
 {
     block_work *work = &b->work;
     if (b->kind != CONTAINER_CODED)
         return GPUZIP_OK;
+    if (rules->config.learn_weights && b->coded.streams > SCHEDULE_WEIGHT_STREAMS)
+        return FAIL(GPUZIP_ERR_CORRUPT);
     work->tokens = b->coded.tokens;
     work->streams = b->coded.streams;
     work->stream = calloc(work->streams, sizeof *work->stream);
@@ -212,7 +219,7 @@ gpuzip_status block_prepare(const block_rules *rules, block *b)
     release_measures(b);
     b->seconds_tokenizer = b->coder_bits = b->model_bits = 0;
     b->estimate = 0;
-    b->status = rules->decode ? prepare_decoding(b) : prepare_encoding(rules, b);
+    b->status = rules->decode ? prepare_decoding(rules, b) : prepare_encoding(rules, b);
     if (b->status != GPUZIP_OK || b->kind != CONTAINER_CODED)
         release_work(b);
     return b->status;
