@@ -141,7 +141,12 @@ static back_sequence open_sequence(const back_call *c, arena *a, int first, int 
     s.positions = (int)round_up((size_t)(last - s.begin) + 1, ATTENTION_SEGMENT);
     assert(s.positions <= kv->ring);
     size_t group = (size_t)(c->job.attention.heads / kv->kv_heads);
-    size_t coefficients = (size_t)rows * (size_t)rows * group;
+    s.queries = (int)round_up((size_t)rows * group, ATTENTION_SEGMENT);
+    s.key_pitch = round_up((size_t)rows, BACK_KEYS);
+    size_t pairs = (size_t)s.queries * (size_t)kv->v_dim;
+    size_t coefficients = (size_t)rows * group * s.key_pitch;
+    s.q = take(a, pairs * sizeof *s.q);
+    s.a = take(a, pairs * sizeof *s.a);
     s.k = take(a, (size_t)s.positions * (size_t)kv->v_dim * sizeof *s.k);
     s.v = take(a, (size_t)s.positions * (size_t)kv->head_dim * sizeof *s.v);
     s.value_error = take(a, coefficients * sizeof *s.value_error);
@@ -168,11 +173,8 @@ static void item_part(const void *of, int part, int worker)
 static void key_part(const void *of, int part, int worker)
 {
     const back_call *c = of;
-    const back_sequence *s = &c->sequence[c->part_sequence[part]];
-    int end = c->part_first[part] + BACK_KEYS;
     (void)worker;
-    for (int key = c->part_first[part]; key < end && key < s->rows; key++)
-        c->path->key(&c->job, s, key);
+    c->path->keys(&c->job, &c->sequence[c->part_sequence[part]], c->part_first[part]);
 }
 
 /* Does the round's sequences. rows: all of theirs, at most those of the call. */

@@ -7,14 +7,14 @@
  *      so that sums over positions and over dims change places;
  *   2. items of up to ATTENTION_QUERIES queries: probabilities, their errors, queries' errors, and
  *      the coefficients of the pass's own keys;
- *   3. the pass's own keys, one by one: their errors and their values', summed over queries. */
+ *   3. the pass's own keys: their errors and their values', summed over queries. */
 #ifndef GPUZIP_CPU_ATTENTION_BACK_H
 #define GPUZIP_CPU_ATTENTION_BACK_H
 
 #include "cpu/cpu_attention.h"
 #include "ops_learn.h"
 
-#define BACK_KEYS 16 /* of a part of step 3 */
+#define BACK_KEYS 16 /* keys that step 3 does at a time */
 
 typedef struct {
     attention_job attention; /* of the sorted rows; out is NULL */
@@ -38,8 +38,10 @@ typedef struct {
     int begin, positions; /* that are transposed, in whole segments */
     int16_t *k;           /* [positions / 2][v_dim][2] */
     int16_t *v;           /* [positions / 16][head_dim / 2][16][2] */
-    /* Coefficients of the pass's keys, p_ij * a.scale and ds_ij * q.scale, [rows][queries], queries
-     * = rows * heads of the KV head. */
+    int queries;          /* rows * heads of the KV head, in whole segments */
+    int16_t *q, *a;       /* [queries / 2][v_dim][2] */
+    size_t key_pitch;     /* rows in whole BACK_KEYS */
+    /* Coefficients of the pass's keys, p_ij * a.scale and ds_ij * q.scale, [queries][key_pitch]. */
     float *value_error, *key_error;
 } back_sequence;
 
@@ -58,8 +60,8 @@ typedef struct {
     void (*transpose)(const back_job *job, const back_sequence *sequence);
     void (*item)(const back_job *job, const back_sequence *sequence, const attention_item *item,
                  const back_scratch *scratch);
-    /* Of key `key` of a sequence, counted from its first row. */
-    void (*key)(const back_job *job, const back_sequence *sequence, int key);
+    /* Of BACK_KEYS keys of a sequence from `key` on, counted from its first row. */
+    void (*keys)(const back_job *job, const back_sequence *sequence, int key);
 } back_path;
 
 /* One a compilation of cpu_attention_back_isa.c. */

@@ -56,6 +56,31 @@ CPU_INLINE void exchange(const int16_t *a, const int16_t *b, int16_t *out, size_
     memcpy(out + next, &hi, sizeof hi);
 }
 
+/* out = x [rows][heads][head_dim] of a sequence's queries, as [queries / 2][v_dim][2], zero behind
+ * the last. */
+static void pair_queries(const back_job *job, const back_sequence *sequence, const int16_t *x,
+                         int16_t *out)
+{
+    const attention_job *a = &job->attention;
+    int group = a->heads / a->kv->kv_heads, queries = sequence->rows * group;
+    size_t dim = (size_t)a->kv->head_dim, v_dim = (size_t)a->kv->v_dim;
+    static const int16_t zero[OPS_MAX_HEAD_DIM];
+    for (int i = 0; i < sequence->queries; i += 2, out += 2 * v_dim) {
+        const int16_t *from[2] = {zero, zero};
+        for (int j = 0; j < 2 && i + j < queries; j++) {
+            size_t row = (size_t)(sequence->first + (i + j) / group);
+            size_t head = (size_t)(sequence->kv_head * group + (i + j) % group);
+            from[j] = x + (row * (size_t)a->heads + head) * dim;
+        }
+#pragma omp simd
+        for (size_t d = 0; d < dim; d++) {
+            out[2 * d] = from[0][d];
+            out[2 * d + 1] = from[1][d];
+        }
+        memset(out + 2 * dim, 0, 2 * (v_dim - dim) * sizeof *out);
+    }
+}
+
 static void transpose(const back_job *job, const back_sequence *sequence)
 {
     const ops_kv *kv = job->attention.kv;
@@ -77,6 +102,8 @@ static void transpose(const back_job *job, const back_sequence *sequence)
             memset(key + 2 * dim, 0, 2 * (v_dim - dim) * sizeof *key);
         }
     }
+    pair_queries(job, sequence, job->sorted.q, sequence->q);
+    pair_queries(job, sequence, job->a, sequence->a);
 }
 
 /* ---- items ---------------------------------------------------------------- */
@@ -183,18 +210,21 @@ static void key_coefficients(const item_state *s, int query)
     const back_sequence *q = s->sequence;
     const attention_job *job = &s->job->attention;
     size_t at = (size_t)query * (size_t)job->positions, of = query_at(s, query);
-    int group = job->heads / job->kv->kv_heads;
-    size_t queries = (size_t)q->rows * (size_t)group;
+    size_t group = (size_t)(job->heads / job->kv->kv_heads);
     size_t head = of % (size_t)job->heads, row = of / (size_t)job->heads;
-    size_t column = (row - (size_t)q->first) * (size_t)group + head % (size_t)group;
+    size_t index = (row - (size_t)q->first) * group + head % group;
     const float *p = s->scratch->score + at, *e = s->scratch->error + at;
     float a = s->job->a_scale[of], scale = s->job->sorted.scale[of];
-    int first = job->batch->pos[q->first] - s->set.begin;
-    for (int key = 0; key < q->rows; key++) {
-        int j = first + key;
-        bool seen = j >= s->begin[query] && j < s->end[query];
-        q->value_error[(size_t)key * queries + column] = seen ? p[j] * a : 0;
-        q->key_error[(size_t)key * queries + column] = seen ? e[j] * scale : 0;
+    float *value_error = q->value_error + index * q->key_pitch;
+    float *key_error = q->key_error + index * q->key_pitch;
+    int first = job->batch->pos[q->first] - s->set.begin; /* where key 0 stands */
+    int begin = s->begin[query] > first ? s->begin[query] : first;
+    memset(value_error, 0, q->key_pitch * sizeof *value_error);
+    memset(key_error, 0, q->key_pitch * sizeof *key_error);
+#pragma omp simd
+    for (int j = begin; j < s->end[query]; j++) {
+        value_error[j - first] = p[j] * a;
+        key_error[j - first] = e[j] * scale;
     }
 }
 
@@ -312,47 +342,95 @@ static void back_item(const back_job *job, const back_sequence *sequence,
 
 /* ---- the pass's own keys -------------------------------------------------- */
 
-/* h[d] = the sum of x[i][d] weighted by coefficient[i], over the queries from `from` on. */
-static void mix_queries(const back_job *job, const back_sequence *sequence,
-                        const float *coefficient, int from, const int16_t *x, float unit, float *h)
+/* max[k] = 2047 over the largest coefficient of a panel's key k, or 0; scale[k]: of its integers. */
+static void find_units(const float *coefficient, size_t pitch, int from, int queries,
+                       float inv[BACK_KEYS], float scale[BACK_KEYS])
 {
-    const attention_job *a = &job->attention;
-    int dim = a->kv->head_dim, group = a->heads / a->kv->kv_heads, queries = sequence->rows * group;
-    double total[OPS_MAX_HEAD_DIM] = {0};
-    float max = max_magnitude(coefficient + from, queries - from);
-    float inv = max < 0x1p-100f ? 0 : OPS_Q12_MAX / max;
-    for (int begin = from; begin < queries; begin += ATTENTION_SEGMENT) {
-        int end = queries - begin < ATTENTION_SEGMENT ? queries : begin + ATTENTION_SEGMENT;
-        int32_t sum[OPS_MAX_HEAD_DIM] = {0};
-        for (int i = begin; i < end; i++) {
-            int32_t c = det_rint_s32(coefficient[i] * inv);
-            size_t row = (size_t)(sequence->first + i / group);
-            const int16_t *xi =
-                x + (row * (size_t)a->heads + (size_t)(sequence->kv_head * group + i % group)) *
-                        (size_t)dim;
-            for (int d = 0; d < dim; d++)
-                sum[d] += c * xi[d];
+    int32_t max[BACK_KEYS] = {0};
+    for (int i = from; i < queries; i++) {
+        const float *c = coefficient + (size_t)i * pitch;
+        for (int k = 0; k < BACK_KEYS; k++) {
+            int32_t bits = (int32_t)(det_float_bits(c[k]) & 0x7fffffff);
+            max[k] = bits > max[k] ? bits : max[k];
         }
-        for (int d = 0; d < dim; d++)
-            total[d] += sum[d];
     }
-    float scale = max < 0x1p-100f ? 0 : (max / OPS_Q12_MAX) * unit;
-    for (int d = 0; d < dim; d++)
-        h[d] = clamp((float)total[d] * scale);
+    for (int k = 0; k < BACK_KEYS; k++) {
+        float most = det_bits_float((uint32_t)max[k]);
+        inv[k] = most < 0x1p-100f ? 0 : OPS_Q12_MAX / most;
+        scale[k] = most < 0x1p-100f ? 0 : most / OPS_Q12_MAX;
+    }
 }
 
-static void back_key(const back_job *job, const back_sequence *sequence, int key)
+/* w[k] = the integers of a segment of queries, from `begin` on, for each key of a panel. */
+static void weigh_queries(const float *coefficient, size_t pitch, int begin, int queries,
+                          const float inv[BACK_KEYS], int16_t w[BACK_KEYS][ATTENTION_SEGMENT])
+{
+    for (int i = 0; i < ATTENTION_SEGMENT; i += 2) {
+        int32_t pair[2][BACK_KEYS] = {{0}};
+        for (int j = 0; j < 2 && begin + i + j < queries; j++) {
+            const float *c = coefficient + (size_t)(begin + i + j) * pitch;
+            for (int k = 0; k < BACK_KEYS; k++)
+                pair[j][k] = det_rint_s32(c[k] * inv[k]);
+        }
+        for (int k = 0; k < BACK_KEYS; k++) {
+            w[k][i] = (int16_t)pair[0][k];
+            w[k][i + 1] = (int16_t)pair[1][k];
+        }
+    }
+}
+
+/* h[k][d] = the sum over queries of x, in pairs, weighted by the coefficients of a panel's keys. */
+static void mix_queries(const back_job *job, const back_sequence *sequence, int key,
+                        const float *coefficient, const int16_t *x, float unit,
+                        float h[BACK_KEYS][OPS_MAX_HEAD_DIM])
 {
     const attention_job *a = &job->attention;
-    int group = a->heads / a->kv->kv_heads, row = sequence->first + key;
-    size_t at = (size_t)key * (size_t)sequence->rows * (size_t)group;
-    float h[OPS_MAX_HEAD_DIM];
-    mix_queries(job, sequence, sequence->key_error + at, key * group, job->sorted.q, job->unit, h);
-    rotate_back(job, h, a->batch->pos[row] & (job->rope->rows - 1),
-                error_of(job, row, a->heads + sequence->kv_head));
-    mix_queries(job, sequence, sequence->value_error + at, key * group, job->a, 1, h);
-    memcpy(error_of(job, row, a->heads + a->kv->kv_heads + sequence->kv_head), h,
-           (size_t)a->kv->head_dim * sizeof *h);
+    size_t dims = (size_t)a->kv->v_dim;
+    int group = a->heads / a->kv->kv_heads, queries = sequence->rows * group;
+    int first = key * group / ATTENTION_SEGMENT * ATTENTION_SEGMENT;
+    double total[BACK_KEYS][OPS_MAX_HEAD_DIM];
+    float inv[BACK_KEYS], scale[BACK_KEYS];
+    for (int k = 0; k < BACK_KEYS; k++)
+        memset(total[k], 0, dims * sizeof **total);
+    coefficient += key;
+    find_units(coefficient, sequence->key_pitch, first, queries, inv, scale);
+    for (int begin = first; begin < queries; begin += ATTENTION_SEGMENT) {
+        int16_t w[BACK_KEYS][ATTENTION_SEGMENT];
+        weigh_queries(coefficient, sequence->key_pitch, begin, queries, inv, w);
+        for (int k = 0; k < BACK_KEYS; k += QUERIES) {
+            const int16_t *keys[QUERIES] = {w[k], w[k + 1], w[k + 2], w[k + 3]};
+            for (size_t d = 0, lanes; d < dims; d += lanes) {
+                int32_t sum[QUERIES][LANES];
+                lanes = dims - d >= LANES ? LANES : 16;
+                sum_tile(sum, keys, x + (size_t)begin * dims + 2 * d, 2 * dims, 32,
+                         ATTENTION_SEGMENT / 2, QUERIES, (int)lanes / 16);
+                for (int i = 0; i < QUERIES; i++)
+                    for (size_t l = 0; l < lanes; l++)
+                        total[k + i][d + l] += sum[i][l];
+            }
+        }
+    }
+    for (int k = 0; k < BACK_KEYS; k++)
+        for (int d = 0; d < a->kv->head_dim; d++)
+            h[k][d] = clamp((float)total[k][d] * (scale[k] * unit));
 }
 
-const back_path CPU_ISA(back_path) = {gather, transpose, back_item, back_key};
+static void back_keys(const back_job *job, const back_sequence *sequence, int key)
+{
+    const attention_job *a = &job->attention;
+    int rows = sequence->rows - key < BACK_KEYS ? sequence->rows - key : BACK_KEYS;
+    float h[BACK_KEYS][OPS_MAX_HEAD_DIM];
+    mix_queries(job, sequence, key, sequence->key_error, sequence->q, job->unit, h);
+    for (int i = 0; i < rows; i++) {
+        int row = sequence->first + key + i;
+        rotate_back(job, h[i], a->batch->pos[row] & (job->rope->rows - 1),
+                    error_of(job, row, a->heads + sequence->kv_head));
+    }
+    mix_queries(job, sequence, key, sequence->value_error, sequence->a, 1, h);
+    for (int i = 0; i < rows; i++)
+        memcpy(error_of(job, sequence->first + key + i,
+                        a->heads + a->kv->kv_heads + sequence->kv_head),
+               h[i], (size_t)a->kv->head_dim * sizeof **h);
+}
+
+const back_path CPU_ISA(back_path) = {gather, transpose, back_item, back_keys};
