@@ -58,6 +58,12 @@ static inline size_t schedule_weight_interval(size_t streams)
     return (SCHEDULE_WEIGHT_ROWS + streams - 1) / streams;
 }
 
+/* The most rows of such a step. */
+static inline size_t schedule_weight_rows(size_t streams)
+{
+    return streams * schedule_weight_interval(streams);
+}
+
 static inline bool schedule_equal(const schedule *a, const schedule *b)
 {
     return a->window == b->window && a->hop == b->hop && a->update_interval == b->update_interval &&

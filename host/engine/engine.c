@@ -106,7 +106,7 @@ size_t engine_bytes(const engine *e, int streams, int states)
             bytes += 2 * counts_bytes(e, states);
     bytes += group_bytes(e->group, states);
     bytes += pending_bytes(e, streams, states);
-    bytes += weights_bytes(e, streams);
+    bytes += learn_bytes(e, streams);
     return bytes + lay_out_pass(e, &pass, NULL) + lay_out_step(e, &step, streams, NULL);
 }
 
@@ -195,7 +195,7 @@ gpuzip_status engine_open(engine **out, const ops *ops, ops_context *ctx,
     e->adaptive = config->bias || config->learn_alpha || config->prior;
     for (int k = 0; k < config->experts; k++)
         e->adaptive |= !is_model(e, k);
-    if (config->learn_weights && !weights_may_learn(config)) {
+    if (config->learn_weights && !learn_is_possible(config)) {
         status = GPUZIP_ERR_UNSUPPORTED;
         goto out;
     }
@@ -223,7 +223,7 @@ void engine_join(engine *e, engine_group *group, int rank)
 
 static void close_states(engine *e)
 {
-    weights_close(e);
+    learn_close(e);
     for (int k = 0; k < e->config.experts; k++) {
         model_state_close(e->state[k]);
         e->state[k] = NULL;
@@ -295,7 +295,7 @@ static gpuzip_status reserve_states(engine *e, int streams, int states, int run)
     e->pending_state = e->adaptive ? e->pending + adapt_pending_rows(e, streams, states) : NULL;
     TRY(open_counts(e, states));
     TRY(open_step(e, streams));
-    TRY(weights_open(e, streams));
+    TRY(learn_open(e, streams));
     e->slots = streams;
     e->states = states;
     e->run = run;

@@ -124,7 +124,7 @@ static gpuzip_status encode_window(engine_job *job, const schedule_window *w)
         int active = job_active(job, t), steps = pass_steps(job, active, w->end - t);
         int group = e->pass_rows / steps;
         /* End at an update, if the pass reaches one: no pending symbol is then newer. */
-        size_t learns = weights_next_update(job, t, w->end);
+        size_t learns = learn_next_update(job, t, w->end);
         if (learns - t < (size_t)steps)
             steps = (int)(learns - t);
         if (e->adaptive)
@@ -133,7 +133,7 @@ static gpuzip_status encode_window(engine_job *job, const schedule_window *w)
             TRY(encode_pass(job, s, smaller(s + group, active), w->base, t, steps));
         t += (size_t)steps;
         if (t == learns)
-            TRY(weights_update(job, w->base));
+            TRY(learn_update(job, w->base));
         if (job->progress && job->progress->step(job->progress->context, t, job->steps))
             return FAIL(GPUZIP_ERR_CANCELLED);
     }

@@ -247,30 +247,30 @@ void group_place(const engine_group *group, const engine_stream *stream, int *st
  * them known, or with `resets` resets them at `step`. Errors: DEVICE. */
 gpuzip_status group_barrier(engine_group *group, size_t step, bool resets);
 
-/* engine_weights.c: the models' weights learn. */
+/* engine_learn.c: the models' weights learn. */
 
 /* Whether the devices and the bounds of the models' numbers allow it. */
-bool weights_may_learn(const engine_config *config);
+bool learn_is_possible(const engine_config *config);
 
 /* Opens the learners for steps with the rows of so many streams, or closes them.
  * Errors: MEMORY, UNSUPPORTED. */
-gpuzip_status weights_open(engine *e, int streams);
-void weights_close(engine *e);
-/* Device memory that weights_open() takes. */
-size_t weights_bytes(const engine *e, int streams);
+gpuzip_status learn_open(engine *e, int streams);
+void learn_close(engine *e);
+/* Device memory that learn_open() takes. */
+size_t learn_bytes(const engine *e, int streams);
 /* Gives the models their trained weights again. Errors: DEVICE. */
-gpuzip_status weights_reset(engine *e);
+gpuzip_status learn_reset(engine *e);
 
 /* The end of the rows, from step t on, that the next step of the weights learns from: at most `end`,
  * the window's. SIZE_MAX if the weights do not learn. */
-size_t weights_next_update(const engine_job *job, size_t t, size_t end);
+size_t learn_next_update(const engine_job *job, size_t t, size_t end);
 
 /* Remembers a row of a pass with logits, for the next step of the weights. */
-void weights_record(engine *e, int32_t slot, int32_t pos);
+void learn_record(engine *e, int32_t slot, int32_t pos);
 
 /* Takes a step of the weights with the recorded rows, of a window from `base` on; the tokens that
  * follow them are known. Errors: MEMORY, DEVICE. */
-gpuzip_status weights_update(engine_job *job, size_t base);
+gpuzip_status learn_update(engine_job *job, size_t base);
 
 /* engine_adapt.c: adaptation. All work is queued on the device, except that of the context models,
  * which run on the host. */

@@ -82,11 +82,11 @@ static size_t saved_bytes(const weights_config *c, size_t rows)
            model_qrows_bytes(bits, (size_t)c->ffn, rows);
 }
 
-size_t model_learner_bytes(const model *m, int max_rows, int max_logits)
+size_t model_learner_bytes(const ops_learn *learn, const weights_model *w, int max_rows,
+                           int max_logits)
 {
-    const weights_config *c = &m->weights->config;
-    const weights_layer *l = m->weights->layer;
-    const ops_learn *learn = m->ops->learn;
+    const weights_config *c = &w->config;
+    const weights_layer *l = w->layer;
     const weights_matrix *matrix[] = {&l->qkv, &l->out, &l->up, &l->down};
     size_t rows = (size_t)max_rows, layer = saved_bytes(c, rows);
     for (int i = 0; i < 4; i++)
@@ -94,7 +94,7 @@ size_t model_learner_bytes(const model *m, int max_rows, int max_logits)
     size_t bytes = layer * (size_t)c->layers + rows * (size_t)c->dim * sizeof(float) +
                    model_qrows_bytes(c->activation_bits, (size_t)c->dim, rows);
     bytes += rows * sizeof(float) * ((size_t)c->dim + model_wide_columns(c) + narrow_columns(c));
-    bytes += model_qrows_bytes(error_bits(m), error_columns(c), rows);
+    bytes += model_qrows_bytes(c->activation_bits, error_columns(c), rows);
     return bytes + model_qrows_bytes(HEAD_ERROR_BITS, (size_t)c->vocab, (size_t)max_logits);
 }
 

@@ -50,7 +50,8 @@ size_t model_learning_bytes(const model *m);
 gpuzip_status model_learner_open(model_learner **l, const model *m, ops_context *ctx, int max_rows,
                                  int max_logits);
 void model_learner_close(model_learner *l);
-size_t model_learner_bytes(const model *m, int max_rows, int max_logits);
+size_t model_learner_bytes(const ops_learn *learn, const weights_model *w, int max_rows,
+                           int max_logits);
 
 /* Takes the trained weights again and forgets recorded rows. Errors: DEVICE. */
 gpuzip_status model_learner_reset(model_learner *l);

@@ -2,6 +2,7 @@
 #include "block.h"
 
 #include "clock.h"
+#include "model_learn.h"
 #include "packed.h"
 #include "suits.h"
 
@@ -131,16 +132,15 @@ uint64_t block_coding_bytes(const block_rules *rules, size_t tokens, uint32_t st
         if (!rules->model[k])
             continue;
         const weights_config *c = &rules->model[k]->config;
+        if (rules->config.learn_weights)
+            bytes += model_learner_bytes(ops_cpu.learn, rules->model[k],
+                                         (int)schedule_weight_rows(streams), NOMINAL_ROWS);
         size_t att = (size_t)c->heads * (size_t)c->head_dim;
         bytes += ops_cpu.kv_bytes(c->layers, (int)streams, rules->config.schedule.window, 1,
                                   c->kv_heads, c->head_dim, c->kv_bits);
         bytes += NOMINAL_ROWS * (sizeof(float) * ((size_t)c->vocab + 2 * (size_t)c->dim +
                                                   2 * (size_t)c->ffn + 2 * att));
     }
-    if (rules->config.learn_weights)
-        for (int k = 0; k < rules->config.experts; k++)
-            if (rules->model[k])
-                bytes += model_learner_host_bytes(rules->model[k], streams);
     return bytes;
 }
 

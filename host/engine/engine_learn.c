@@ -1,4 +1,4 @@
-/* engine_weights.c: the models' weights learn from the rows of a block. The models' learners record
+/* engine_learn.c: the models' weights learn from the rows of a block. The models' learners record
  * the rows of passes; the engine remembers which these are, for a step needs their targets. */
 #include <assert.h>
 
@@ -14,10 +14,10 @@ static size_t lay_out(learn_rows *p, int rows, int32_t *memory)
 
 static int rows_of(int streams)
 {
-    return streams * (int)schedule_weight_interval((size_t)streams);
+    return (int)schedule_weight_rows((size_t)streams);
 }
 
-size_t weights_bytes(const engine *e, int streams)
+size_t learn_bytes(const engine *e, int streams)
 {
     if (!e->config.learn_weights)
         return 0;
@@ -25,11 +25,12 @@ size_t weights_bytes(const engine *e, int streams)
     size_t bytes = 3 * (size_t)rows * sizeof(int32_t);
     for (int k = 0; k < e->config.experts; k++)
         if (is_model(e, k))
-            bytes += model_learner_bytes(e->config.expert[k].m, rows, e->logits_rows);
+            bytes += model_learner_bytes(e->ops->learn, model_weights(e->config.expert[k].m), rows,
+                                         e->logits_rows);
     return bytes;
 }
 
-bool weights_may_learn(const engine_config *config)
+bool learn_is_possible(const engine_config *config)
 {
     for (int k = 0; k < config->experts; k++)
         if (config->expert[k].kind == GPUZIP_EXPERT_MODEL && !model_learns(config->expert[k].m))
@@ -37,7 +38,7 @@ bool weights_may_learn(const engine_config *config)
     return true;
 }
 
-gpuzip_status weights_open(engine *e, int streams)
+gpuzip_status learn_open(engine *e, int streams)
 {
     if (!e->config.learn_weights)
         return GPUZIP_OK;
@@ -57,7 +58,7 @@ gpuzip_status weights_open(engine *e, int streams)
     return GPUZIP_OK;
 }
 
-void weights_close(engine *e)
+void learn_close(engine *e)
 {
     for (int k = 0; k < e->config.experts; k++) {
         model_learner_close(e->learner[k]);
@@ -68,7 +69,7 @@ void weights_close(engine *e)
     e->learn_memory = e->learn_host_memory = NULL;
 }
 
-gpuzip_status weights_reset(engine *e)
+gpuzip_status learn_reset(engine *e)
 {
     e->learnt_rows = 0;
     for (int k = 0; k < e->config.experts; k++)
@@ -77,7 +78,7 @@ gpuzip_status weights_reset(engine *e)
     return GPUZIP_OK;
 }
 
-size_t weights_next_update(const engine_job *job, size_t t, size_t end)
+size_t learn_next_update(const engine_job *job, size_t t, size_t end)
 {
     const engine *e = job->e;
     if (!e->config.learn_weights)
@@ -87,7 +88,7 @@ size_t weights_next_update(const engine_job *job, size_t t, size_t end)
     return next < end ? next : end;
 }
 
-void weights_record(engine *e, int32_t slot, int32_t pos)
+void learn_record(engine *e, int32_t slot, int32_t pos)
 {
     if (!e->config.learn_weights)
         return;
@@ -96,7 +97,7 @@ void weights_record(engine *e, int32_t slot, int32_t pos)
     e->learn_host.pos[e->learnt_rows++] = pos;
 }
 
-gpuzip_status weights_update(engine_job *job, size_t base)
+gpuzip_status learn_update(engine_job *job, size_t base)
 {
     engine *e = job->e;
     const ops *ops = e->ops;
