@@ -74,8 +74,9 @@ struct ops_learn {
 
     /* The error of quantize()'s input x of an activation, d = CLAMP(dy), [rows][dim]:
      *     GELU:   dx[i] = CLAMP(d[i] * slope(x[i])), det_gelu_*_slope()
-     *     SWIGLU: g, u = x[i], x[dim + i]:  dx[dim + i] = CLAMP(d[i] * det_siluf(g)),
-     *             dx[i] = CLAMP((d[i] * u) * det_silu_slope(g))
+     *     SWIGLU: g, u = x[i], x[dim + i], s = det_sigmoid_times(1, g):
+     *             dx[dim + i] = CLAMP(d[i] * (g * s))
+     *             dx[i] = CLAMP((d[i] * u) * (s * fma(g, 1 - s, 1)))
      * x, dx: [rows][dim], or [rows][2 dim] for SWIGLU. */
     gpuzip_status (*act_back)(ops_context *ctx, ops_act act, const float *x, const float *dy,
                               float *dx, int rows, int dim);
