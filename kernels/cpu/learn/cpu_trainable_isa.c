@@ -220,6 +220,7 @@ static void update(const trainable_job *job, int panel, int n, int end)
 {
     ops_trainable *t = job->t;
     int32_t most = (t->planes == 2 ? OPS_Q15_MAX : OPS_Q8_MAX) * (1 << OPS_MASTER_BITS);
+    float farthest = t->planes == 2 ? 128 * OPS_STEP_MAX : OPS_STEP_MAX;
     int32_t sum[CHANNELS][PANEL];
     for (; n < end; n += CHANNELS) {
         multiply_tile(job, panel, n, sum);
@@ -229,7 +230,7 @@ static void update(const trainable_job *job, int panel, int n, int end)
             float factor = job->factor[n + i];
 #pragma omp simd
             for (int c = 0; c < PANEL; c++) {
-                float step = clamp((float)(sum[i][c] - excess) * factor, OPS_STEP_MAX);
+                float step = clamp((float)(sum[i][c] - excess) * factor, farthest);
                 int32_t m = master[c] - det_rint_s32(step);
                 m = m < most ? m : most;
                 master[c] = m > -most ? m : -most;
