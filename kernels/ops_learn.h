@@ -17,10 +17,12 @@
 
 #define OPS_ERROR_MAX   0x1p40f /* of an error, see CLAMP above */
 #define OPS_MASTER_BITS 16      /* of a master weight, below the working copy's lowest bit */
-#define OPS_STEP_MAX    0x1p17f /* of a master weight in one step: two units of the working copy */
-#define OPS_STEP_ROWS   65536   /* of a step, at most; 127 * 127 of each fit s32 */
-#define OPS_DITHER_N    30011u  /* see trainable_step() */
-#define OPS_DITHER_K    40503u  /* 2^16 / the golden ratio: neighbours' thresholds lie apart */
+#define OPS_STEP_MAX                                                                               \
+    0x1p17f                  /* of a master weight of 8 bits in one step, 1/64 of its range; of    \
+                                15 bits 128 times that */
+#define OPS_STEP_ROWS 65536  /* of a step, at most; 127 * 127 of each fit s32 */
+#define OPS_DITHER_N  30011u /* see trainable_step() */
+#define OPS_DITHER_K  40503u /* 2^16 / the golden ratio: neighbours' thresholds lie apart */
 
 /* A weight matrix that learns: master weights, and working copies for linear() and for errors. */
 typedef struct ops_trainable ops_trainable;
@@ -74,8 +76,9 @@ struct ops_learn {
 
     /* The error of quantize()'s input x of an activation, d = CLAMP(dy), [rows][dim]:
      *     GELU:   dx[i] = CLAMP(d[i] * slope(x[i])), det_gelu_*_slope()
-     *     SWIGLU: g, u = x[i], x[dim + i]:  dx[dim + i] = CLAMP(d[i] * det_siluf(g)),
-     *             dx[i] = CLAMP((d[i] * u) * det_silu_slope(g))
+     *     SWIGLU: g, u = x[i], x[dim + i], s = det_sigmoid_times(1, g):
+     *             dx[dim + i] = CLAMP(d[i] * (g * s))
+     *             dx[i] = CLAMP((d[i] * u) * (s * fma(g, 1 - s, 1)))
      * x, dx: [rows][dim], or [rows][2 dim] for SWIGLU. */
     gpuzip_status (*act_back)(ops_context *ctx, ops_act act, const float *x, const float *dy,
                               float *dx, int rows, int dim);
@@ -107,7 +110,8 @@ struct ops_learn {
      *     z[r][n] = CLAMP(dy[r][n]) * x.scale[r];  zq[r] = QUANT_ROW over the rows r (z, 127), a
      * row for each n;  xq = x.hi for 8 bits, (x.q + 64) >> 7 for 15 f[n]    = min(((zq.scale[n] *
      * unit) * rate) * (2^16 / scale[n]), 2^90), unit 1 or 128, 0 where scale[n] < 2^-60 step    =
-     * rint(min(max((float)(sum_r zq[r][n] xq[r][k]) * f[n], -2^17), 2^17)) master[n][k] =
+     * rint(min(max((float)(sum_r zq[r][n] xq[r][k]) * f[n], -most), most)), most
+     *               = OPS_STEP_MAX or 128 times that master[n][k] =
      * master[n][k] - step, within +-qmax * 2^16 of the matrix's bits and the working copies are
      * w[n][k] = (master[n][k] + ((n * OPS_DITHER_N + k * OPS_DITHER_K) & 65535)) >> 16. The
      * threshold differs from weight to weight, so that a matrix as a whole follows its master

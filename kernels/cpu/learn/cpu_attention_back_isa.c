@@ -342,7 +342,8 @@ static void back_item(const back_job *job, const back_sequence *sequence,
 
 /* ---- the pass's own keys -------------------------------------------------- */
 
-/* max[k] = 2047 over the largest coefficient of a panel's key k, or 0; scale[k]: of its integers. */
+/* max[k] = 2047 over the largest coefficient of a panel's key k, or 0; scale[k]: of its integers.
+ */
 static void find_units(const float *coefficient, size_t pitch, int from, int queries,
                        float inv[BACK_KEYS], float scale[BACK_KEYS])
 {

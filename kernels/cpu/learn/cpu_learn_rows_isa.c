@@ -136,8 +136,9 @@ static void act_row(const void *opaque, int row, int thread)
 #pragma omp simd
         for (int i = 0; i < n; i++) {
             float d = clamp(dy[i]), gate = x[i], up = x[n + i];
-            dx[n + i] = clamp(d * det_siluf(gate));
-            dx[i] = clamp((d * up) * det_silu_slope(gate));
+            float s = det_sigmoid_times(1.0f, gate);
+            dx[n + i] = clamp(d * (gate * s));
+            dx[i] = clamp((d * up) * (s * fmaf(gate, 1.0f - s, 1.0f)));
         }
         break;
     }

@@ -53,10 +53,12 @@ CPU_INLINE void load_errors(const trainable_job *job, int panel, int row, float 
     const float *dy = job->dy + (size_t)row * n + first;
     float scale = job->x->scale[row];
     if (n - first >= ERRORS) {
+#pragma omp simd
         for (int c = 0; c < ERRORS; c++)
             z[c] = clamp(dy[c], OPS_ERROR_MAX) * scale;
         return;
     }
+#pragma omp simd
     for (int c = 0; c < ERRORS; c++)
         z[c] = first + c < n ? clamp(dy[c], OPS_ERROR_MAX) * scale : 0;
 }
@@ -87,6 +89,7 @@ static void pack_errors(const trainable_job *job, int panel)
     float inv[ERRORS], z[ERRORS];
     for (int r = 0; r < rows; r++) {
         load_errors(job, panel, r, z);
+#pragma omp simd
         for (int c = 0; c < ERRORS; c++) {
             int32_t bits = (int32_t)(det_float_bits(z[c]) & 0x7fffffff);
             max[c] = bits > max[c] ? bits : max[c];
@@ -97,6 +100,7 @@ static void pack_errors(const trainable_job *job, int panel)
         uint32_t word[ERRORS] = {0};
         for (int i = 0; i < WORD_ROWS && w * WORD_ROWS + i < rows; i++) {
             load_errors(job, panel, w * WORD_ROWS + i, z);
+#pragma omp simd
             for (int c = 0; c < ERRORS; c++) {
                 int32_t q = det_rint_s32(z[c] * inv[c]);
                 sum[c] += q;
@@ -119,9 +123,11 @@ static void pack_inputs(const trainable_job *job, int panel)
             size_t at = (size_t)(w * WORD_ROWS + i) * pitch + first;
             const int8_t *hi = x->hi + at, *lo = x->lo ? x->lo + at : NULL;
             if (lo)
+#pragma omp simd
                 for (int c = 0; c < PANEL; c++)
                     word[c] |= WORD(hi[c] + (lo[c] >> 6) + INPUT_FLIP, i);
             else
+#pragma omp simd
                 for (int c = 0; c < PANEL; c++)
                     word[c] |= WORD(hi[c] + INPUT_FLIP, i);
         }
@@ -166,6 +172,7 @@ static void multiply_tile(const trainable_job *job, int panel, int n, int32_t su
 CPU_INLINE void round_weights(const int32_t *master, int n, int panel, int32_t w[PANEL])
 {
     uint32_t first = (uint32_t)n * OPS_DITHER_N + (uint32_t)panel * PANEL * OPS_DITHER_K;
+#pragma omp simd
     for (int c = 0; c < PANEL; c++)
         w[c] = (master[c] + (int32_t)((first + (uint32_t)c * OPS_DITHER_K) & 65535)) >>
                OPS_MASTER_BITS;
@@ -184,6 +191,7 @@ static void pack_plane(const ops_trainable *t, int plane, int panel, int n, uint
     at = ((size_t)plane * b->panels + panel) * b->steps;
     for (int i = 0; i < CHANNELS && n + i < STEP * b->steps; i += STEP) {
         uint8_t *to = (uint8_t *)b->w + (at + (n + i) / STEP) * PANEL * STEP;
+#pragma omp simd
         for (int c = 0; c < PANEL; c++)
             for (int j = 0; j < STEP; j++)
                 to[c * STEP + j] = w[i + j][c];
@@ -201,6 +209,7 @@ static void write_tile(ops_trainable *t, int panel, int n)
         uint8_t flip = p == 0 ? WEIGHT_FLIP : 0;
         int shift = t->planes == 2 && p == 0 ? 7 : 0, mask = p == 1 ? 127 : 255;
         for (int i = 0; i < CHANNELS; i++)
+#pragma omp simd
             for (int c = 0; c < PANEL; c++)
                 plane[i][c] = (uint8_t)((w[i][c] >> shift & mask) ^ flip);
         pack_plane(t, p, panel, n, plane);
@@ -211,6 +220,7 @@ static void update(const trainable_job *job, int panel, int n, int end)
 {
     ops_trainable *t = job->t;
     int32_t most = (t->planes == 2 ? OPS_Q15_MAX : OPS_Q8_MAX) * (1 << OPS_MASTER_BITS);
+    float farthest = t->planes == 2 ? 128 * OPS_STEP_MAX : OPS_STEP_MAX;
     int32_t sum[CHANNELS][PANEL];
     for (; n < end; n += CHANNELS) {
         multiply_tile(job, panel, n, sum);
@@ -218,8 +228,9 @@ static void update(const trainable_job *job, int panel, int n, int end)
             int32_t *master = t->master + (size_t)(n + i) * t->pitch + (size_t)panel * PANEL;
             int32_t excess = INPUT_FLIP * job->sum[n + i];
             float factor = job->factor[n + i];
+#pragma omp simd
             for (int c = 0; c < PANEL; c++) {
-                float step = clamp((float)(sum[i][c] - excess) * factor, OPS_STEP_MAX);
+                float step = clamp((float)(sum[i][c] - excess) * factor, farthest);
                 int32_t m = master[c] - det_rint_s32(step);
                 m = m < most ? m : most;
                 master[c] = m > -most ? m : -most;
