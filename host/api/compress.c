@@ -37,7 +37,7 @@ static const level_settings levels[GPUZIP_LEVEL_MAX + 1] = {
 
 /* The weights learn from this level on: files are smaller by 1 to 5 %, and take several times as
  * long. */
-#define WEIGHTS_LEVEL 9
+#define WEIGHTS_LEVEL 8
 
 /* A file being compressed. */
 typedef struct {

@@ -281,9 +281,10 @@ static gpuzip_status open_step(engine *e, int streams)
 /* Keeps the memory if it suffices for so many streams, adaptive states and steps of a pass. Else
  * allocates it anew for just these streams and steps: the most of either that any job had could
  * together exceed the memory that each job was planned with. */
-static gpuzip_status reserve_states(engine *e, int streams, int states, int run)
+static gpuzip_status reserve_states(engine *e, int streams, int states, int run, bool learns)
 {
-    if (streams <= e->slots && states <= e->states && run <= e->run)
+    if (streams <= e->slots && states <= e->states && run <= e->run &&
+        (!learns || (size_t)e->learn_most >= schedule_weight_rows((size_t)streams)))
         return GPUZIP_OK;
     states = states > e->states ? states : e->states;
     close_states(e);
@@ -295,7 +296,8 @@ static gpuzip_status reserve_states(engine *e, int streams, int states, int run)
     e->pending_state = e->adaptive ? e->pending + adapt_pending_rows(e, streams, states) : NULL;
     TRY(open_counts(e, states));
     TRY(open_step(e, streams));
-    TRY(learn_open(e, streams));
+    if (learns)
+        TRY(learn_open(e, streams));
     e->slots = streams;
     e->states = states;
     e->run = run;
@@ -328,10 +330,12 @@ static gpuzip_status begin_job(engine_job *job, engine_stream *stream, int strea
         TRY(costs_open(&e->measures, e));
     if (!e->config.schedule.hop)
         job->run = decodes ? 1 : pass_steps(job, streams, INT_MAX);
-    int again = e->config.learn_weights ? (int)schedule_weight_interval((size_t)streams) : 0;
-    if (!e->config.schedule.hop && job->run < again) /* rows that the learner reads again */
-        job->run = again;
-    TRY(reserve_states(e, job->streams, e->adaptive ? group_states(e->group) : 1, job->run));
+    job->learns = engine_learns(&e->config, engine_tokens(stream, streams)) &&
+                  stream[0].state == stream[streams - 1].state;
+    int again = job->learns ? (int)schedule_weight_interval((size_t)streams) : 0;
+    int room = !e->config.schedule.hop && job->run < again ? again : job->run;
+    TRY(reserve_states(e, job->streams, e->adaptive ? group_states(e->group) : 1, room,
+                       job->learns));
     for (int i = 0; i < STAGES; i++)
         e->stage[i].mixed = 0;
     if (e->adaptive)

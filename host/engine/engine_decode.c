@@ -156,7 +156,7 @@ static gpuzip_status queue_layers(decoder *d, const step_group *g)
     gpuzip_status status = run_part(d, &d->layers, g);
     e->ops->range_pop();
     for (int r = 0; r < g->rows; r++)
-        learn_record(e, g->first + r, (int32_t)(g->t - g->window.base));
+        learn_record(job, g->first + r, (int32_t)(g->t - g->window.base));
     for (int k = 0; k < e->config.experts; k++) {
         double forward_ops, extend_ops;
         if (!is_model(e, k))

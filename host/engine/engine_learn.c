@@ -40,8 +40,6 @@ bool learn_is_possible(const engine_config *config)
 
 gpuzip_status learn_open(engine *e, int streams)
 {
-    if (!e->config.learn_weights)
-        return GPUZIP_OK;
     int rows = e->learn_most = rows_of(streams);
     TRY(e->ops->alloc(e->ctx, &e->learn_memory, 3 * (size_t)rows * sizeof(int32_t)));
     TRY(e->ops->host_alloc(e->ctx, &e->learn_host_memory, 3 * (size_t)rows * sizeof(int32_t)));
@@ -53,7 +51,6 @@ gpuzip_status learn_open(engine *e, int streams)
             continue;
         TRY(model_prepare_learning(m));
         TRY(model_learner_open(&e->learner[k], m, e->ctx, rows, e->logits_rows));
-        model_state_learn(e->state[k], e->learner[k]);
     }
     return GPUZIP_OK;
 }
@@ -67,30 +64,37 @@ void learn_close(engine *e)
     e->ops->release(e->ctx, e->learn_memory);
     e->ops->host_release(e->ctx, e->learn_host_memory);
     e->learn_memory = e->learn_host_memory = NULL;
+    e->learn_most = 0;
 }
 
-gpuzip_status learn_reset(engine *e)
+gpuzip_status learn_reset(engine_job *job)
 {
+    engine *e = job->e;
     e->learnt_rows = 0;
-    for (int k = 0; k < e->config.experts; k++)
-        if (e->learner[k])
+    for (int k = 0; k < e->config.experts; k++) {
+        if (!is_model(e, k))
+            continue;
+        if (job->learns)
             TRY(model_learner_reset(e->learner[k]));
+        model_state_learn(e->state[k], job->learns ? e->learner[k] : NULL);
+    }
     return GPUZIP_OK;
 }
 
 size_t learn_next_update(const engine_job *job, size_t t, size_t end)
 {
     const engine *e = job->e;
-    if (!e->config.learn_weights)
+    if (!job->learns)
         return SIZE_MAX;
     size_t interval = schedule_weight_interval((size_t)job->streams);
     size_t next = e->origin + ((t - e->origin) / interval + 1) * interval;
     return next < end ? next : end;
 }
 
-void learn_record(engine *e, int32_t slot, int32_t pos)
+void learn_record(engine_job *job, int32_t slot, int32_t pos)
 {
-    if (!e->config.learn_weights)
+    engine *e = job->e;
+    if (!job->learns)
         return;
     assert(e->learnt_rows < e->learn_most);
     e->learn_host.slot[e->learnt_rows] = slot;
@@ -104,18 +108,25 @@ gpuzip_status learn_update(engine_job *job, size_t base)
     double start = clock_seconds();
     int rows = e->learnt_rows;
     size_t bytes = (size_t)rows * sizeof(int32_t);
+    int32_t first = e->learn_host.pos[0], last = first;
     for (int r = 0; r < rows; r++) {
-        uint32_t next = job->stream[e->learn_host.slot[r]].token[base + e->learn_host.pos[r]];
+        int32_t pos = e->learn_host.pos[r];
+        first = pos < first ? pos : first;
+        last = pos > last ? pos : last;
+        uint32_t next = job->stream[e->learn_host.slot[r]].token[base + (size_t)pos];
         e->learn_host.target[r] = next < (uint32_t)e->config.vocab ? (int32_t)next : -1;
     }
     TRY(ops->upload(e->ctx, e->learn.slot, e->learn_host.slot, bytes));
     TRY(ops->upload(e->ctx, e->learn.pos, e->learn_host.pos, bytes));
     TRY(ops->upload(e->ctx, e->learn.target, e->learn_host.target, bytes));
     ops_batch batch = {.slot = e->learn.slot, .pos = e->learn.pos, .rows = rows};
-    for (int k = 0; k < e->config.experts; k++)
-        if (is_model(e, k))
-            TRY(model_learner_step(e->learner[k], e->state[k], &batch, e->learn.target,
-                                   model_learning_rate(rows)));
+    for (int k = 0; k < e->config.experts; k++) {
+        if (!is_model(e, k))
+            continue;
+        TRY(model_set_positions(e->state[k], (size_t)first, last - first + 1));
+        TRY(model_learner_step(e->learner[k], e->state[k], &batch, e->learn.target,
+                               model_learning_rate(rows)));
+    }
     TRY(ops->sync(e->ctx)); /* the arrays on the host are free again */
     e->learnt_rows = 0;
     job->costs->seconds[GPUZIP_PHASE_WEIGHTS] += clock_seconds() - start;

@@ -46,8 +46,6 @@ static size_t pass_bytes(const weights_model *w)
 
 static bool may_share(const engine_config *config)
 {
-    if (config->learn_weights) /* of a block: one engine has them */
-        return false;
     for (int k = 0; k < config->experts; k++)
         if (config->expert[k].kind == GPUZIP_EXPERT_MODEL &&
             pass_bytes(model_weights(config->expert[k].m)) > WORKER_MODEL_BYTES)
@@ -180,6 +178,8 @@ static bool deal_out(engine_mt *mt, const engine_stream *stream, int streams, de
     int blocks = stream[streams - 1].state - stream[0].state + 1;
     bool adaptive = mt->config.bias || mt->config.learn_alpha || mt->config.prior;
     *d = (deal){0};
+    if (engine_learns(&mt->config, engine_tokens(stream, streams)) && blocks == 1)
+        return false; /* one engine has the block's weights */
     if (is_shared(mt, (uint32_t)streams, blocks))
         start_lanes(mt);
     if (!is_shared(mt, (uint32_t)streams, blocks) ||

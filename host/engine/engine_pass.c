@@ -96,7 +96,7 @@ gpuzip_status pass_forward(engine_job *job, const pass_rows *host, int rows, boo
                                    positions * model_position_ops(e->config.expert[k].m);
     }
     for (int r = 0; r < rows && logits; r++)
-        learn_record(e, host->slot[r], host->pos[r]);
+        learn_record(job, host->slot[r], host->pos[r]);
     job->costs->seconds[GPUZIP_PHASE_FORWARD] += clock_seconds() - start;
     return GPUZIP_OK;
 }

@@ -87,8 +87,8 @@ struct engine {
     size_t pending_first, pending_end;
 
     model_learner *learner[GPUZIP_MAX_EXPERTS]; /* of the models, with learn_weights; or NULL */
-    int learn_most, learnt_rows; /* the most rows of a step of the weights; those recorded for
-                                    the next */
+    int learn_most, learnt_rows;  /* the most rows of a step of the weights; those recorded for
+                                     the next */
     learn_rows learn, learn_host; /* [learn_most] on the device; on the host, page-locked */
     void *learn_memory, *learn_host_memory;
 
@@ -127,6 +127,7 @@ typedef struct {
     size_t update_due;   /* decoding: the next update is before this step */
     engine_costs *costs;
     const engine_progress *progress; /* or NULL */
+    bool learns;                     /* the models' weights do, from these streams */
     bool measures;                   /* some stream's tokens are measured */
 } engine_job;
 
@@ -259,14 +260,14 @@ void learn_close(engine *e);
 /* Device memory that learn_open() takes. */
 size_t learn_bytes(const engine *e, int streams);
 /* Gives the models their trained weights again. Errors: DEVICE. */
-gpuzip_status learn_reset(engine *e);
+gpuzip_status learn_reset(engine_job *job);
 
-/* The end of the rows, from step t on, that the next step of the weights learns from: at most `end`,
- * the window's. SIZE_MAX if the weights do not learn. */
+/* The end of the rows, from step t on, that the next step of the weights learns from: at most
+ * `end`, the window's. SIZE_MAX if the weights do not learn. */
 size_t learn_next_update(const engine_job *job, size_t t, size_t end);
 
 /* Remembers a row of a pass with logits, for the next step of the weights. */
-void learn_record(engine *e, int32_t slot, int32_t pos);
+void learn_record(engine_job *job, int32_t slot, int32_t pos);
 
 /* Takes a step of the weights with the recorded rows, of a window from `base` on; the tokens that
  * follow them are known. Errors: MEMORY, DEVICE. */

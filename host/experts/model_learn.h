@@ -67,9 +67,10 @@ void model_learner_forget(model_learner *l);
  * best rates for 128 to 4096 rows agree. */
 float model_learning_rate(int rows);
 
-/* One step from the rows recorded since the last: batch has these rows, in the order of the passes
- * (device memory, see ops_batch; tokens are not read). target: device, [rows] the token that
- * followed each row, or -1 for none. rate: of the summed gradient. Forgets the rows. A step
+/* One step from the rows recorded since the last; call model_set_positions() for all of their
+ * positions before, since passes compute those that follow. batch has these rows, in the order of
+ * the passes (device memory, see ops_batch; tokens are not read). target: device, [rows] the token
+ * that followed each row, or -1 for none. rate: of the summed gradient. Forgets the rows. A step
  * overwrites the state's logits. Errors: MEMORY, DEVICE. */
 gpuzip_status model_learner_step(model_learner *l, model_state *s, const ops_batch *batch,
                                  const int32_t *target, float rate);

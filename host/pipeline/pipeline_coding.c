@@ -124,10 +124,10 @@ int pipeline_cpu_batch(const pipeline *p, ring_entry *const *group, int count)
     uint64_t limit = p->rules.memory_limit ? p->rules.memory_limit / 2 : CPU_MEMORY, bytes = 0;
     uint32_t streams = 0; /* of group[0, n) */
     int n = 0;
-    if (p->plan.config.learn_weights) /* each block has weights of its own */
-        return 1;
     for (; n < count && n < CPU_BLOCKS; n++) {
         const block *b = &group[n]->job.b;
+        if (engine_learns(&p->plan.config, b->work.tokens)) /* with weights of its own */
+            return n ? n : 1;
         bool enough = streams >= CPU_STREAMS && n >= p->gz->threads;
         bytes += block_coding_bytes(&p->rules, b->work.tokens, b->work.streams);
         if (n > 0 && (enough || bytes > limit))

@@ -161,12 +161,9 @@ static bool read_adapt(args *a, const char *text)
     static const struct {
         const char *word;
         unsigned bits;
-    } known[] = {{"all", GPUZIP_ADAPT_ALL},
-                 {"none", GPUZIP_ADAPT_NONE},
-                 {"contexts", GPUZIP_ADAPT_CONTEXTS},
-                 {"biases", GPUZIP_ADAPT_BIASES},
-                 {"alphas", GPUZIP_ADAPT_ALPHAS},
-                 {"weights", GPUZIP_ADAPT_WEIGHTS}};
+    } known[] = {{"all", GPUZIP_ADAPT_ALL},           {"none", GPUZIP_ADAPT_NONE},
+                 {"contexts", GPUZIP_ADAPT_CONTEXTS}, {"biases", GPUZIP_ADAPT_BIASES},
+                 {"alphas", GPUZIP_ADAPT_ALPHAS},     {"weights", GPUZIP_ADAPT_WEIGHTS}};
     const size_t words = sizeof known / sizeof *known;
 
     bool none = false;
@@ -179,7 +176,8 @@ static bool read_adapt(args *a, const char *text)
             adapt |= known[i].bits;
         none |= i < words && known[i].bits == GPUZIP_ADAPT_NONE;
         if (i == words || (none && (adapt || at[size])))
-            return refuse("--adapt", text, "all, none, or some of contexts, biases, alphas, weights");
+            return refuse("--adapt", text,
+                          "all, none, or some of contexts, biases, alphas, weights");
         at += size;
         if (!*at)
             break;

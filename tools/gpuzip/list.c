@@ -92,9 +92,9 @@ static json_t *to_json(const char *name, const gpuzip_info *info)
             experts, json_pack("{ss ss* sf}", "kind", kind_name(info->expert[i].kind), "model_id",
                                is_model ? id : NULL, "alpha", info->expert[i].alpha));
     }
-    json_t *adapts =
-        json_pack("{sb sb sb sb si}", "contexts", (int)info->contexts, "biases", (int)info->biases,
-                  "alphas", (int)info->learn_alphas, "weights", (int)info->learn_weights, "update_interval", info->update_interval);
+    json_t *adapts = json_pack("{sb sb sb sb si}", "contexts", (int)info->contexts, "biases",
+                               (int)info->biases, "alphas", (int)info->learn_alphas, "weights",
+                               (int)info->learn_weights, "update_interval", info->update_interval);
     return json_pack("{so sI sI sI sI sI sI sf si si si so so sb}", "file",
                      report_json_string(name), "frames", (json_int_t)info->frames, "blocks",
                      (json_int_t)info->blocks, "stored_blocks", (json_int_t)info->stored_blocks,
