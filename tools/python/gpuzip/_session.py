@@ -123,7 +123,7 @@ def compress_settings(level=None, *, models=(), device=None, threads=0, memory_l
     count = len(key[3])
     if adapt is None:  # given alphas stay fixed
         adapt = Adapt.DEFAULT if alphas is None else Adapt.CONTEXTS | Adapt.BIASES
-    if not 0 <= adapt <= Adapt.DEFAULT:
+    if not 0 <= adapt <= Adapt.ALL and adapt != Adapt.DEFAULT:
         raise ValueError("adapt is not a combination of the flags of Adapt")
     if fit_alphas is None:
         fit_alphas = count > 1 and alphas is None
