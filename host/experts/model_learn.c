@@ -284,6 +284,12 @@ layer_rows model_learner_rows(const model_learner *l, int layer, int rows)
     return rows_at(l, layer, l->rows, rows);
 }
 
+bool model_learner_holds(const model_learner *l, const ops_qrows *rows)
+{
+    const layer_rows *last = &l->saved[l->m->weights->config.layers];
+    return rows->scale == last->qkv_in.scale && rows->rows == l->rows;
+}
+
 void model_learner_recorded(model_learner *l, int rows)
 {
     l->rows += rows;
@@ -328,10 +334,12 @@ static gpuzip_status head_back(model_learner *l, model_state *s, const int32_t *
     const ops *ops = m->ops;
     int most = s->sizes.max_logits < l->max_logits ? s->sizes.max_logits : l->max_logits;
     s->head_rows = rows_at(l, m->weights->config.layers, 0, l->rows).qkv_in;
+    bool reuse = s->has_step_logits && l->rows <= most;
     for (int first = 0, rows; first < l->rows; first += rows) {
-        const float *logits;
+        const float *logits = s->logits;
         rows = l->rows - first < most ? l->rows - first : most;
-        TRY(model_logits(s, first, rows, &logits));
+        if (!reuse)
+            TRY(model_logits(s, first, rows, &logits));
         l->head_error.rows = rows;
         TRY(ops->learn->softmax_back(l->ctx, logits, target + first, m->head.w, &l->head_error));
         TRY(ops->linear(l->ctx, &l->head_error, m->head_transpose, NULL, NULL,
@@ -406,6 +414,7 @@ gpuzip_status model_learner_step(model_learner *l, model_state *s, const ops_bat
     for (int i = c->layers - 1; i >= 0; i--)
         TRY((c->post_norm ? post_norm_back : pre_norm_back)(l, s, batch, i, rate));
     l->rows = 0;
+    s->has_step_logits = false;
     return GPUZIP_OK;
 }
 

@@ -26,7 +26,9 @@
  * passes or on the order of rows. model_extend() records nothing.
  *
  * The cache must still hold the windows of all rows of a step, so model_sizes.run >= U where the
- * windows slide, also when decoding.
+ * windows slide, also when decoding; and the state their rotations: call model_set_positions() for
+ * all positions of a step before it. A step is cheaper by the logits if the last call before it was
+ * a model_logits() for all of its rows.
  */
 #ifndef GPUZIP_MODEL_LEARN_H
 #define GPUZIP_MODEL_LEARN_H

@@ -50,8 +50,9 @@ struct model_state {
     float *att;                  /* [max_rows][heads head_dim] */
     ops_queries q;               /* of max_rows */
     ops_qrows dim_rows, att_rows, ffn_rows;
-    ops_qrows head_rows; /* of the last pass: what the head takes */
-    float *logits;       /* [max_logits][vocab] */
+    ops_qrows head_rows;  /* of the last pass: what the head takes */
+    float *logits;        /* [max_logits][vocab] */
+    bool has_step_logits; /* the logits there are those of all rows that the learner has recorded */
 };
 
 /* The rows of a pass in one layer: inputs of its norms, [rows][dim], and of its matrices; queries,
@@ -94,6 +95,8 @@ typedef struct {
 } layer_matrices;
 layer_matrices model_learner_matrices(const model_learner *l, int layer);
 layer_rows model_learner_rows(const model_learner *l, int layer, int rows);
+/* Whether these are all rows that are recorded, as inputs of the head. */
+bool model_learner_holds(const model_learner *l, const ops_qrows *rows);
 /* Rows that later passes will not overwrite: `rows` more. */
 void model_learner_recorded(model_learner *l, int rows);
 

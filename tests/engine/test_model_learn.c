@@ -64,12 +64,15 @@ static void run_step(fixture *f, int slots, int first, int count, order order, f
         target[i] = tiny_target(f->tiny, slot[i], pos[i]);
     }
     ops_batch batch = {token, slot, pos, rows};
+    const float *logits;
     int each = order == BY_SLOT ? rows : order == BY_POSITION ? slots : 1;
     for (int row = 0; row < rows; row += each) {
         ops_batch pass = {token + row, slot + row, pos + row, each};
         assert_int_equal(model_set_positions(f->s, (size_t)pos[row], order == BY_SLOT ? count : 1),
                          GPUZIP_OK);
         assert_int_equal(model_forward(f->s, &pass), GPUZIP_OK);
+        if (each <= 5) /* the step may use these logits */
+            assert_int_equal(model_logits(f->s, 0, each, &logits), GPUZIP_OK);
     }
     assert_int_equal(model_set_positions(f->s, (size_t)first, count), GPUZIP_OK);
     assert_int_equal(model_learner_step(f->l, f->s, &batch, target, rate), GPUZIP_OK);
