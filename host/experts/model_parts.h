@@ -67,6 +67,11 @@ typedef struct {
     float *up;  /* [rows][ffn], or twice that for SWIGLU */
 } layer_rows;
 
+/* The matrices of a layer, for linear(). */
+typedef struct {
+    const ops_matrix *qkv, *out, *up, *down;
+} layer_matrices;
+
 /* Columns of the widest float rows: qkv, or the feed-forward's input. */
 size_t model_wide_columns(const weights_config *c);
 
@@ -88,11 +93,28 @@ static inline ops_qrows model_qrows_at(ops_qrows q, int first, int rows)
     return q;
 }
 
-/* model_learn.c: the matrices that learn, and the recorded rows of layer `layer` (or, for layer =
- * layers, of the final norm and the head) of the next `rows` rows. */
 typedef struct {
-    const ops_matrix *qkv, *out, *up, *down;
-} layer_matrices;
+    ops_trainable *qkv, *out, *up, *down;
+} learner_layer;
+
+struct model_learner {
+    const model *m;
+    ops_context *ctx;
+    int max_rows, max_logits;
+    int rows;             /* recorded since the last step */
+    learner_layer *layer; /* [layers] */
+    layer_rows *saved;    /* [layers + 1] of max_rows */
+    float *stream;        /* [max_rows][dim] the residual stream's error */
+    float *wide;          /* [max_rows][model_wide_columns()] */
+    float *narrow;        /* [max_rows][narrow_columns()] */
+    ops_qrows error;      /* of the widest rows; dim is set at each use */
+    ops_qrows head_error; /* [max_logits][vocab] */
+};
+
+/* model_learner.c: rows first .. first + rows - 1 of those recorded of layer `layer`, or for layer
+ * = layers, of the final norm and the head. */
+layer_rows model_learner_rows_at(const model_learner *l, int layer, int first, int rows);
+/* The matrices that learn; where layer `layer` records the next `rows` rows. */
 layer_matrices model_learner_matrices(const model_learner *l, int layer);
 layer_rows model_learner_rows(const model_learner *l, int layer, int rows);
 /* Whether these are all rows that are recorded, as inputs of the head. */
