@@ -41,7 +41,7 @@ static gpuzip_status head_back(model_learner *l, model_state *s, const int32_t *
 {
     const model *m = l->m;
     const ops *ops = m->ops;
-    int most = s->sizes.max_logits < l->max_logits ? s->sizes.max_logits : l->max_logits;
+    int most = s->sizes.max_logits < l->sizes.logits ? s->sizes.max_logits : l->sizes.logits;
     s->head_rows = model_learner_rows_at(l, m->weights->config.layers, 0, l->rows).qkv_in;
     bool reuse = s->has_step_logits && l->rows <= most;
     for (int first = 0, rows; first < l->rows; first += rows) {

@@ -61,32 +61,37 @@ static size_t saved_bytes(const weights_config *c, size_t rows)
            model_qrows_bytes(bits, (size_t)c->ffn, rows);
 }
 
-size_t model_learner_bytes(const model *m, int max_rows, int max_logits)
+size_t model_learner_bytes(const model *m, const model_learner_sizes *z, int threads)
 {
     const weights_config *c = &m->weights->config;
     const weights_layer *l = m->weights->layer;
     const ops_learn *learn = m->ops->learn;
     const weights_matrix *matrix[] = {&l->qkv, &l->out, &l->up, &l->down};
-    size_t rows = (size_t)max_rows, layer = saved_bytes(c, rows);
+    size_t rows = (size_t)z->rows, layer = saved_bytes(c, rows), wide = error_columns(c);
     for (int i = 0; i < 4; i++)
         layer += learn->trainable_bytes(matrix[i]->n, matrix[i]->k, c->weight_bits);
     size_t bytes = layer * (size_t)c->layers + rows * (size_t)c->dim * sizeof(float) +
                    model_qrows_bytes(c->activation_bits, (size_t)c->dim, rows);
     bytes += rows * sizeof(float) * ((size_t)c->dim + model_wide_columns(c) + narrow_columns(c));
-    bytes += model_qrows_bytes(error_bits(m), error_columns(c), rows);
-    return bytes + model_qrows_bytes(HEAD_ERROR_BITS, (size_t)c->vocab, (size_t)max_logits);
+    bytes += model_qrows_bytes(error_bits(m), wide, rows);
+    bytes += model_qrows_bytes(HEAD_ERROR_BITS, (size_t)c->vocab, (size_t)z->logits);
+    size_t step = learn->trainable_step_bytes(z->rows, (int)(wide + narrow_columns(c)));
+    size_t back = learn->attention_back_bytes(z->rows, z->run, z->window, c->heads, c->kv_heads,
+                                              c->head_dim, threads);
+    return bytes + (step > back ? step : back);
 }
 
 static gpuzip_status open_floats(model_learner *l, float **floats, size_t columns)
 {
-    return l->m->ops->alloc(l->ctx, (void **)floats, (size_t)l->max_rows * columns * sizeof(float));
+    return l->m->ops->alloc(l->ctx, (void **)floats,
+                            (size_t)l->sizes.rows * columns * sizeof(float));
 }
 
 static gpuzip_status open_saved(model_learner *l, layer_rows *r)
 {
     const model *m = l->m;
     const weights_config *c = &m->weights->config;
-    int bits = c->activation_bits, att = c->heads * c->head_dim, rows = l->max_rows;
+    int bits = c->activation_bits, att = c->heads * c->head_dim, rows = l->sizes.rows;
     size_t heads = (size_t)rows * (size_t)c->heads, dims = heads * (size_t)c->head_dim;
     TRY(open_floats(l, &r->norm1_in, (size_t)c->dim));
     TRY(open_floats(l, &r->norm2_in, (size_t)c->dim));
@@ -136,18 +141,18 @@ static gpuzip_status open_layer(model_learner *l, int layer)
 }
 
 gpuzip_status model_learner_open(model_learner **out, const model *m, ops_context *ctx,
-                                 int max_rows, int max_logits)
+                                 const model_learner_sizes *sizes)
 {
-    assert(m->head_transpose && max_rows <= OPS_STEP_ROWS);
+    assert(m->head_transpose && sizes->rows <= OPS_STEP_ROWS);
     gpuzip_status status = GPUZIP_OK;
     const weights_config *c = &m->weights->config;
+    int rows = sizes->rows;
     model_learner *l = calloc(1, sizeof *l);
     if (!l)
         return FAIL(GPUZIP_ERR_MEMORY);
     l->m = m;
     l->ctx = ctx;
-    l->max_rows = max_rows;
-    l->max_logits = max_logits;
+    l->sizes = *sizes;
     l->layer = calloc((size_t)c->layers, sizeof *l->layer);
     l->saved = calloc((size_t)c->layers + 1, sizeof *l->saved);
     if (!l->layer || !l->saved) {
@@ -158,12 +163,12 @@ gpuzip_status model_learner_open(model_learner **out, const model *m, ops_contex
         TRY_OUT(open_layer(l, i));
     layer_rows *last = &l->saved[c->layers];
     TRY_OUT(open_floats(l, &last->norm1_in, (size_t)c->dim));
-    TRY_OUT(model_open_qrows(m, ctx, &last->qkv_in, c->activation_bits, c->dim, max_rows));
+    TRY_OUT(model_open_qrows(m, ctx, &last->qkv_in, c->activation_bits, c->dim, rows));
     TRY_OUT(open_floats(l, &l->stream, (size_t)c->dim));
     TRY_OUT(open_floats(l, &l->wide, model_wide_columns(c)));
     TRY_OUT(open_floats(l, &l->narrow, narrow_columns(c)));
-    TRY_OUT(model_open_qrows(m, ctx, &l->error, error_bits(m), (int)error_columns(c), max_rows));
-    TRY_OUT(model_open_qrows(m, ctx, &l->head_error, HEAD_ERROR_BITS, c->vocab, max_logits));
+    TRY_OUT(model_open_qrows(m, ctx, &l->error, error_bits(m), (int)error_columns(c), rows));
+    TRY_OUT(model_open_qrows(m, ctx, &l->head_error, HEAD_ERROR_BITS, c->vocab, sizes->logits));
     *out = l;
     l = NULL;
 out:
@@ -258,7 +263,7 @@ layer_rows model_learner_rows_at(const model_learner *l, int layer, int first, i
 
 layer_rows model_learner_rows(const model_learner *l, int layer, int rows)
 {
-    assert(l->rows + rows <= l->max_rows);
+    assert(l->rows + rows <= l->sizes.rows);
     return model_learner_rows_at(l, layer, l->rows, rows);
 }
 

@@ -100,15 +100,15 @@ typedef struct {
 struct model_learner {
     const model *m;
     ops_context *ctx;
-    int max_rows, max_logits;
+    model_learner_sizes sizes;
     int rows;             /* recorded since the last step */
     learner_layer *layer; /* [layers] */
-    layer_rows *saved;    /* [layers + 1] of max_rows */
-    float *stream;        /* [max_rows][dim] the residual stream's error */
-    float *wide;          /* [max_rows][model_wide_columns()] */
-    float *narrow;        /* [max_rows][narrow_columns()] */
+    layer_rows *saved;    /* [layers + 1] of sizes.rows */
+    float *stream;        /* [sizes.rows][dim] the residual stream's error */
+    float *wide;          /* [sizes.rows][model_wide_columns()] */
+    float *narrow;        /* [sizes.rows][narrow_columns()] */
     ops_qrows error;      /* of the widest rows; dim is set at each use */
-    ops_qrows head_error; /* [max_logits][vocab] */
+    ops_qrows head_error; /* [sizes.logits][vocab] */
 };
 
 /* model_learner.c: rows first .. first + rows - 1 of those recorded of layer `layer`, or for layer

@@ -36,7 +36,9 @@ static fixture open_fixture(const tiny_model *tiny, ops_context *ctx, int slots,
     assert_true(model_learns(f.m));
     assert_int_equal(model_prepare_learning(f.m), GPUZIP_OK);
     assert_int_equal(model_state_open(&f.s, f.m, ctx, &sizes), GPUZIP_OK);
-    assert_int_equal(model_learner_open(&f.l, f.m, ctx, rows, sizes.max_logits), GPUZIP_OK);
+    model_learner_sizes learner = {
+        .rows = rows, .run = run, .window = sizes.window, .logits = sizes.max_logits};
+    assert_int_equal(model_learner_open(&f.l, f.m, ctx, &learner), GPUZIP_OK);
     model_state_learn(f.s, f.l);
     return f;
 }
