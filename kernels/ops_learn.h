@@ -101,10 +101,14 @@ struct ops_learn {
      *     ck = QUANT_ROW(ds_ij * q_i.scale, 2047); dk[d] = (float)(sum_i ck_i q_i[d]) * (ck.scale
      *     * u), rotated back by position j
      * Rotated back: as qkv() rotates, but with -sine; unit joins by det_scale2(). All are clamped.
-     * dqkv: [rows][(heads + 2 kv_heads) head_dim]. Errors: MEMORY. */
+     * dqkv: [rows][(heads + 2 kv_heads) head_dim]. attention_back_bytes() is the memory that it
+     * needs while it runs, for up to `run` rows of a slot in a context of so many threads. Errors:
+     * MEMORY. */
     gpuzip_status (*attention_back)(ops_context *ctx, const ops_batch *batch, const ops_queries *q,
                                     int heads, float factor, const ops_rope *rope, const ops_kv *kv,
                                     int layer, const float *out, const float *dout, float *dqkv);
+    size_t (*attention_back_bytes)(int rows, int run, int window, int heads, int kv_heads,
+                                   int head_dim, int threads);
 
     /* One step of plain SGD. x: the rows that linear() took, dy [rows][n] the error of its output.
      *     z[r][n] = CLAMP(dy[r][n]) * x.scale[r];  zq[r] = QUANT_ROW over the rows r (z, 127), a
@@ -119,6 +123,7 @@ struct ops_learn {
      * order of rows gives the same. rows <= OPS_STEP_ROWS. Errors: MEMORY. */
     gpuzip_status (*trainable_step)(ops_context *ctx, ops_trainable *t, const float *dy,
                                     const ops_qrows *x, float rate);
+    size_t (*trainable_step_bytes)(int rows, int columns);
 };
 
 #endif

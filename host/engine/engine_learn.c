@@ -12,21 +12,24 @@ static size_t lay_out(learn_rows *p, int rows, int32_t *memory)
     return 3 * n * sizeof(int32_t);
 }
 
-static int rows_of(int streams)
+static model_learner_sizes sizes_of(const engine *e, int streams)
 {
-    return (int)schedule_weight_rows((size_t)streams);
+    return (model_learner_sizes){.rows = (int)schedule_weight_rows((size_t)streams),
+                                 .run = (int)schedule_weight_interval((size_t)streams),
+                                 .window = e->config.schedule.window,
+                                 .logits = e->logits_rows};
 }
 
 size_t learn_bytes(const engine *e, int streams)
 {
     if (!e->config.learn_weights)
         return 0;
-    int rows = rows_of(streams);
-    size_t bytes = 3 * (size_t)rows * sizeof(int32_t);
+    model_learner_sizes sizes = sizes_of(e, streams);
+    size_t bytes = 3 * (size_t)sizes.rows * sizeof(int32_t);
     for (int k = 0; k < e->config.experts; k++)
         if (is_model(e, k))
-            bytes += model_learner_bytes(e->ops->learn, model_weights(e->config.expert[k].m), rows,
-                                         e->logits_rows);
+            bytes += model_learner_bytes(e->ops->learn, model_weights(e->config.expert[k].m),
+                                         &sizes, pool_threads(e->config.pool));
     return bytes;
 }
 
@@ -40,7 +43,8 @@ bool learn_is_possible(const engine_config *config)
 
 gpuzip_status learn_open(engine *e, int streams)
 {
-    int rows = e->learn_most = rows_of(streams);
+    model_learner_sizes sizes = sizes_of(e, streams);
+    int rows = e->learn_most = sizes.rows;
     TRY(e->ops->alloc(e->ctx, &e->learn_memory, 3 * (size_t)rows * sizeof(int32_t)));
     TRY(e->ops->host_alloc(e->ctx, &e->learn_host_memory, 3 * (size_t)rows * sizeof(int32_t)));
     (void)lay_out(&e->learn, rows, e->learn_memory);
@@ -50,7 +54,7 @@ gpuzip_status learn_open(engine *e, int streams)
         if (!is_model(e, k))
             continue;
         TRY(model_prepare_learning(m));
-        TRY(model_learner_open(&e->learner[k], m, e->ctx, rows, e->logits_rows));
+        TRY(model_learner_open(&e->learner[k], m, e->ctx, &sizes));
     }
     return GPUZIP_OK;
 }

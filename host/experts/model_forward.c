@@ -120,6 +120,7 @@ static gpuzip_status run_layers(model_state *s, const ops_batch *batch, bool out
     const model *m = s->m;
     const weights_config *c = &m->weights->config;
     bool record = output && s->learner;
+    s->has_step_logits = false;
     layer_rows r = rows_of(s, 0, batch->rows, record);
     TRY(m->ops->embed(s->ctx, c->post_norm ? s->x : r.norm1_in, batch, m->embedding,
                       m->embedding_scale, m->position, c->dim));
@@ -149,6 +150,7 @@ gpuzip_status model_logits(model_state *s, int first, int count, const float **l
     ops_qrows rows = model_qrows_at(s->head_rows, first, count);
     TRY(m->ops->linear(s->ctx, &rows, m->head.w, m->head.bias, NULL, s->logits));
     *logits = s->logits;
+    s->has_step_logits = s->learner && model_learner_holds(s->learner, &rows);
     return GPUZIP_OK;
 }
 

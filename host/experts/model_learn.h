@@ -13,7 +13,7 @@
  * How a caller uses it, for each block:
  *
  *     model_prepare_learning(m);                       once a model
- *     model_learner_open(&l, m, ctx, max_rows);        once a thread that codes blocks
+ *     model_learner_open(&l, m, ctx, &sizes);          once a thread that codes blocks
  *     model_learner_reset(l);                          trained weights, at the block's start
  *     model_state_learn(s, l);                         from here on s uses and records
  *     for each step of U positions of S streams:
@@ -22,11 +22,14 @@
  *         model_learner_step(l, s, batch, target, rate)
  *
  * Encoder and decoder must take the same steps: the same rows and targets between two steps, in any
- * order and in any number of passes. Results do not depend on threads, on the instruction set, on
- * passes or on the order of rows. model_extend() records nothing.
+ * order and in any number of passes, none of which crosses a step. Results do not depend on
+ * threads, on the instruction set, on passes or on the order of rows. model_extend() records
+ * nothing.
  *
  * The cache must still hold the windows of all rows of a step, so model_sizes.run >= U where the
- * windows slide, also when decoding.
+ * windows slide, also when decoding; and the state their rotations: call model_set_positions() for
+ * all positions of a step before it. A step is cheaper by the logits if the last call before it was
+ * a model_logits() for all of its rows.
  */
 #ifndef GPUZIP_MODEL_LEARN_H
 #define GPUZIP_MODEL_LEARN_H
@@ -44,14 +47,22 @@ bool model_learns(const model *m);
 gpuzip_status model_prepare_learning(model *m);
 size_t model_learning_bytes(const model *m);
 
-/* A learner for steps of up to max_rows rows in states that compute up to max_logits logits at a
- * time, with the trained weights. ctx: of the states that will use it. model_learner_bytes() is its
- * size. model_learner_close() accepts NULL. Errors: MEMORY, DEVICE. */
-gpuzip_status model_learner_open(model_learner **l, const model *m, ops_context *ctx, int max_rows,
-                                 int max_logits);
+/* The sizes of a learner. */
+typedef struct {
+    int rows;   /* of a step, at most; OPS_STEP_ROWS at most */
+    int run;    /* of a slot in a step, at most */
+    int window; /* of the states that will use it */
+    int logits; /* rows whose logits are computed at a time */
+} model_learner_sizes;
+
+/* A learner with the trained weights. ctx: of the states that will use it. model_learner_bytes():
+ * what it takes, with what a step allocates for its duration in a context of so many threads.
+ * model_learner_close() accepts NULL. Errors: MEMORY, DEVICE. */
+gpuzip_status model_learner_open(model_learner **l, const model *m, ops_context *ctx,
+                                 const model_learner_sizes *sizes);
 void model_learner_close(model_learner *l);
-size_t model_learner_bytes(const ops_learn *learn, const weights_model *w, int max_rows,
-                           int max_logits);
+size_t model_learner_bytes(const ops_learn *learn, const weights_model *w,
+                           const model_learner_sizes *sizes, int threads);
 
 /* Takes the trained weights again and forgets recorded rows. Errors: DEVICE. */
 gpuzip_status model_learner_reset(model_learner *l);
@@ -67,10 +78,9 @@ void model_learner_forget(model_learner *l);
  * best rates for 128 to 4096 rows agree. */
 float model_learning_rate(int rows);
 
-/* One step from the rows recorded since the last; call model_set_positions() for all of their
- * positions before, since passes compute those that follow. batch has these rows, in the order of
- * the passes (device memory, see ops_batch; tokens are not read). target: device, [rows] the token
- * that followed each row, or -1 for none. rate: of the summed gradient. Forgets the rows. A step
+/* One step from the rows recorded since the last: batch has these rows, in the order of the passes
+ * (device memory, see ops_batch; tokens are not read). target: device, [rows] the token that
+ * followed each row, or -1 for none. rate: of the summed gradient. Forgets the rows. A step
  * overwrites the state's logits. Errors: MEMORY, DEVICE. */
 gpuzip_status model_learner_step(model_learner *l, model_state *s, const ops_batch *batch,
                                  const int32_t *target, float rate);

@@ -50,8 +50,9 @@ struct model_state {
     float *att;                  /* [max_rows][heads head_dim] */
     ops_queries q;               /* of max_rows */
     ops_qrows dim_rows, att_rows, ffn_rows;
-    ops_qrows head_rows; /* of the last pass: what the head takes */
-    float *logits;       /* [max_logits][vocab] */
+    ops_qrows head_rows;  /* of the last pass: what the head takes */
+    float *logits;        /* [max_logits][vocab] */
+    bool has_step_logits; /* the logits there are those of all rows that the learner has recorded */
 };
 
 /* The rows of a pass in one layer: inputs of its norms, [rows][dim], and of its matrices; queries,
@@ -65,6 +66,11 @@ typedef struct {
     float *att; /* [rows][heads head_dim] */
     float *up;  /* [rows][ffn], or twice that for SWIGLU */
 } layer_rows;
+
+/* The matrices of a layer, for linear(). */
+typedef struct {
+    const ops_matrix *qkv, *out, *up, *down;
+} layer_matrices;
 
 /* Columns of the widest float rows: qkv, or the feed-forward's input. */
 size_t model_wide_columns(const weights_config *c);
@@ -87,13 +93,32 @@ static inline ops_qrows model_qrows_at(ops_qrows q, int first, int rows)
     return q;
 }
 
-/* model_learn.c: the matrices that learn, and the recorded rows of layer `layer` (or, for layer =
- * layers, of the final norm and the head) of the next `rows` rows. */
 typedef struct {
-    const ops_matrix *qkv, *out, *up, *down;
-} layer_matrices;
+    ops_trainable *qkv, *out, *up, *down;
+} learner_layer;
+
+struct model_learner {
+    const model *m;
+    ops_context *ctx;
+    model_learner_sizes sizes;
+    int rows;             /* recorded since the last step */
+    learner_layer *layer; /* [layers] */
+    layer_rows *saved;    /* [layers + 1] of sizes.rows */
+    float *stream;        /* [sizes.rows][dim] the residual stream's error */
+    float *wide;          /* [sizes.rows][model_wide_columns()] */
+    float *narrow;        /* [sizes.rows][narrow_columns()] */
+    ops_qrows error;      /* of the widest rows; dim is set at each use */
+    ops_qrows head_error; /* [sizes.logits][vocab] */
+};
+
+/* model_learner.c: rows first .. first + rows - 1 of those recorded of layer `layer`, or for layer
+ * = layers, of the final norm and the head. */
+layer_rows model_learner_rows_at(const model_learner *l, int layer, int first, int rows);
+/* The matrices that learn; where layer `layer` records the next `rows` rows. */
 layer_matrices model_learner_matrices(const model_learner *l, int layer);
 layer_rows model_learner_rows(const model_learner *l, int layer, int rows);
+/* Whether these are all rows that are recorded, as inputs of the head. */
+bool model_learner_holds(const model_learner *l, const ops_qrows *rows);
 /* Rows that later passes will not overwrite: `rows` more. */
 void model_learner_recorded(model_learner *l, int rows);
 

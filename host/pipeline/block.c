@@ -132,9 +132,13 @@ uint64_t block_coding_bytes(const block_rules *rules, size_t tokens, uint32_t st
         if (!rules->model[k])
             continue;
         const weights_config *c = &rules->model[k]->config;
-        if (rules->config.learn_weights)
-            bytes += model_learner_bytes(ops_cpu.learn, rules->model[k],
-                                         (int)schedule_weight_rows(streams), NOMINAL_ROWS);
+        if (engine_learns(&rules->config, tokens)) {
+            model_learner_sizes sizes = {.rows = (int)schedule_weight_rows(streams),
+                                         .run = (int)schedule_weight_interval(streams),
+                                         .window = rules->config.schedule.window,
+                                         .logits = NOMINAL_ROWS};
+            bytes += model_learner_bytes(ops_cpu.learn, rules->model[k], &sizes, 1);
+        }
         size_t att = (size_t)c->heads * (size_t)c->head_dim;
         bytes += ops_cpu.kv_bytes(c->layers, (int)streams, rules->config.schedule.window, 1,
                                   c->kv_heads, c->head_dim, c->kv_bits);

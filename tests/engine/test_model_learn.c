@@ -36,7 +36,9 @@ static fixture open_fixture(const tiny_model *tiny, ops_context *ctx, int slots,
     assert_true(model_learns(f.m));
     assert_int_equal(model_prepare_learning(f.m), GPUZIP_OK);
     assert_int_equal(model_state_open(&f.s, f.m, ctx, &sizes), GPUZIP_OK);
-    assert_int_equal(model_learner_open(&f.l, f.m, ctx, rows, sizes.max_logits), GPUZIP_OK);
+    model_learner_sizes learner = {
+        .rows = rows, .run = run, .window = sizes.window, .logits = sizes.max_logits};
+    assert_int_equal(model_learner_open(&f.l, f.m, ctx, &learner), GPUZIP_OK);
     model_state_learn(f.s, f.l);
     return f;
 }
@@ -64,12 +66,15 @@ static void run_step(fixture *f, int slots, int first, int count, order order, f
         target[i] = tiny_target(f->tiny, slot[i], pos[i]);
     }
     ops_batch batch = {token, slot, pos, rows};
+    const float *logits;
     int each = order == BY_SLOT ? rows : order == BY_POSITION ? slots : 1;
     for (int row = 0; row < rows; row += each) {
         ops_batch pass = {token + row, slot + row, pos + row, each};
         assert_int_equal(model_set_positions(f->s, (size_t)pos[row], order == BY_SLOT ? count : 1),
                          GPUZIP_OK);
         assert_int_equal(model_forward(f->s, &pass), GPUZIP_OK);
+        if (each <= 5) /* the step may use these logits */
+            assert_int_equal(model_logits(f->s, 0, each, &logits), GPUZIP_OK);
     }
     assert_int_equal(model_set_positions(f->s, (size_t)first, count), GPUZIP_OK);
     assert_int_equal(model_learner_step(f->l, f->s, &batch, target, rate), GPUZIP_OK);

@@ -160,7 +160,9 @@ int main(int argc, char **argv)
                          .max_logits = (int)rows};
     check(model_state_open(&r.s, r.m, r.ctx, &sizes));
     if (set.rate != 0) {
-        check(model_learner_open(&r.l, r.m, r.ctx, (int)rows, (int)rows));
+        model_learner_sizes learner = {
+            .rows = (int)rows, .run = set.steps, .window = set.window, .logits = (int)rows};
+        check(model_learner_open(&r.l, r.m, r.ctx, &learner));
         model_state_learn(r.s, r.l);
     }
     int32_t *memory = malloc(4 * rows * sizeof *memory);

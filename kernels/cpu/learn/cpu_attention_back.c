@@ -251,6 +251,29 @@ static gpuzip_status run_rounds(ops_context *ctx, back_call *c)
     return GPUZIP_OK;
 }
 
+size_t cpu_attention_back_bytes(int rows, int run, int window, int heads, int kv_heads,
+                                int head_dim, int threads)
+{
+    const ops_kv kv = {.kv_heads = kv_heads,
+                       .head_dim = head_dim,
+                       .v_dim = (int)round_up((size_t)head_dim, 16),
+                       .window = window};
+    back_call c = {.threads = threads, .positions = attention_positions(&kv, window + run)};
+    arena a = {0};
+    c.job.attention = (attention_job){.kv = &kv, .heads = heads};
+    lay_out(&c, &a, rows, true);
+    a.used += 6 * (size_t)rows * sizeof(int32_t); /* order, and while it is sorted */
+    /* A round: SEQUENCES windows a thread, and at most all rows. */
+    size_t group = (size_t)(heads / kv_heads), all = (size_t)rows;
+    size_t positions = (size_t)window + (size_t)run + 2 * ATTENTION_SEGMENT;
+    size_t sequences = (size_t)SEQUENCES * (size_t)threads;
+    sequences = sequences < all * (size_t)kv_heads ? sequences : all * (size_t)kv_heads;
+    size_t segments = all * group + sequences * ATTENTION_SEGMENT;
+    return a.used + sequences * (4 * positions * (size_t)kv.v_dim + 6 * 64) +
+           4 * segments * (size_t)kv.v_dim +
+           2 * all * group * sizeof(float) * round_up((size_t)run, BACK_KEYS);
+}
+
 gpuzip_status cpu_attention_back(ops_context *ctx, const ops_batch *batch, const ops_queries *q,
                                  int heads, float factor, const ops_rope *rope, const ops_kv *kv,
                                  int layer, const float *out, const float *dout, float *dqkv)

@@ -43,17 +43,25 @@ static void gather(const void *of, int row, int thread)
 
 /* ---- transposes ----------------------------------------------------------- */
 
-/* Two pairs (a.lo, a.hi), (b.lo, b.hi) become (a.lo, b.lo) at out and (a.hi, b.hi) at out + next.
- */
-CPU_INLINE void exchange(const int16_t *a, const int16_t *b, int16_t *out, size_t next)
+/* Turns blocks of 2 x 2 s16, row by row in a word of 64 bits, over; out [columns][rows] of these
+ * words from in [rows][columns], with rows * columns <= 8 * OPS_MAX_HEAD_DIM / 2. */
+static void turn_words(const int16_t *in, int rows, int columns, size_t in_pitch, int16_t *out,
+                       size_t out_pitch)
 {
-    uint32_t x, y, lo, hi;
-    memcpy(&x, a, sizeof x);
-    memcpy(&y, b, sizeof y);
-    lo = (x & 0xffff) | y << 16;
-    hi = x >> 16 | (y & 0xffff0000u);
-    memcpy(out, &lo, sizeof lo);
-    memcpy(out + next, &hi, sizeof hi);
+    uint64_t word[8 * OPS_MAX_HEAD_DIM / 2];
+    for (int r = 0; r < rows; r++) {
+        const int16_t *from = in + (size_t)r * in_pitch;
+        uint64_t *to = word + (size_t)r * (size_t)columns;
+#pragma omp simd
+        for (int c = 0; c < columns; c++) {
+            uint64_t x;
+            memcpy(&x, from + 4 * c, sizeof x);
+            to[c] = (x & 0xffff00000000ffffu) | (x >> 16 & 0xffff0000u) | (x & 0xffff0000u) << 16;
+        }
+    }
+    for (int c = 0; c < columns; c++)
+        for (int r = 0; r < rows; r++)
+            memcpy(out + (size_t)c * out_pitch + 4 * (size_t)r, &word[r * columns + c], 8);
 }
 
 /* out = x [rows][heads][head_dim] of a sequence's queries, as [queries / 2][v_dim][2], zero behind
@@ -92,15 +100,10 @@ static void transpose(const back_job *job, const back_sequence *sequence)
         const int16_t *k = kv->k + ring * dim, *v = kv->v + ring * v_dim;
         int16_t *k_out = sequence->k + (size_t)pos * v_dim,
                 *v_out = sequence->v + (size_t)pos * dim;
-        for (size_t j = 0; j < 8; j++) {
-            const int16_t *value = v + 2 * j * v_dim;
-            int16_t *key = k_out + 2 * j * v_dim;
-            for (size_t d = 0; d < dim; d += 2) {
-                exchange(k + 16 * d + 4 * j, k + 16 * d + 4 * j + 2, key + 2 * d, 2);
-                exchange(value + 2 * d, value + 2 * d + 2, v_out + 16 * d + 4 * j, 2);
-            }
-            memset(key + 2 * dim, 0, 2 * (v_dim - dim) * sizeof *key);
-        }
+        turn_words(k, (int)dim / 2, 8, 32, k_out, 2 * v_dim);
+        turn_words(v, 8, (int)dim / 2, 2 * v_dim, v_out, 32);
+        for (size_t j = 0; j < 8 && v_dim > dim; j++)
+            memset(k_out + 2 * (j * v_dim + dim), 0, 2 * (v_dim - dim) * sizeof *k_out);
     }
     pair_queries(job, sequence, job->sorted.q, sequence->q);
     pair_queries(job, sequence, job->a, sequence->a);
@@ -190,10 +193,15 @@ static void score_errors(item_state *s, int query)
         sink_e = det_exp2f(sink - max);
         total = det_rint_s32(sink_e * 0x1p24f);
     }
-#pragma omp simd reduction(+ : total)
-    for (int j = begin; j < end; j++) {
-        p[j] = det_exp2f(p[j] - max);
-        total += det_rint_s32(p[j] * 0x1p24f);
+    for (int from = begin, to; from < end; from = to) {
+        int32_t sum = 0; /* <= ATTENTION_SEGMENT * 2^24 */
+        to = end - from < ATTENTION_SEGMENT ? end : from + ATTENTION_SEGMENT;
+#pragma omp simd reduction(+ : sum)
+        for (int j = from; j < to; j++) {
+            p[j] = det_exp2f(p[j] - max);
+            sum += det_rint_s32(p[j] * 0x1p24f);
+        }
+        total += sum;
     }
     float inv = 0x1p24f / (float)total;
 #pragma omp simd

@@ -16,5 +16,7 @@ const ops_learn cpu_learn = {
     .norm_back = cpu_norm_back,
     .act_back = cpu_act_back,
     .attention_back = cpu_attention_back,
+    .attention_back_bytes = cpu_attention_back_bytes,
     .trainable_step = cpu_trainable_step,
+    .trainable_step_bytes = cpu_trainable_step_bytes,
 };

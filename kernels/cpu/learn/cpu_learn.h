@@ -17,11 +17,14 @@ gpuzip_status cpu_transpose_create(ops_context *ctx, ops_matrix **m, const ops_w
 size_t cpu_transpose_bytes(int n, int k, int bits);
 gpuzip_status cpu_trainable_step(ops_context *ctx, ops_trainable *t, const float *dy,
                                  const ops_qrows *x, float rate);
+size_t cpu_trainable_step_bytes(int rows, int columns);
 
 /* cpu_attention_back.c */
 gpuzip_status cpu_attention_back(ops_context *ctx, const ops_batch *batch, const ops_queries *q,
                                  int heads, float factor, const ops_rope *rope, const ops_kv *kv,
                                  int layer, const float *out, const float *dout, float *dqkv);
+size_t cpu_attention_back_bytes(int rows, int run, int window, int heads, int kv_heads,
+                                int head_dim, int threads);
 
 /* cpu_learn_rows.c */
 gpuzip_status cpu_softmax_back(ops_context *ctx, const float *x, const int32_t *symbol,

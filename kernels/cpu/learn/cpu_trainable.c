@@ -211,6 +211,12 @@ static void update_part(const void *of, int part, int worker)
     p->path->update(p->job, part / p->portions, n, n + PORTION < all ? n + PORTION : all);
 }
 
+size_t cpu_trainable_step_bytes(int rows, int columns)
+{
+    /* s16 at most; panels and words are padded; factors and sums are 8 bytes a channel. */
+    return (round_up((size_t)rows, 4) * 2 + 8) * ((size_t)columns + 128);
+}
+
 gpuzip_status cpu_trainable_step(ops_context *ctx, ops_trainable *t, const float *dy,
                                  const ops_qrows *x, float rate)
 {

@@ -178,41 +178,65 @@ CPU_INLINE void round_weights(const int32_t *master, int n, int panel, int32_t w
                OPS_MASTER_BITS;
 }
 
-/* Writes CHANNELS channels of one plane of a panel of columns to the packed working copies. */
-static void pack_plane(const ops_trainable *t, int plane, int panel, int n, uint8_t w[][PANEL])
+/* Writes CHANNELS channels of one plane of a panel of columns, whose low 8 bits are in w, to the
+ * working copy for linear(). */
+CPU_INLINE void pack_channels(const ops_trainable *t, int plane, int panel, int n,
+                              int32_t w[][PANEL])
 {
-    const ops_matrix *m = t->w, *b = t->back;
-    size_t at = ((size_t)plane * m->panels + n / PANEL) * m->steps, first = panel * PANEL / STEP;
-    uint8_t *dst = (uint8_t *)m->w + (at + first) * PANEL * STEP + n % PANEL * STEP;
-    int steps = m->steps - (int)first < PANEL / STEP ? m->steps - (int)first : PANEL / STEP;
-    for (int i = 0; i < CHANNELS && n + i < t->n; i++)
-        for (int s = 0; s < steps; s++)
-            memcpy(dst + (size_t)s * PANEL * STEP + i * STEP, &w[i][s * STEP], STEP);
-    at = ((size_t)plane * b->panels + panel) * b->steps;
-    for (int i = 0; i < CHANNELS && n + i < STEP * b->steps; i += STEP) {
-        uint8_t *to = (uint8_t *)b->w + (at + (n + i) / STEP) * PANEL * STEP;
+    const ops_matrix *m = t->w;
+    size_t at = ((size_t)plane * (size_t)m->panels + (size_t)(n / PANEL)) * (size_t)m->steps;
+    int first = panel * PANEL / STEP;
+    int steps = m->steps - first < PANEL / STEP ? m->steps - first : PANEL / STEP;
+    int8_t *dst = m->w + ((at + (size_t)first) * PANEL + (size_t)(n % PANEL)) * STEP;
+    int8_t bytes[CHANNELS][PANEL];
+    for (int i = 0; i < CHANNELS; i++)
 #pragma omp simd
         for (int c = 0; c < PANEL; c++)
-            for (int j = 0; j < STEP; j++)
-                to[c * STEP + j] = w[i + j][c];
+            bytes[i][c] = (int8_t)w[i][c];
+    /* Channels beyond the last are pad. */
+    for (int s = 0; s < steps; s++)
+        for (int i = 0; i < CHANNELS; i++)
+            memcpy(dst + (s * PANEL + i) * STEP, &bytes[i][s * STEP], STEP);
+}
+
+/* The same to the transpose. */
+CPU_INLINE void pack_columns(const ops_trainable *t, int plane, int panel, int n,
+                             int32_t w[][PANEL])
+{
+    const ops_matrix *m = t->back;
+    size_t at = ((size_t)plane * (size_t)m->panels + (size_t)panel) * (size_t)m->steps;
+    for (int i = 0; i < CHANNELS && n + i < STEP * m->steps; i += STEP) {
+        int8_t *dst = m->w + (at + (size_t)((n + i) / STEP)) * PANEL * STEP;
+#if STEP == 4
+        uint32_t word[PANEL];
+#pragma omp simd
+        for (int c = 0; c < PANEL; c++)
+            word[c] = (uint32_t)(w[i][c] & 255) | (uint32_t)(w[i + 1][c] & 255) << 8 |
+                      (uint32_t)(w[i + 2][c] & 255) << 16 | (uint32_t)w[i + 3][c] << 24;
+#else
+        uint16_t word[PANEL];
+#pragma omp simd
+        for (int c = 0; c < PANEL; c++)
+            word[c] = (uint16_t)((w[i][c] & 255) | (w[i + 1][c] & 255) << 8);
+#endif
+        memcpy(dst, word, sizeof word);
     }
 }
 
 static void write_tile(ops_trainable *t, int panel, int n)
 {
-    int32_t w[CHANNELS][PANEL];
-    uint8_t plane[CHANNELS][PANEL];
+    int32_t w[CHANNELS][PANEL], plane[CHANNELS][PANEL];
     for (int i = 0; i < CHANNELS; i++)
         round_weights(t->master + (size_t)(n + i) * t->pitch + (size_t)panel * PANEL, n + i, panel,
                       w[i]);
     for (int p = 0; p < t->planes; p++) {
-        uint8_t flip = p == 0 ? WEIGHT_FLIP : 0;
         int shift = t->planes == 2 && p == 0 ? 7 : 0, mask = p == 1 ? 127 : 255;
         for (int i = 0; i < CHANNELS; i++)
 #pragma omp simd
             for (int c = 0; c < PANEL; c++)
-                plane[i][c] = (uint8_t)((w[i][c] >> shift & mask) ^ flip);
-        pack_plane(t, p, panel, n, plane);
+                plane[i][c] = (w[i][c] >> shift & mask) ^ (p == 0 ? WEIGHT_FLIP : 0);
+        pack_channels(t, p, panel, n, plane);
+        pack_columns(t, p, panel, n, plane);
     }
 }
 
