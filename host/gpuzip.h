@@ -99,7 +99,7 @@ GPUZIP_API void gpuzip_set_memory_limit(gpuzip *gz, uint64_t bytes);
  * "" if it had none. Valid until the next call on gz. */
 GPUZIP_API const char *gpuzip_error(const gpuzip *gz);
 
-#define GPUZIP_ID_BYTES 32 /* a model's id: SHA-256 of its .gpzm file */
+#define GPUZIP_ID_BYTES 32 /* a model's id: a SHA-256 of its .gpzm file, see weights/FORMAT.md */
 
 /* Adds a model and tests the device's arithmetic with it: the built-in one when source is NULL,
  * else a .gpzm file, a Hugging Face folder, a llama2.c or llm.c .bin, or a name such as
@@ -113,7 +113,7 @@ GPUZIP_API gpuzip_status gpuzip_add_model(gpuzip *gz, const char *source, int *m
 #define GPUZIP_PATH_BYTES 4096 /* of a path with its NUL */
 
 /* Writes the path of the file or folder that gpuzip_add_model() opens for source (not NULL) to
- * path; false where there is none. */
+ * path; false, with errno, where there is none (ENOENT) or it cannot be examined. */
 GPUZIP_API bool gpuzip_find_model(const char *source, char path[GPUZIP_PATH_BYTES]);
 
 #define GPUZIP_MAX_MODELS  16
@@ -205,6 +205,11 @@ typedef struct {
     /* Compressing only: called for every token, in order, as blocks are written; implies
      * options.measure. May be NULL. */
     void (*observe)(void *context, const struct gpuzip_token *token);
+    /* Decompressing only: go on behind damage. Called for each range [offset, offset + size) of
+     * the original that is lost, in order; zeros are written in its place. size 0: some bytes,
+     * nobody knows how many, are lost before this offset of the output, and none are written.
+     * The call then ends with CORRUPT. NULL: stop at the first damage. */
+    void (*lost)(void *context, uint64_t offset, uint64_t size);
 } gpuzip_io;
 
 /* Reads everything from io, writes one .gpz frame. stats may be NULL.
@@ -386,6 +391,12 @@ typedef struct {
  * Errors: ARGUMENT, IO, FORMAT, CORRUPT, UNSUPPORTED, MEMORY. */
 GPUZIP_API gpuzip_status gpuzip_import_model(gpuzip *gz, const char *source, const char *dst_path,
                                              const gpuzip_import_options *options);
+
+/* Writes model number `model` of the session to the model file dst_path, for instance the built-in
+ * one, so that its archives can be decompressed where the library holds another. Its id stays.
+ * An existing file is replaced only on success, as by gpuzip_import_model(). Errors: ARGUMENT, IO.
+ */
+GPUZIP_API gpuzip_status gpuzip_export_model(gpuzip *gz, int model, const char *dst_path);
 
 /* Adds n-gram statistics of sample texts to a model: writes the model file dst_path, a copy of
  * model number `model` with `bytes` (64 to 2^32) of n-grams of the files text[0, texts), which

@@ -170,6 +170,18 @@ gpuzip_status gpuzip_import_model(gpuzip *gz, const char *name, const char *dst_
     return status;
 }
 
+gpuzip_status gpuzip_export_model(gpuzip *gz, int model, const char *dst_path)
+{
+    gz->error[0] = '\0';
+    if (model < 0 || model >= gz->models)
+        return FAIL(GPUZIP_ERR_ARGUMENT);
+    const weights_model *w = gz->model[model].file.weights;
+    gpuzip_status status = weights_write(dst_path, w->file, w->file_size);
+    if (status != GPUZIP_OK)
+        session_fail(gz, status, "%s: cannot be written: %s", dst_path, strerror(errno));
+    return status;
+}
+
 gpuzip_status gpuzip_measure_peak(gpuzip *gz, double *ops_per_second)
 {
     double sum = 0;

@@ -347,7 +347,10 @@ static gpuzip_status begin_job(engine_job *job, engine_stream *stream, int strea
 static void end_job(engine_job *job, gpuzip_status status)
 {
     engine *e = job->e;
-    engine_group_leave(e->group);
+    if (status == GPUZIP_OK || status == GPUZIP_ERR_CORRUPT)
+        engine_group_leave(e->group);
+    else
+        engine_group_abandon(e->group);
     if (e->group == e->own_group)
         engine_group_end(e->group);
     if (status != GPUZIP_OK)

@@ -145,13 +145,17 @@ void engine_group_close(engine_group *group);
 
 /* Call before a batch: members that code it, and the most streams of one of them. Each of them must
  * then call engine_encode() or engine_decode() once, for a part of this array, or
- * engine_group_leave(). Errors: MEMORY. */
+ * engine_group_leave() or engine_group_abandon(). Errors: MEMORY. */
 gpuzip_status engine_group_begin(engine_group *group, const engine_stream *stream, int streams,
                                  int members, int most);
 
 /* Removes one member from the barrier: the others no longer wait for it. An engine does so itself
  * at the end of its call. */
 void engine_group_leave(engine_group *group);
+
+/* Says that a member failed: decoding, its streams' tokens are never known, from which the others
+ * would learn. They end with CANCELLED at the barrier. An engine does so itself. */
+void engine_group_abandon(engine_group *group);
 void engine_group_end(engine_group *group); /* releases the context models of the batch */
 
 /* The engine becomes member `rank`, 0 .. members - 1, of a group of the same config; NULL: alone

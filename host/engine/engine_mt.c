@@ -265,7 +265,7 @@ static void run_worker(const void *context, int i, int thread)
     if (own->status == GPUZIP_OK)
         own->status = job->code(own->e, job->stream + first, streams, &own->costs, &progress);
     else if (job->d->united)
-        engine_group_leave(mt->group);
+        engine_group_abandon(mt->group);
     if (own->status != GPUZIP_OK && own->status != GPUZIP_ERR_CORRUPT)
         atomic_store(&job->p->stop, true);
 }

@@ -245,7 +245,8 @@ size_t group_bytes(const engine_group *group, int states);
 void group_place(const engine_group *group, const engine_stream *stream, int *state, int *index);
 
 /* Waits for all members. The group then updates its states with the tokens before `step`, all of
- * them known, or with `resets` resets them at `step`. Errors: DEVICE. */
+ * them known, or with `resets` resets them at `step`. Errors: DEVICE; CANCELLED, if a member
+ * failed. */
 gpuzip_status group_barrier(engine_group *group, size_t step, bool resets);
 
 /* engine_learn.c: the models' weights learn. */

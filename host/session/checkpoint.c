@@ -104,7 +104,12 @@ bool checkpoint_find(char path[GPUZIP_PATH_BYTES], const char *name)
         strcpy(path, name);
         return true;
     }
-    return cache_lookup(path, name);
+    if (errno != ENOENT && errno != ENOTDIR && strlen(name) < GPUZIP_PATH_BYTES)
+        return false;
+    if (cache_lookup(path, name))
+        return true;
+    errno = ENOENT;
+    return false;
 }
 
 static gpuzip_status resolve(char path[GPUZIP_PATH_BYTES], const char *name,
@@ -112,11 +117,14 @@ static gpuzip_status resolve(char path[GPUZIP_PATH_BYTES], const char *name,
 {
     if (checkpoint_find(path, name))
         return GPUZIP_OK;
+    if (errno != ENOENT) {
+        say(error, "%s: cannot be examined: %s", name, strerror(errno));
+        return FAIL(GPUZIP_ERR_IO);
+    }
     say(error,
         "%s: no such file or folder, nor a model in the local Hugging Face cache "
         "(nothing is ever downloaded; fetch it with 'hf download' first)",
         name);
-    errno = ENOENT;
     return FAIL(GPUZIP_ERR_IO);
 }
 
@@ -338,6 +346,23 @@ gpuzip_status checkpoint_import(void **data, size_t *size, const char *name,
     return import_path(data, size, path, &kind, options, error);
 }
 
+/* Says why a model file was not opened. io: the description of errno. */
+static const char *why_closed(gpuzip_status status, const char *io)
+{
+    switch (status) {
+    case GPUZIP_ERR_UNSUPPORTED:
+        return "made by another version of gpuzip; import the model again";
+    case GPUZIP_ERR_MEMORY:
+        return "too little memory for the model";
+    case GPUZIP_ERR_IO:
+        return io;
+    case GPUZIP_ERR_FORMAT:
+        return "not a model file";
+    default:
+        return "the model file is damaged; get or import it anew";
+    }
+}
+
 gpuzip_status checkpoint_open(checkpoint *s, const char *name, const gpuzip_import_options *options,
                               char error[CHECKPOINT_ERROR_BYTES])
 {
@@ -359,10 +384,7 @@ gpuzip_status checkpoint_open(checkpoint *s, const char *name, const gpuzip_impo
     }
 out:
     if (status != GPUZIP_OK) {
-        say(error, "%s: %s", path,
-            status == GPUZIP_ERR_UNSUPPORTED
-                ? "made by another version of gpuzip; import the model again"
-                : "damaged or not a model file; get or import it anew");
+        say(error, "%s: %s", path, why_closed(status, strerror(errno)));
         checkpoint_close(&opened);
         return status;
     }

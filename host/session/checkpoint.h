@@ -9,7 +9,7 @@
 #define CHECKPOINT_ERROR_BYTES GPUZIP_ERROR_BYTES
 
 /* Writes the path of a model file or checkpoint of that name, which may be in the local Hugging
- * Face cache; false where there is none. */
+ * Face cache; false, with errno, where there is none (ENOENT) or it cannot be examined. */
 bool checkpoint_find(char path[GPUZIP_PATH_BYTES], const char *name);
 
 /* A model file in memory or on disk. */

@@ -100,6 +100,11 @@ gpuzip_status session_fail_load(gpuzip *gz, gpuzip_status status, const device *
                             "%s: the arithmetic of device '%s' does not give the model file's test "
                             "vectors; files made here would not decode elsewhere",
                             model, d->name);
+    if (status == GPUZIP_ERR_CORRUPT)
+        return session_fail(gz, status,
+                            "%s: the model file is damaged: it holds no check, and its test "
+                            "vectors are wrong; get or import it anew",
+                            model);
     if (status == GPUZIP_ERR_MEMORY)
         return session_fail(gz, status, "%s: no room for its weights on device '%s'", model,
                             d->name);

@@ -49,7 +49,7 @@ __attribute__((format(printf, 3, 4))) void session_note(const gpuzip *gz, gpuzip
                                                         const char *format, ...);
 
 /* Opens the CPU with every model on it, unless it is open. Sets no error text, because worker
- * threads call it. Errors: MEMORY, DEVICE, SELF_TEST. */
+ * threads call it. Errors: MEMORY, DEVICE, SELF_TEST, CORRUPT (a model without a check). */
 gpuzip_status session_cpu(gpuzip *gz, device **cpu);
 
 /* Sets the error text for a device on which loading a model failed; returns status. */

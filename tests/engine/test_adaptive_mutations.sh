@@ -125,6 +125,8 @@ mutations=(
     'engine|workers*|host/engine_group.c|s/    group->arrived = 0;$/;/'
     'engine|nobody*|host/engine_group.c|s/if (group->members > 0 && group->arrived == group->members)/if (false)/'
     'engine|nobody*|host/engine_group.c|s/group->members--;/;/'
+    'engine|nobody*|host/engine_group.c|s/group->barriers == barrier && !group->abandoned/group->barriers == barrier/'
+    'engine|nobody*|host/engine_group.c|s/group->abandoned ? FAIL(GPUZIP_ERR_CANCELLED) : //'
     'engine|workers*|host/engine_group.c|s/context_model_learn_end(group->state\[i\].cm, w->step);/context_model_learn_end(group->state[i].cm, w->step - 1);/'
     'engine|workers*|host/engine_group.c|s/context_model_reset(group->state\[part\].cm, w->step);/;/'
     'engine_plain||host/engine_group.c|s/adaptive_reset(group->ctx, group->learner, 0, w->states)/adaptive_reset(group->ctx, group->learner, 0, 0)/'

@@ -25,6 +25,7 @@ enum {
     OPT_WINDOW_SCOPE,
     OPT_NO_VERIFY,
     OPT_NO_PACK,
+    OPT_KEEP_GOING,
     OPT_DEVICE,
     OPT_LIST_DEVICES,
     OPT_STATS,
@@ -67,6 +68,7 @@ static const struct option long_options[] = {
     {"window-scope", no_argument, NULL, OPT_WINDOW_SCOPE},
     {"no-verify", no_argument, NULL, OPT_NO_VERIFY},
     {"no-pack", no_argument, NULL, OPT_NO_PACK},
+    {"keep-going", no_argument, NULL, OPT_KEEP_GOING},
     {"device", required_argument, NULL, OPT_DEVICE},
     {"list-devices", no_argument, NULL, OPT_LIST_DEVICES},
     {"stats", no_argument, NULL, OPT_STATS},
@@ -296,6 +298,9 @@ static bool take_flag(args *a, int option)
     case OPT_NO_PACK:
         a->options.no_packing = true;
         return true;
+    case OPT_KEEP_GOING:
+        a->keep_going = true;
+        return true;
     default:
         if (option < '1' || option > '9')
             return false;
@@ -322,6 +327,8 @@ static bool check(const args *a)
         wrong = "--alpha learn needs alphas in --adapt";
     else if (a->options.window > 0 && a->options.hop > a->options.window)
         wrong = "--hop can be no larger than --window";
+    else if (a->keep_going && a->mode != MODE_DECOMPRESS && a->mode != MODE_TEST)
+        wrong = "--keep-going belongs to -d and -t";
     if (wrong)
         message_error(NULL, "%s", wrong);
     return !wrong;

@@ -4,6 +4,8 @@
 #include "inputs.h"
 #include "message.h"
 
+#include <errno.h>
+
 /* Beside models whose alphas sum to 1: 0.3 to 0.7 % smaller than the model alone on 6 to 20 KB
  * of English and C. Equal parts (1/2 and 1/2) made it 10 % larger. */
 #define NAIVE_BAYES_ALPHA 0.1
@@ -14,7 +16,8 @@ bool setup_add_model(gpuzip *gz, const char *source, int *model)
     if (status == GPUZIP_OK)
         return true;
     message_status(source ? source : "the built-in model", status, gpuzip_error(gz));
-    if (status == GPUZIP_ERR_IO)
+    char path[GPUZIP_PATH_BYTES];
+    if (status == GPUZIP_ERR_IO && source && !gpuzip_find_model(source, path) && errno == ENOENT)
         message_raise(EXIT_CODE_MODEL);
     return false;
 }

@@ -204,13 +204,14 @@ gpuzip_status import_build(void **data, size_t *size, const import_checkpoint *c
                        .embedding_factor = c->embedding_factor,
                        .tokenizer_size = tokenizer_size};
     builder b = {.model = &m, .error = error};
+    uint32_t flags = c->flags | FORMAT_NAMELESS_ID;
     m.config.bos = bos < (uint32_t)WEIGHTS_MAX_VOCAB ? (int)bos : -1;
     TRY_OUT(settle_config(&m, c, options, error));
 
     int widest = m.config.dim > m.config.ffn ? m.config.dim : m.config.ffn;
     int attention = m.config.heads * m.config.head_dim;
     widest = widest > attention ? widest : attention;
-    m.file_size = format_layout(&m, c->flags, NULL);
+    m.file_size = format_layout(&m, flags, NULL);
     bytes = aligned_alloc(FORMAT_ALIGN, m.file_size);
     b.block = malloc((size_t)widest * IMPORT_BLOCK_ROWS * sizeof *b.block);
     if (!bytes || !b.block) {
@@ -218,8 +219,8 @@ gpuzip_status import_build(void **data, size_t *size, const import_checkpoint *c
         goto out;
     }
     memset(bytes, 0, m.file_size); /* the pads */
-    format_layout(&m, c->flags, bytes);
-    format_write_header(bytes, &m, c->flags);
+    format_layout(&m, flags, bytes);
+    format_write_header(bytes, &m, flags);
     if (tokenizer_size > 0)
         memcpy((uint8_t *)m.tokenizer, tokenizer, tokenizer_size);
     TRY_OUT(fill(&b, c));
