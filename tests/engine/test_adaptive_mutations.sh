@@ -144,7 +144,7 @@ mutations=(
     'engine_plain||host/engine_adapt.c|s/context_model_next_update(t, e->origin, e->config.schedule.update_interval)/(t + 1)/'
     # sliding windows: passes longer than the ring has room for, rotations of another block's positions
     'engine|batches*|host/engine_pass.c|s/if (job->run > 0 \&\& steps > job->run)/if (false)/'
-    'engine|batches*|host/engine.c|s/ \host/engine.c|s/ \&\& run <= e->run)/)/\host/engine.c|s/ \&\& run <= e->run)/)/ run <= e->run \host/engine.c|s/ \&\& run <= e->run)/)/\host/engine.c|s/ \&\& run <= e->run)/)// \host/engine.c|s/ \&\& run <= e->run)/)/\host/engine.c|s/ \&\& run <= e->run)/)//'
+    'engine|batches*|host/engine.c|s/ \&\& run <= e->run \&\&/ \&\&/'
     'engine|batches*|host/model_state.c|s/s->rope_first = begin = first;/s->rope_first = first;/'
     'engine|blocks_are*|host/model_state.c|s/s->rope_first = end - rows;/s->rope_first = 0;/'
     'engine|batches*|host/model_state.c|s/size_t wrap = (at \/ rows + 1) \* rows;/size_t wrap = end;/'
