@@ -137,8 +137,10 @@ typedef enum {
     GPUZIP_ADAPT_CONTEXTS = 1, /* context models and a match model propose candidate tokens */
     GPUZIP_ADAPT_BIASES = 2,   /* a learnt bias for each token */
     GPUZIP_ADAPT_ALPHAS = 4,   /* learnt alphas, which begin at the given ones (at most 2) */
-    GPUZIP_ADAPT_ALL = 7,
-    GPUZIP_ADAPT_DEFAULT = GPUZIP_ADAPT_ALL /* at every level */
+    GPUZIP_ADAPT_WEIGHTS = 8,  /* the language models' matrices learn from each block; slow, and on
+                                  CPUs only */
+    GPUZIP_ADAPT_ALL = 15,
+    GPUZIP_ADAPT_DEFAULT = 16 /* of the level: all at level 9, all but WEIGHTS below */
 } gpuzip_adapt;
 
 #define GPUZIP_LEVEL_MIN     1
@@ -155,7 +157,7 @@ typedef struct {
     int streams;         /* streams a block */
     int update_interval; /* steps between adaptive updates; 0: 16, or 1 with Naive Bayes alone */
     bool window_scope;   /* adaptive state is reset at every window (needs hop == window) */
-    unsigned adapt;      /* bits of gpuzip_adapt */
+    unsigned adapt;      /* bits of gpuzip_adapt, or GPUZIP_ADAPT_DEFAULT */
     size_t block_size;   /* bytes of input a block, at most GPUZIP_BLOCK_MAX */
     int experts;         /* 0: model 0 alone with alpha 1 */
     gpuzip_expert expert[GPUZIP_MAX_EXPERTS];
@@ -259,6 +261,7 @@ typedef enum {
     GPUZIP_PHASE_TOKENIZER,
     GPUZIP_PHASE_FORWARD, /* the language models */
     GPUZIP_PHASE_CONTEXTS,
+    GPUZIP_PHASE_WEIGHTS, /* that learn */
     GPUZIP_PHASE_MIX,
     GPUZIP_PHASE_CODER,
     GPUZIP_PHASE_VERIFY,
@@ -353,7 +356,7 @@ typedef struct {
     bool window_scope;
     size_t block_size; /* bytes of its first block's original; 0: there is none */
     int streams;       /* of its first coded block; 0: there is none */
-    bool contexts, biases, learn_alphas;
+    bool contexts, biases, learn_alphas, learn_weights;
     int experts;
     struct {
         gpuzip_expert_kind kind;

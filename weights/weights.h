@@ -115,6 +115,10 @@ gpuzip_status weights_open(weights_model **model, const char *path);
 gpuzip_status weights_open_memory(weights_model **model, const void *data, size_t size);
 void weights_close(weights_model *model);
 
+/* Whether the attention and MLP matrices may learn: the arithmetic stays finite even if each of
+ * their weights becomes the largest of its width. */
+bool weights_learnable(const weights_model *model);
+
 /* Names the file and the field at fault, and a remedy; printable. */
 typedef struct {
     char text[512];

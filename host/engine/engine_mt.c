@@ -183,6 +183,8 @@ static bool deal_out(engine_mt *mt, const engine_stream *stream, int streams, de
     int blocks = stream[streams - 1].state - stream[0].state + 1;
     bool adaptive = mt->config.bias || mt->config.learn_alpha || mt->config.prior;
     *d = (deal){0};
+    if (engine_learns(&mt->config, engine_tokens(stream, streams)) && blocks == 1)
+        return false; /* one engine has the block's weights */
     if (is_shared(mt, (uint32_t)streams, blocks))
         start_lanes(mt);
     if (!is_shared(mt, (uint32_t)streams, blocks) ||

@@ -2,6 +2,7 @@
 #include "block.h"
 
 #include "clock.h"
+#include "model_learn.h"
 #include "packed.h"
 #include "suits.h"
 
@@ -131,6 +132,13 @@ uint64_t block_coding_bytes(const block_rules *rules, size_t tokens, uint32_t st
         if (!rules->model[k])
             continue;
         const weights_config *c = &rules->model[k]->config;
+        if (engine_learns(&rules->config, tokens)) {
+            model_learner_sizes sizes = {.rows = (int)schedule_weight_rows(streams),
+                                         .run = (int)schedule_weight_interval(streams),
+                                         .window = rules->config.schedule.window,
+                                         .logits = NOMINAL_ROWS};
+            bytes += model_learner_bytes(ops_cpu.learn, rules->model[k], &sizes, 1);
+        }
         size_t att = (size_t)c->heads * (size_t)c->head_dim;
         bytes += ops_cpu.kv_bytes(c->layers, (int)streams, rules->config.schedule.window, 1,
                                   c->kv_heads, c->head_dim, c->kv_bits);
@@ -165,8 +173,9 @@ static uint32_t choose_streams(const block_rules *rules, const block *b)
         wanted = rules->stream_tokens ? (n + rules->stream_tokens - 1) / rules->stream_tokens : 1;
     if (wanted > n)
         wanted = n;
-    if (wanted > CONTAINER_STREAMS_MAX)
-        wanted = CONTAINER_STREAMS_MAX;
+    size_t most = rules->config.learn_weights ? SCHEDULE_WEIGHT_STREAMS : CONTAINER_STREAMS_MAX;
+    if (wanted > most)
+        wanted = most;
     while (wanted > 1 && !is_affordable(rules, b, wanted))
         wanted = wanted * 7 / 8;
     if (rules->memory_limit &&
@@ -211,11 +220,13 @@ static gpuzip_status prepare_encoding(const block_rules *rules, block *b)
     return engine_make_room(&work->stream, &b->stream_bytes, work->tokens, work->streams);
 }
 
-static gpuzip_status prepare_decoding(block *b)
+static gpuzip_status prepare_decoding(const block_rules *rules, block *b)
 {
     block_work *work = &b->work;
     if (b->kind != CONTAINER_CODED)
         return GPUZIP_OK;
+    if (rules->config.learn_weights && b->coded.streams > SCHEDULE_WEIGHT_STREAMS)
+        return FAIL(GPUZIP_ERR_CORRUPT);
     work->tokens = b->coded.tokens;
     work->streams = b->coded.streams;
     work->stream = calloc(work->streams, sizeof *work->stream);
@@ -231,7 +242,7 @@ gpuzip_status block_prepare(const block_rules *rules, block *b)
     release_measures(b);
     b->seconds_tokenizer = b->coder_bits = b->model_bits = 0;
     b->estimate = 0;
-    b->status = rules->decode ? prepare_decoding(b) : prepare_encoding(rules, b);
+    b->status = rules->decode ? prepare_decoding(rules, b) : prepare_encoding(rules, b);
     if (b->status != GPUZIP_OK || b->kind != CONTAINER_CODED)
         release_work(b);
     return b->status;

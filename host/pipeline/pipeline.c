@@ -104,7 +104,8 @@ static gpuzip_status open_workers(pipeline *p)
     p->worker = calloc(DEVICE_GPUS_MAX, sizeof *p->worker);
     if (!p->worker)
         return FAIL(GPUZIP_ERR_MEMORY);
-    for (int i = 0; i < gz->gpus; i++)
+    bool cpu_only = p->plan.config.learn_weights; /* no GPU's backend has the operations */
+    for (int i = 0; i < gz->gpus && !cpu_only; i++)
         if (!gz->gpu[i].lost)
             p->worker[p->workers++] =
                 (worker){.p = p, .d = &gz->gpu[i], .streams_most = GROUP_STREAMS};
@@ -166,7 +167,8 @@ static bool same_config(const coding_plan *a, const coding_plan *b)
 {
     const engine_config *x = &a->config, *y = &b->config;
     if (!schedule_equal(&x->schedule, &y->schedule) || x->experts != y->experts ||
-        x->bias != y->bias || x->learn_alpha != y->learn_alpha || x->prior != y->prior)
+        x->bias != y->bias || x->learn_alpha != y->learn_alpha ||
+        x->learn_weights != y->learn_weights || x->prior != y->prior)
         return false;
     for (int k = 0; k < x->experts; k++)
         if (x->expert[k].kind != y->expert[k].kind || x->expert[k].alpha != y->expert[k].alpha ||

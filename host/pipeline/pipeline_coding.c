@@ -180,6 +180,8 @@ int pipeline_cpu_batch(const pipeline *p, ring_entry *const *group, int count)
     int n = 0;
     for (; n < count && n < CPU_BLOCKS; n++) {
         const block *b = &group[n]->job.b;
+        if (engine_learns(&p->plan.config, b->work.tokens)) /* with weights of its own */
+            return n ? n : 1;
         bool enough = streams >= CPU_STREAMS && n >= p->gz->threads;
         bytes += block_coding_bytes(&p->rules, b->work.tokens, b->work.streams);
         if (n > 0 && (enough || bytes > limit))

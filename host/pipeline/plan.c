@@ -31,6 +31,7 @@ gpuzip_status plan_frame(gpuzip *gz, const container_frame *frame, coding_plan *
     engine_config c = {.schedule = frame->schedule,
                        .bias = frame->biases,
                        .learn_alpha = frame->learns_alphas,
+                       .learn_weights = frame->learns_weights,
                        .prior = frame->contexts ? &context_prior_builtin : NULL,
                        .experts = frame->experts};
     for (int k = 0; k < frame->experts; k++) {

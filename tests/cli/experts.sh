@@ -51,7 +51,7 @@ learnt=$bytes
 prints 'expert  *naive-bayes alpha 1$'
 prints 'adapts  *contexts biases alphas,'
 cp prose.gpz learnt.gpz
-size $A $B --naive-bayes --alpha 0.02,0.03,1 --adapt all
+size $A $B --naive-bayes --alpha 0.02,0.03,1 --adapt contexts,biases,alphas
 same prose.gpz learnt.gpz
 size $A $B --naive-bayes --adapt none --alpha 0.02,0.03,1
 plain=$bytes

@@ -163,11 +163,9 @@ static bool read_adapt(args *a, const char *text)
     static const struct {
         const char *word;
         unsigned bits;
-    } known[] = {{"all", GPUZIP_ADAPT_ALL},
-                 {"none", GPUZIP_ADAPT_NONE},
-                 {"contexts", GPUZIP_ADAPT_CONTEXTS},
-                 {"biases", GPUZIP_ADAPT_BIASES},
-                 {"alphas", GPUZIP_ADAPT_ALPHAS}};
+    } known[] = {{"all", GPUZIP_ADAPT_ALL},           {"none", GPUZIP_ADAPT_NONE},
+                 {"contexts", GPUZIP_ADAPT_CONTEXTS}, {"biases", GPUZIP_ADAPT_BIASES},
+                 {"alphas", GPUZIP_ADAPT_ALPHAS},     {"weights", GPUZIP_ADAPT_WEIGHTS}};
     const size_t words = sizeof known / sizeof *known;
 
     bool none = false;
@@ -180,7 +178,8 @@ static bool read_adapt(args *a, const char *text)
             adapt |= known[i].bits;
         none |= i < words && known[i].bits == GPUZIP_ADAPT_NONE;
         if (i == words || (none && (adapt || at[size])))
-            return refuse("--adapt", text, "all, none, or some of contexts, biases, alphas");
+            return refuse("--adapt", text,
+                          "all, none, or some of contexts, biases, alphas, weights");
         at += size;
         if (!*at)
             break;
@@ -324,7 +323,7 @@ static bool check(const args *a)
         wrong = "at most 8 experts work together";
     else if (a->alphas > 0 && a->alphas != experts)
         wrong = "--alpha takes one number for each --model, then one for --naive-bayes";
-    else if (a->learns_alphas && !(a->options.adapt & GPUZIP_ADAPT_ALPHAS))
+    else if (a->learns_alphas && a->adapt_given && !(a->options.adapt & GPUZIP_ADAPT_ALPHAS))
         wrong = "--alpha learn needs alphas in --adapt";
     else if (a->options.window > 0 && a->options.hop > a->options.window)
         wrong = "--hop can be no larger than --window";

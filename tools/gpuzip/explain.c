@@ -97,6 +97,8 @@ static bool take_settings(gpuzip_options *o, gpuzip *gz, const char *name, const
         o->adapt |= GPUZIP_ADAPT_BIASES;
     if (info->learn_alphas)
         o->adapt |= GPUZIP_ADAPT_ALPHAS;
+    if (info->learn_weights)
+        o->adapt |= GPUZIP_ADAPT_WEIGHTS;
     for (int k = 0; k < info->experts; k++) {
         gpuzip_model_info model;
         gpuzip_expert *expert = &o->expert[k];

@@ -91,7 +91,7 @@ void setup_options(gpuzip_options *options, const args *a)
     *options = a->options;
     options->experts = experts;
     if (!a->adapt_given && a->alphas > 0 && !a->learns_alphas) /* given alphas stay fixed */
-        options->adapt = GPUZIP_ADAPT_ALL & ~GPUZIP_ADAPT_ALPHAS;
+        options->adapt = GPUZIP_ADAPT_CONTEXTS | GPUZIP_ADAPT_BIASES;
     /* With equal start values, two models of different quality give files up to 1 % larger than
      * the better model alone. */
     if (models > 1 && a->alphas == 0 && !a->learns_alphas)
