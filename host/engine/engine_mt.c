@@ -209,6 +209,17 @@ size_t engine_mt_bytes(const engine_mt *mt, uint32_t streams, int blocks)
                                           : engine_bytes(mt->whole, (int)streams, blocks);
 }
 
+size_t engine_mt_batch_bytes(const engine_mt *mt, uint32_t streams, int blocks, bool learns)
+{
+    if (learns)
+        return engine_bytes(mt->whole, (int)streams, blocks);
+    if (!is_shared(mt, streams, blocks))
+        return engine_plain_bytes(mt->whole, (int)streams, blocks);
+    uint32_t each = (streams - 1) / (uint32_t)mt->count + 1;
+    int own = blocks >= mt->count ? (blocks - 1) / mt->count + 1 : blocks;
+    return (size_t)mt->count * engine_plain_bytes(mt->whole, (int)each, own);
+}
+
 size_t engine_mt_logits_bytes(const engine_mt *mt, uint32_t streams)
 {
     size_t engines = is_shared(mt, streams, 1) ? (size_t)mt->count : 1;

@@ -26,6 +26,9 @@ void engine_mt_close(engine_mt *mt);
 /* Device memory, in bytes, for coding `streams` streams of `blocks` blocks in one batch. */
 size_t engine_mt_bytes(const engine_mt *mt, uint32_t streams, int blocks);
 
+/* The same for a batch of which it is known whether its weights learn. */
+size_t engine_mt_batch_bytes(const engine_mt *mt, uint32_t streams, int blocks, bool learns);
+
 /* The part of engine_mt_bytes() for logits. */
 size_t engine_mt_logits_bytes(const engine_mt *mt, uint32_t streams);
 

@@ -103,7 +103,8 @@ void pipeline_describe_cpu(const pipeline *p, ring_entry *const *group, int coun
     uint32_t streams;
     uint64_t so_far = resident_bytes(), contexts = batch_bytes(p, group, count, &streams);
     limit_workers(p, group, count);
-    uint64_t engines = engine_mt_bytes(p->cpu, streams, count);
+    bool learns = engine_learns(&p->plan.config, group[0]->job.b.work.tokens);
+    uint64_t engines = engine_mt_batch_bytes(p->cpu, streams, count, learns);
     snprintf(text, GPUZIP_ERROR_BYTES,
              "cpu: blocks at once %d, streams %u; memory in MiB: program, models and blocks %.1f, "
              "caches, activations and logits %.1f, contexts %.1f, total %.1f",
