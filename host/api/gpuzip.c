@@ -164,6 +164,7 @@ gpuzip_status gpuzip_import_model(gpuzip *gz, const char *name, const char *dst_
     size_t size;
     gz->error[0] = '\0';
     TRY(checkpoint_import(&data, &size, name, options, gz->error));
+    session_warn(gz);
     gpuzip_status status = weights_write(dst_path, data, size);
     if (status != GPUZIP_OK)
         session_fail(gz, status, "%s: cannot be written: %s", dst_path, strerror(errno));
