@@ -304,6 +304,22 @@ static void huge_rates(void **state)
     ops_cpu.close(ctx);
 }
 
+/* Whether a matrix with the largest scales, and so its model, may learn. */
+static void bounds(void **state)
+{
+    (void)state;
+    tiny_model tiny = tiny_open(&tiny_llama, 19);
+    tiny_settle(&tiny);
+    assert_true(weights_learnable(&tiny.w));
+    float scale[256];
+    for (int i = 0; i < 256; i++)
+        scale[i] = 8;
+    tiny.layer[1].up.scale = scale;
+    tiny.layer[1].down.scale = scale;
+    assert_false(weights_learnable(&tiny.w));
+    tiny_close(&tiny);
+}
+
 /* Repeating a text makes it cheaper; a step without targets, or of one row, is one. */
 static void learning_helps(void **state)
 {
@@ -338,7 +354,7 @@ int main(void)
         cmocka_unit_test(gradient_of_gpt2),   cmocka_unit_test(gradient_of_wpoe),
         cmocka_unit_test(gradient_of_8_bits), cmocka_unit_test(same_bits),
         cmocka_unit_test(reset_and_detach),   cmocka_unit_test(huge_rates),
-        cmocka_unit_test(learning_helps),
+        cmocka_unit_test(learning_helps),     cmocka_unit_test(bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
