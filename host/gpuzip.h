@@ -339,6 +339,7 @@ typedef struct {
     double token_ops;    /* 2 for every multiply-add of the linear layers for a token */
     uint64_t file_size;  /* bytes of the .gpzm */
     uint64_t ngram_size; /* of these its n-grams of other texts; 0: none */
+    uint64_t memory;     /* bytes that it takes on a CPU besides its file */
 } gpuzip_model_info;
 
 GPUZIP_API gpuzip_status gpuzip_get_model_info(const gpuzip *gz, int model,

@@ -404,7 +404,21 @@ static gpuzip_status plan_file(gpuzip *gz, const gpuzip_options *o, const contai
     rules->pack_memory = gz->memory_limit / (gz->gpus ? PACK_SHARE_GPU : PACK_SHARE);
     rules->stream_tokens = (size_t)settings->stream_tokens;
     rules->streams = (size_t)o->streams;
-    return plan_check_memory(gz, rules, 1, 1);
+    return plan_check_memory(gz, rules, 1, 1, 1);
+}
+
+/* Bytes of a token of text that coding under a limit reckons with; content with shorter ones may
+ * be packed instead. English has 3. */
+#define TOKEN_BYTES     2
+#define BLOCK_SHORTENED 4096 /* the least bytes of a block for a limit's sake */
+
+/* The block size of the settings, or less if the limit of memory asks for it. */
+static size_t affordable_block(const block_rules *rules, size_t size)
+{
+    while (rules->memory_limit && size > BLOCK_SHORTENED &&
+           block_needed_bytes(rules, size, size / TOKEN_BYTES, 1) > rules->memory_limit)
+        size -= size / 8;
+    return size;
 }
 
 /* Reads the file and submits its blocks and the end of its frame. */
@@ -434,7 +448,7 @@ static gpuzip_status read_file(compressor *c, const gpuzip_options *options)
     TRY_OUT(pipeline_prepare(gz->p, &plan, &rules));
     TRY_OUT(coding_status(f));
     TRY_OUT(container_write_frame(c->head, sizeof c->head, &c->head_size, &frame));
-    TRY_OUT(read_blocks(c, &in, settings.block_size));
+    TRY_OUT(read_blocks(c, &in, affordable_block(&rules, settings.block_size)));
     container_end end = {f->way.stats.bytes_in, container_hash_value(f->hash)};
     pipeline_submit_end(gz->p, &f->way, frame_done, &end);
     status = coding_status(f);

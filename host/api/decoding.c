@@ -125,7 +125,7 @@ static gpuzip_status prepare_coded(decoding *d, const container_frame *frame,
     TRY(plan_frame(d->f.gz, frame, &plan));
     block_rules rules = plan_rules(d->f.gz, &plan);
     rules.decode = true;
-    TRY(plan_check_memory(d->f.gz, &rules, read->tokens, read->streams));
+    TRY(plan_check_memory(d->f.gz, &rules, read->raw_size, read->tokens, read->streams));
     TRY(pipeline_prepare(d->f.gz->p, &plan, &rules));
     return coding_status(&d->f);
 }

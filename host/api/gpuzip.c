@@ -150,6 +150,7 @@ gpuzip_status gpuzip_get_model_info(const gpuzip *gz, int index, gpuzip_model_in
         .token_ops = model_token_ops(w),
         .file_size = w->file_size,
         .ngram_size = (uint64_t)w->ngram_buckets * NGRAMS_BUCKET * sizeof *w->ngrams,
+        .memory = device_weights_bytes(w),
     };
     memcpy(filled.id, w->id, sizeof filled.id);
     *info = filled;
@@ -163,6 +164,7 @@ gpuzip_status gpuzip_import_model(gpuzip *gz, const char *name, const char *dst_
     size_t size;
     gz->error[0] = '\0';
     TRY(checkpoint_import(&data, &size, name, options, gz->error));
+    session_warn(gz);
     gpuzip_status status = weights_write(dst_path, data, size);
     if (status != GPUZIP_OK)
         session_fail(gz, status, "%s: cannot be written: %s", dst_path, strerror(errno));

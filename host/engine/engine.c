@@ -110,6 +110,11 @@ size_t engine_bytes(const engine *e, int streams, int states)
     return bytes + lay_out_pass(e, &pass, NULL) + lay_out_step(e, &step, streams, NULL);
 }
 
+size_t engine_plain_bytes(const engine *e, int streams, int states)
+{
+    return engine_bytes(e, streams, states) - learn_bytes(e, streams);
+}
+
 size_t engine_logits_bytes(const engine *e)
 {
     size_t models = 0;

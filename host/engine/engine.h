@@ -166,6 +166,9 @@ void engine_join(engine *e, engine_group *group, int rank);
  * in use included, the models' own excluded. */
 size_t engine_bytes(const engine *e, int streams, int states);
 
+/* The same for a batch from which no weights learn. */
+size_t engine_plain_bytes(const engine *e, int streams, int states);
+
 /* The part of engine_bytes() for logits, the same for any number of streams. */
 size_t engine_logits_bytes(const engine *e);
 

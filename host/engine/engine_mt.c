@@ -91,6 +91,11 @@ out:
     return status;
 }
 
+void engine_mt_set_limit(engine_mt *mt, uint64_t limit)
+{
+    mt->limit = limit;
+}
+
 void engine_mt_close(engine_mt *mt)
 {
     if (!mt)
@@ -202,6 +207,17 @@ size_t engine_mt_bytes(const engine_mt *mt, uint32_t streams, int blocks)
 {
     return is_shared(mt, streams, blocks) ? shared_bytes(mt, streams, blocks)
                                           : engine_bytes(mt->whole, (int)streams, blocks);
+}
+
+size_t engine_mt_batch_bytes(const engine_mt *mt, uint32_t streams, int blocks, bool learns)
+{
+    if (learns)
+        return engine_bytes(mt->whole, (int)streams, blocks);
+    if (!is_shared(mt, streams, blocks))
+        return engine_plain_bytes(mt->whole, (int)streams, blocks);
+    uint32_t each = (streams - 1) / (uint32_t)mt->count + 1;
+    int own = blocks >= mt->count ? (blocks - 1) / mt->count + 1 : blocks;
+    return (size_t)mt->count * engine_plain_bytes(mt->whole, (int)each, own);
 }
 
 size_t engine_mt_logits_bytes(const engine_mt *mt, uint32_t streams)

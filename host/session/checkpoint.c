@@ -14,8 +14,9 @@
 #include "tokenizer.h"
 #include "tokenizer_import.h"
 
-#define TOKENIZER_FILE_MAX ((size_t)512 << 20) /* bytes of any tokenizer file */
-#define TEST_TOKENS        32                  /* of a model file's test vectors */
+#define TOKENIZER_FILE_MAX ((size_t)512 << 20)                   /* bytes of any tokenizer file */
+#define LFS_POINTER        "version https://git-lfs.github.com/" /* begins such a file */
+#define TEST_TOKENS        32 /* of a model file's test vectors */
 
 /* An import in work. */
 typedef struct {
@@ -157,6 +158,15 @@ static gpuzip_status read_file(const char *path, void **data, size_t *size,
         say(error, "%s: cannot be read", path);
         goto out;
     }
+    if ((size_t)st.st_size >= strlen(LFS_POINTER) &&
+        memcmp(bytes, LFS_POINTER, strlen(LFS_POINTER)) == 0) {
+        status = FAIL(GPUZIP_ERR_FORMAT);
+        say(error,
+            "%s: a Git LFS pointer, not the file itself; fetch that with 'git lfs pull' in its "
+            "folder",
+            path);
+        goto out;
+    }
     *data = bytes;
     *size = (size_t)st.st_size;
     bytes = NULL;
@@ -292,7 +302,8 @@ static gpuzip_status import_path(void **out, size_t *out_size, const char *path,
     void *blob = NULL, *data = NULL;
     size_t blob_size, size;
     import_job job = {*kind, error, TOKENIZER_BOS_AUTO};
-    if (kind->bos >= 0)
+    bool foreign = kind->bos >= kind->vocab; /* GPT-2's default, with a small vocabulary */
+    if (kind->bos >= 0 && !foreign)
         job.bos = (uint32_t)kind->bos;
     if (options)
         wanted = (weights_import_options){options->weight_bits, options->activation_bits,
@@ -311,6 +322,10 @@ static gpuzip_status import_path(void **out, size_t *out_size, const char *path,
         goto out;
     }
     TRY_OUT(add_test(&data, &size));
+    if (foreign)
+        say(error,
+            "%s: bos_token_id %lld is beyond the vocabulary of %d; texts begin with token %u", path,
+            (long long)kind->bos, kind->vocab, (unsigned)tokenizer_bos(t));
     *out = data;
     *out_size = size;
     data = NULL;

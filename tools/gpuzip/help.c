@@ -93,7 +93,7 @@ static const char all_options[] =
     "                       sets the default\n"
     "      --list-devices   list devices and the results of their self-tests\n"
     "  -T, --threads #      processor threads; 0 (default): one a core\n"
-    "  -M, --memory N       limit of memory besides the models; 0: none; K, M, G\n"
+    "  -M, --memory N       limit of the process's memory; 0: none; K, M, G\n"
     "\n"
     "Output:\n"
     "  -q, --quiet          no warnings and progress; -qq: no errors either\n"
