@@ -206,6 +206,7 @@ static __device__ __forceinline__ void multiply_values(int acc[PLANES + 1][DIM_F
                                                        const unsigned char *v)
 {
     int lane = threadIdx.x & 31, matrix = lane >> 3, i = lane & 7;
+    __syncwarp(); /* the products need a converged warp */
 #pragma unroll
     for (int pv = 0; pv < PLANES; pv++)
 #pragma unroll
