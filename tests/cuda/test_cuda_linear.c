@@ -95,6 +95,8 @@ static void linear_extremes(void **state)
     (void)state;
     linear_case(3, 5, OPS_MAX_DIM, 15, 15, 0, true);
     linear_case(3, 5, OPS_MAX_DIM, 8, 8, 0, true);
+    linear_case(3, 5, OPS_MAX_DIM - 1, 15, 8, 0, true); /* odd sums, which are rounded */
+    linear_case(3, 5, OPS_MAX_DIM - 1, 15, 15, 0, true);
 }
 
 /* n rows equal n times one row, though other kernels take them. */
@@ -150,7 +152,7 @@ static void linear_second_tiles(void **state)
 {
     (void)state;
 #ifdef GPUZIP_EMULATED
-    enum { ROWS = 700, N = 130, K = 448 };
+    enum { ROWS = 700, N = 132, K = 448 };
 #else
     enum { ROWS = 4153, N = 1300, K = 448 };
 #endif
