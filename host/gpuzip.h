@@ -318,6 +318,7 @@ typedef struct {
     uint64_t memory;     /* bytes in all */
     uint64_t available;  /* bytes to be had now; 0: it does not say */
     bool usable;         /* false: too old for this build */
+    bool full_speed;     /* false: this build lacks the device's fastest instructions */
 } gpuzip_device_info;
 
 /* Returns the number of devices: the CPU, then the GPUs that a driver reports. */

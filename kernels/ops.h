@@ -44,7 +44,7 @@
 #define OPS_Q12_MAX 2047  /* of a 12-bit KV row */
 #define OPS_Q8_MAX  127   /* of an 8-bit row */
 
-#define OPS_MAX_DIM      65536  /* columns of any linear layer */
+#define OPS_MAX_DIM      65536  /* columns of any linear layer but a transposed head */
 #define OPS_MAX_HEAD_DIM 256    /* a multiple of 2 */
 #define OPS_MAX_VOCAB    262144 /* escapes included */
 #define OPS_MAX_EXPERTS  8
@@ -197,6 +197,7 @@ typedef struct {
     int driver, runtime; /* CUDA: versions, 1000 * major + 10 * minor; else 0 */
     uint64_t memory;     /* bytes in all */
     bool usable;         /* open() takes devices of this kind */
+    bool full_speed;     /* this build has the device's fastest instructions */
 } ops_device;
 
 typedef struct ops {

@@ -100,7 +100,8 @@ struct ops_learn {
      *     cv = QUANT_ROW(p_ij * a_i.scale, 2047);  dv[d] = (float)(sum_i cv_i a_i[d]) * cv.scale
      *     ck = QUANT_ROW(ds_ij * q_i.scale, 2047); dk[d] = (float)(sum_i ck_i q_i[d]) * (ck.scale
      *     * u), rotated back by position j
-     * Rotated back: as qkv() rotates, but with -sine; unit joins by det_scale2(). All are clamped.
+     * Rotated back: as qkv() rotates, but with -sine; unit joins by det_scale2(). Clamped before it
+     * is rotated, after it, and after the sink's part has joined.
      * dqkv: [rows][(heads + 2 kv_heads) head_dim]. attention_back_bytes() is the memory that it
      * needs while it runs, for up to `run` rows of a slot in a context of so many threads. Errors:
      * MEMORY. */

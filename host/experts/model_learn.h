@@ -10,6 +10,23 @@
  * are known. The embedding, the head, norms and biases do not learn; keys and values of earlier
  * steps are constants.
  *
+ * The step, in terms of ops_learn.h, of all recorded rows at once:
+ *
+ *     head      dn = linear(softmax_back(logits), transpose of the head), 15-bit errors
+ *               G = norm_back(final norm, dn)
+ *     layers, from the last to the first; errors of as many bits as activations:
+ *       down    da = linear(linear_back(G)); trainable_step(down, G)
+ *       up      du = act_back(da); dn = linear(linear_back(du)); trainable_step(up, du)
+ *       norm2   G = norm_back(norm2, dn) with residual G
+ *       out     da = linear(linear_back(G)); trainable_step(out, G)
+ *       qkv     du = attention_back(da); dn = linear(linear_back(du)); trainable_step(qkv, du)
+ *       norm1   G = norm_back(norm1, dn) with residual G; not in the first layer, nor its dn
+ *     post-norm: G = norm_back(norm2, G) before down, dn of up has linear()'s residual G and
+ * becomes G; the same with norm1, out and qkv.
+ *
+ * A matrix's error is taken with the weights before its step. The inputs x of a trainable_step()
+ * are those that linear() took in the recorded pass.
+ *
  * How a caller uses it, for each block:
  *
  *     model_prepare_learning(m);                       once a model
@@ -25,6 +42,9 @@
  * order and in any number of passes, none of which crosses a step. Results do not depend on
  * threads, on the instruction set, on passes or on the order of rows. model_extend() records
  * nothing.
+ *
+ * All rows of a step are of one state: a block's streams are not shared by several states, but by
+ * the threads of a context.
  *
  * The cache must still hold the windows of all rows of a step, so model_sizes.run >= U where the
  * windows slide, also when decoding; and the state their rotations: call model_set_positions() for
@@ -74,8 +94,8 @@ void model_state_learn(model_state *s, model_learner *l);
 /* Forgets the rows recorded since the last step. */
 void model_learner_forget(model_learner *l);
 
-/* The rate for a step of so many rows: the summed gradient is divided by sqrt(rows), for which the
- * best rates for 128 to 4096 rows agree. */
+/* The rate for a step of so many rows, of those that have a target: 0.0125 / sqrt(rows) of the
+ * summed gradient. The optimum is flat: half the rate and twice cost less than 0.5 % of a text. */
 float model_learning_rate(int rows);
 
 /* One step from the rows recorded since the last: batch has these rows, in the order of the passes

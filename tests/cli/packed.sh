@@ -48,7 +48,7 @@ same $out mixed
 grep -q "$coded," $err || fail "decompressing counts otherwise"
 grep -q '"packed_blocks":[1-9]' $err || fail "decompressing counts no packed blocks"
 run 0 "$gz" -1 --stats -f machine
-prints 'blocks  *1, of which stored 0, packed 1,'
+prints 'blocks  *1, of which stored 0, packed 1, in batches'
 prints 'tokens  *0, of 0 bytes'
 
 # No model is needed: not even that which coded other files.

@@ -21,17 +21,20 @@ typedef struct {
     model *m;
     model_state *s;
     model_learner *l;
+    int logits;
 } fixture;
 
-static fixture open_fixture(const tiny_model *tiny, ops_context *ctx, int slots, int run, int rows)
+/* logits: rows whose logits are computed at a time. */
+static fixture open_fixture(const tiny_model *tiny, ops_context *ctx, int slots, int run, int rows,
+                            int logits)
 {
-    fixture f = {.tiny = tiny, .ctx = ctx};
+    fixture f = {.tiny = tiny, .ctx = ctx, .logits = logits};
     bool slides = model_slides(&tiny->w);
     model_sizes sizes = {.slots = slots,
                          .window = slides ? WINDOW : tiny->w.config.context,
                          .run = slides ? run : 0,
                          .max_rows = rows,
-                         .max_logits = rows > 5 ? 5 : rows};
+                         .max_logits = logits};
     assert_int_equal(model_open(&f.m, &ops_cpu, ctx, &tiny->w), GPUZIP_OK);
     assert_true(model_learns(f.m));
     assert_int_equal(model_prepare_learning(f.m), GPUZIP_OK);
@@ -50,8 +53,8 @@ static void close_fixture(fixture *f)
     model_close(f->m);
 }
 
-/* How the rows of a step reach the learner. */
-typedef enum { BY_SLOT, BY_POSITION, ONE_BY_ONE } order;
+/* How the rows of a step reach the learner; PARTLY: as BY_SLOT, with the logits of but one row. */
+typedef enum { BY_SLOT, PARTLY, BY_POSITION, ONE_BY_ONE } order;
 
 /* Positions [first, first + count) of all slots, and one step at the end. */
 static void run_step(fixture *f, int slots, int first, int count, order order, float rate)
@@ -60,21 +63,21 @@ static void run_step(fixture *f, int slots, int first, int count, order order, f
     int32_t *memory = test_array((size_t)rows * 4, sizeof *memory);
     int32_t *token = memory, *slot = token + rows, *pos = slot + rows, *target = pos + rows;
     for (int i = 0; i < rows; i++) {
-        slot[i] = order == BY_SLOT ? i / count : i % slots;
-        pos[i] = first + (order == BY_SLOT ? i % count : i / slots);
+        slot[i] = order <= PARTLY ? i / count : i % slots;
+        pos[i] = first + (order <= PARTLY ? i % count : i / slots);
         token[i] = tiny_token(f->tiny, slot[i], pos[i]);
         target[i] = tiny_target(f->tiny, slot[i], pos[i]);
     }
     ops_batch batch = {token, slot, pos, rows};
     const float *logits;
-    int each = order == BY_SLOT ? rows : order == BY_POSITION ? slots : 1;
+    int each = order <= PARTLY ? rows : order == BY_POSITION ? slots : 1;
     for (int row = 0; row < rows; row += each) {
         ops_batch pass = {token + row, slot + row, pos + row, each};
-        assert_int_equal(model_set_positions(f->s, (size_t)pos[row], order == BY_SLOT ? count : 1),
+        assert_int_equal(model_set_positions(f->s, (size_t)pos[row], order <= PARTLY ? count : 1),
                          GPUZIP_OK);
         assert_int_equal(model_forward(f->s, &pass), GPUZIP_OK);
-        if (each <= 5) /* the step may use these logits */
-            assert_int_equal(model_logits(f->s, 0, each, &logits), GPUZIP_OK);
+        if (each <= f->logits) /* the step may use these logits */
+            assert_int_equal(model_logits(f->s, 0, order == PARTLY ? 1 : each, &logits), GPUZIP_OK);
     }
     assert_int_equal(model_set_positions(f->s, (size_t)first, count), GPUZIP_OK);
     assert_int_equal(model_learner_step(f->l, f->s, &batch, target, rate), GPUZIP_OK);
@@ -96,7 +99,7 @@ static void check_gradient(const tiny_config *config, int before, int count, dou
     tiny_settle(&tiny);
     ops_context *ctx;
     assert_int_equal(ops_cpu.open(&ctx, 0, 1, NULL), GPUZIP_OK);
-    fixture f = open_fixture(&tiny, ctx, SLOTS, 8, SLOTS * 8);
+    fixture f = open_fixture(&tiny, ctx, SLOTS, 8, SLOTS * 8, 5);
     const float rate = 0x1p-12f;
     for (int at = 0; at < before; at += 4)
         run_step(&f, SLOTS, at, 4, BY_SLOT, 0);
@@ -172,9 +175,10 @@ static void gradient_of_8_bits(void **state)
 /* ---- the same bits -------------------------------------------------------- */
 
 /* All master weights of a learner after a few steps, one matrix after the other. */
-static int32_t *learn(const tiny_model *tiny, ops_context *ctx, order order, size_t *bytes)
+static int32_t *learn(const tiny_model *tiny, ops_context *ctx, order order, int logits,
+                      size_t *bytes)
 {
-    fixture f = open_fixture(tiny, ctx, 3, 5, 15);
+    fixture f = open_fixture(tiny, ctx, 3, 5, 15, logits);
     size_t size = 0, at = 0;
     for (int which = 0; which < MATRICES; which++)
         size += matrix_size(tiny, which) * (size_t)tiny->w.config.layers;
@@ -198,10 +202,10 @@ static void check_bits(const tiny_config *config)
     tiny_settle(&tiny);
     test_levels levels = levels_open();
     size_t bytes;
-    int32_t *expected = learn(&tiny, levels.context[0], BY_SLOT, &bytes);
+    int32_t *expected = learn(&tiny, levels.context[0], BY_SLOT, 4, &bytes);
     for (int i = 0; i < levels.count; i++) {
         for (order order = BY_SLOT; order <= ONE_BY_ONE; order++) {
-            int32_t *found = learn(&tiny, levels.context[i], order, &bytes);
+            int32_t *found = learn(&tiny, levels.context[i], order, i % 2 ? 4 : 15, &bytes);
             if (memcmp(expected, found, bytes) != 0)
                 print_message("%s, order %d\n", levels.name[i], order);
             assert_memory_equal(expected, found, bytes);
@@ -233,7 +237,7 @@ static void reset_and_detach(void **state)
     tiny_settle(&tiny);
     ops_context *ctx;
     assert_int_equal(ops_cpu.open(&ctx, 0, 2, NULL), GPUZIP_OK);
-    fixture f = open_fixture(&tiny, ctx, 1, 8, 8);
+    fixture f = open_fixture(&tiny, ctx, 1, 8, 8, 8);
     size_t size = matrix_size(&tiny, 0);
     int32_t *first = test_array(size, sizeof *first), *second = test_array(size, sizeof *first);
     run_step(&f, 1, 0, 8, BY_SLOT, 0x1p-3f);
@@ -243,15 +247,22 @@ static void reset_and_detach(void **state)
     assert_int_equal(model_learner_read(f.l, 0, 0, second), GPUZIP_OK);
     for (size_t i = 0; i < size; i++)
         assert_int_equal(second[i], 65536 * tiny_weight(&tiny, tiny_matrix(&tiny, 0, 0), i));
+
+    /* Logits of rows that are forgotten count for nothing. */
+    int32_t rows[24] = {1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7};
+    ops_batch batch = {rows, rows + 8, rows + 16, 8};
+    const float *logits;
+    assert_int_equal(model_set_positions(f.s, 0, 8), GPUZIP_OK);
+    assert_int_equal(model_forward(f.s, &batch), GPUZIP_OK);
+    assert_int_equal(model_logits(f.s, 0, 8, &logits), GPUZIP_OK);
+    model_learner_forget(f.l);
+    f.logits = 0;
     run_step(&f, 1, 0, 8, BY_SLOT, 0x1p-3f);
     assert_int_equal(model_learner_read(f.l, 0, 0, second), GPUZIP_OK);
     assert_memory_equal(first, second, size * sizeof *first);
 
-    int32_t rows[24] = {1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7};
-    ops_batch batch = {rows, rows + 8, rows + 16, 8};
     float learnt[3][5 * TINY_VOCAB];
     for (int i = 0; i < 3; i++) {
-        const float *logits;
         if (i == 0)
             assert_int_equal(model_learner_reset(f.l), GPUZIP_OK);
         if (i == 1)
@@ -287,7 +298,7 @@ static void huge_rates(void **state)
     for (int i = 0; i < 3; i++) {
         tiny_model tiny = tiny_open(configs[i], 13);
         tiny_settle(&tiny);
-        fixture f = open_fixture(&tiny, ctx, 1, 4, 4);
+        fixture f = open_fixture(&tiny, ctx, 1, 4, 4, 4);
         for (int step = 0; step < 300; step++)
             run_step(&f, 1, step % 5 * 4, 4, BY_SLOT, 0x1p100f);
         const float *logits;
@@ -304,6 +315,22 @@ static void huge_rates(void **state)
     ops_cpu.close(ctx);
 }
 
+/* Whether a matrix with the largest scales, and so its model, may learn. */
+static void bounds(void **state)
+{
+    (void)state;
+    tiny_model tiny = tiny_open(&tiny_llama, 19);
+    tiny_settle(&tiny);
+    assert_true(weights_learnable(&tiny.w));
+    float scale[256];
+    for (int i = 0; i < 256; i++)
+        scale[i] = 8;
+    tiny.layer[1].up.scale = scale;
+    tiny.layer[1].down.scale = scale;
+    assert_false(weights_learnable(&tiny.w));
+    tiny_close(&tiny);
+}
+
 /* Repeating a text makes it cheaper; a step without targets, or of one row, is one. */
 static void learning_helps(void **state)
 {
@@ -312,7 +339,7 @@ static void learning_helps(void **state)
     tiny_settle(&tiny);
     ops_context *ctx;
     assert_int_equal(ops_cpu.open(&ctx, 0, 2, NULL), GPUZIP_OK);
-    fixture f = open_fixture(&tiny, ctx, 1, 8, 8);
+    fixture f = open_fixture(&tiny, ctx, 1, 8, 8, 8);
     double cost[2];
     for (int i = 0; i <= 60; i++) {
         run_step(&f, 1, 0, 8, BY_SLOT, model_learning_rate(8));
@@ -338,7 +365,7 @@ int main(void)
         cmocka_unit_test(gradient_of_gpt2),   cmocka_unit_test(gradient_of_wpoe),
         cmocka_unit_test(gradient_of_8_bits), cmocka_unit_test(same_bits),
         cmocka_unit_test(reset_and_detach),   cmocka_unit_test(huge_rates),
-        cmocka_unit_test(learning_helps),
+        cmocka_unit_test(learning_helps),     cmocka_unit_test(bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -62,7 +62,8 @@ static void log_line(const char *text, size_t size)
     syscall(SYS_close, fd);
 }
 
-__attribute__((constructor)) static void begin(void)
+/* Reads the fault and begins to count. */
+static void begin(void)
 {
     const char *fault = getenv("GPUZIP_FAULT"), *log = getenv("GPUZIP_FAULT_LOG");
     char name[16], rest[16] = "";
@@ -106,6 +107,33 @@ static bool fails(int class, const char *function)
 
 #define SHOWN      __attribute__((visibility("default")))
 #define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+
+/* ---- the program ---------------------------------------------------------- */
+
+typedef int main_function(int argc, char **argv, char **environment);
+
+static main_function *program_main;
+
+static int counted_main(int argc, char **argv, char **environment)
+{
+    begin();
+    return program_main(argc, argv, environment);
+}
+
+/* Calls before main(), such as those with which the CUDA runtime registers kernels, are not the
+ * program's: no call of a class counts, or fails, before main(). */
+int __libc_start_main(main_function *main, int argc, char **argv, void (*init)(void),
+                      void (*fini)(void), void (*end_of_linker)(void), void *stack_end);
+
+SHOWN int __libc_start_main(main_function *main, int argc, char **argv, void (*init)(void),
+                            void (*fini)(void), void (*end_of_linker)(void), void *stack_end)
+{
+    typedef int start_function(main_function *, int, char **, void (*)(void), void (*)(void),
+                               void (*)(void), void *);
+    start_function *start = (start_function *)dlsym(RTLD_NEXT, "__libc_start_main");
+    program_main = main;
+    return start(counted_main, argc, argv, init, fini, end_of_linker, stack_end);
+}
 
 /* ---- memory --------------------------------------------------------------- */
 

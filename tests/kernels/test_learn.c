@@ -79,6 +79,8 @@ static step_inputs open_inputs(const step_case *c, test_random *r)
             memset(in.dy + (size_t)row * (size_t)c->n, 0, (size_t)c->n * sizeof *in.dy);
         if (row % 7 == 5)
             memset(in.x + (size_t)row * (size_t)c->k, 0, (size_t)c->k * sizeof *in.x);
+        if (c->k > 2) /* sums that are 0 */
+            in.x[(size_t)(row + 1) * (size_t)c->k - 1] = 0;
         if (c->size > 1e30f)
             in.dy[(size_t)row * (size_t)c->n] = row % 2 ? INFINITY : -INFINITY;
     }

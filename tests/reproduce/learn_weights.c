@@ -1,15 +1,16 @@
 /* learn_weights.c: what weights that learn while coding save on a text, for the model alone.
  *
- *     learn_weights TEXT [STREAMS [STEPS [RATE [WINDOW [THREADS [ISA]]]]]]
+ *     learn_weights [-m MODEL.gpzm] [-w WINDOW] [-T THREADS] [-i ISA] TEXT [STREAMS [STEPS [RATE]]]
  *
  * Cuts the text's tokens into streams of equal length, which advance together through the built-in
- * model, and takes a step of learning after every STEPS positions; RATE: of the mean gradient, as
- * the float32 study counts it; 0: none; -1: model_learning_rate()'s. Prints the bytes of the model
- * alone (the sum of -log2 of its probabilities), the speed, and the share of time of the steps. */
+ * or another model that slides, and takes a step of learning after every STEPS positions; RATE: of
+ * the mean gradient, as the float32 study counts it; 0: none; -1: model_learning_rate()'s. Prints
+ * the bytes of the model alone (the sum of -log2 of its probabilities), the time of forward passes
+ * and steps, their ratio, and a hash of the weights. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 #include "builtin.h"
@@ -20,7 +21,7 @@
 typedef struct {
     int streams, steps, window, threads;
     float rate;
-    const char *isa;
+    const char *isa, *model, *text;
 } settings;
 
 typedef struct {
@@ -128,23 +129,46 @@ static uint8_t *read_text(const char *path, size_t *size)
     return text;
 }
 
+static settings parse(int argc, char **argv)
+{
+    settings set = {.window = 512, .threads = 1};
+    for (int c; (c = getopt(argc, argv, "+m:w:T:i:")) != -1;) {
+        if (c == 'm')
+            set.model = optarg;
+        else if (c == 'w')
+            set.window = atoi(optarg);
+        else if (c == 'T')
+            set.threads = atoi(optarg);
+        else if (c == 'i')
+            set.isa = optarg;
+        else
+            exit(2);
+    }
+    int given = argc - optind;
+    if (given >= 1)
+        set.text = argv[optind];
+    set.streams = given > 1 ? atoi(argv[optind + 1]) : 1;
+    set.steps = given > 2 ? atoi(argv[optind + 2]) : 128;
+    set.rate = given > 3 ? (float)atof(argv[optind + 3]) : -1;
+    if (!set.text || set.streams < 1 || set.steps < 1 || set.window < 1) {
+        fprintf(stderr, "usage: learn_weights [-m MODEL] [-w WINDOW] [-T THREADS] [-i ISA] TEXT "
+                        "[STREAMS [STEPS [RATE]]]\n");
+        exit(2);
+    }
+    return set;
+}
+
 int main(int argc, char **argv)
 {
-    settings set = {.streams = argc > 2 ? atoi(argv[2]) : 1,
-                    .steps = argc > 3 ? atoi(argv[3]) : 128,
-                    .rate = argc > 4 ? (float)atof(argv[4]) : -1,
-                    .window = argc > 5 ? atoi(argv[5]) : 512,
-                    .threads = argc > 6 ? atoi(argv[6]) : 1,
-                    .isa = argc > 7 ? argv[7] : NULL};
-    if (argc < 2 || set.streams < 1 || set.steps < 1 || set.window < 1)
-        return fprintf(stderr, "usage: learn_weights TEXT [STREAMS [STEPS [RATE [WINDOW ...]]]]\n");
+    settings set = parse(argc, argv);
     size_t size, rows = (size_t)set.streams * (size_t)set.steps;
-    uint8_t *text = read_text(argv[1], &size);
+    uint8_t *text = read_text(set.text, &size);
     weights_model *w;
     tokenizer *t;
     uint32_t *ids;
     run r = {.set = &set};
-    check(weights_open_memory(&w, builtin_model, builtin_model_size));
+    check(set.model ? weights_open(&w, set.model)
+                    : weights_open_memory(&w, builtin_model, builtin_model_size));
     check(tokenizer_open(&t, w->tokenizer, w->tokenizer_size, (uint32_t)w->config.vocab));
     check(tokenizer_encode(t, text, size, &ids, &r.count));
     r.w = w;
@@ -152,6 +176,10 @@ int main(int argc, char **argv)
     r.length = (r.count + (size_t)set.streams - 1) / (size_t)set.streams;
     check(ops_cpu.open(&r.ctx, 0, set.threads, set.isa));
     check(model_open(&r.m, &ops_cpu, r.ctx, w));
+    if (!model_slides(w) || !model_learns(r.m)) {
+        fprintf(stderr, "learn_weights: not a model that slides and learns\n");
+        return 1;
+    }
     check(model_prepare_learning(r.m));
     model_sizes sizes = {.slots = set.streams,
                          .window = set.window,
@@ -174,7 +202,7 @@ int main(int argc, char **argv)
     for (size_t at = 0; at < r.length; at += (size_t)set.steps)
         step(&r, at, r.length - at < (size_t)set.steps ? (int)(r.length - at) : set.steps);
     printf("%s: %zu tokens, %d x %d, rate %g: %.0f bytes; forward %.2f s, steps %.2f s (%.2f)",
-           argv[1], r.count, set.streams, set.steps, (double)set.rate, r.bits / 8,
+           set.text, r.count, set.streams, set.steps, (double)set.rate, r.bits / 8,
            r.forward_seconds, r.step_seconds, r.step_seconds / r.forward_seconds);
     if (r.l)
         printf(", weights %016llx", (unsigned long long)hash_weights(&r));

@@ -139,7 +139,6 @@ static back_sequence open_sequence(const back_call *c, arena *a, int first, int 
     back_sequence s = {.first = first, .rows = rows, .kv_head = kv_head};
     s.begin = begin > 0 ? begin / ATTENTION_SEGMENT * ATTENTION_SEGMENT : 0;
     s.positions = (int)round_up((size_t)(last - s.begin) + 1, ATTENTION_SEGMENT);
-    assert(s.positions <= kv->ring);
     size_t group = (size_t)(c->job.attention.heads / kv->kv_heads);
     s.queries = (int)round_up((size_t)rows * group, ATTENTION_SEGMENT);
     s.key_pitch = round_up((size_t)rows, BACK_KEYS);

@@ -55,6 +55,7 @@ struct {
     unsigned long failure;                  /* kernels until one fails; 0: never */
     unsigned long call_failure;             /* calls until one fails; 0: never */
     bool wrong;                             /* results that are copied to the host are changed */
+    bool pageable;                          /* copies read all host memory late */
     unsigned long kernels, graphs;
     bool no_graphs;
 } runtime;
@@ -75,6 +76,7 @@ struct entry {
         runtime.failure = emulator_setting("GPUZIP_EMULATOR_FAIL", 0);
         runtime.call_failure = emulator_setting("GPUZIP_EMULATOR_FAIL_CALL", 0);
         runtime.wrong = emulator_setting("GPUZIP_EMULATOR_WRONG", 0) != 0;
+        runtime.pageable = emulator_pageable();
     }
 };
 
@@ -298,28 +300,6 @@ cudaError_t cudaSetDevice(int device)
     return cudaSuccess;
 }
 
-cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device)
-{
-    entry e;
-    if (device < 0 || device >= (int)runtime.devices.size())
-        return result(cudaErrorInvalidDevice);
-    switch (attribute) {
-    case cudaDevAttrMultiProcessorCount:
-        *value = 2;
-        return result(cudaSuccess);
-    case cudaDevAttrComputeCapabilityMajor:
-        *value = emulator_capability() / 10;
-        return result(cudaSuccess);
-    case cudaDevAttrComputeCapabilityMinor:
-        *value = emulator_capability() % 10;
-        return result(cudaSuccess);
-    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
-        *value = (int)emulator_shared_max();
-        return result(cudaSuccess);
-    }
-    return result(cudaErrorInvalidValue);
-}
-
 cudaError_t cudaGetLastError(void)
 {
     entry e;
@@ -375,6 +355,13 @@ cudaError_t cudaFreeHost(void *ptr)
     return result(give_back(ptr, true));
 }
 
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes *attributes, const void *ptr)
+{
+    entry e;
+    attributes->type = is_locked(ptr, 1) ? cudaMemoryTypeHost : cudaMemoryTypeUnregistered;
+    return result(cudaSuccess);
+}
+
 cudaError_t cudaMemsetAsync(void *ptr, int value, size_t bytes, cudaStream_t stream)
 {
     entry e;
@@ -390,7 +377,7 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpy
         if (runtime.wrong && kind == cudaMemcpyDeviceToHost)
             *(unsigned char *)dst ^= 1;
     };
-    bool locked = (kind != cudaMemcpyHostToDevice || is_locked(src, bytes)) &&
+    bool locked = (kind != cudaMemcpyHostToDevice || runtime.pageable || is_locked(src, bytes)) &&
                   (kind != cudaMemcpyDeviceToHost || is_locked(dst, bytes));
     if (!locked)
         return result(do_now(stream, copy));
@@ -467,6 +454,19 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
         event->time = time;
     }
     return result(error);
+}
+
+/* Runs a part of the queue now and then, so that asking again and again comes to an end. */
+cudaError_t cudaEventQuery(cudaEvent_t event)
+{
+    entry e;
+    if (breaks_recording())
+        return result(cudaErrorStreamCaptureUnsupported);
+    if (!event->q)
+        return result(cudaSuccess);
+    if (emulator_draw() % 4 == 0 && !event->q->waiting.empty())
+        run_queue(event->q.get(), event->q->done + 1 + emulator_draw() % event->q->waiting.size());
+    return result(event->q->done < event->number ? cudaErrorNotReady : cudaSuccess);
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event)
