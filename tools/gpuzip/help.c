@@ -97,7 +97,7 @@ static const char all_options[] =
     "\n"
     "Output:\n"
     "  -q, --quiet          no warnings and progress; -qq: no errors either\n"
-    "  -v, --verbose        a line a file\n"
+    "  -v, --verbose        a line a file; twice: the process's peak memory, too\n"
     "      --stats          statistics of experts and coder; measuring each expert\n"
     "                       alone takes time\n"
     "      --json           statistics, or the list, as one JSON object a file\n"
