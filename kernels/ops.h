@@ -197,6 +197,7 @@ typedef struct {
     int driver, runtime; /* CUDA: versions, 1000 * major + 10 * minor; else 0 */
     uint64_t memory;     /* bytes in all */
     bool usable;         /* open() takes devices of this kind */
+    bool full_speed;     /* this build has the device's fastest instructions */
 } ops_device;
 
 typedef struct ops {

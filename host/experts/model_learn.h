@@ -81,7 +81,8 @@ typedef struct {
 gpuzip_status model_learner_open(model_learner **l, const model *m, ops_context *ctx,
                                  const model_learner_sizes *sizes);
 void model_learner_close(model_learner *l);
-size_t model_learner_bytes(const model *m, const model_learner_sizes *sizes, int threads);
+size_t model_learner_bytes(const ops_learn *learn, const weights_model *w,
+                           const model_learner_sizes *sizes, int threads);
 
 /* Takes the trained weights again and forgets recorded rows. Errors: DEVICE. */
 gpuzip_status model_learner_reset(model_learner *l);

@@ -61,11 +61,11 @@ static size_t saved_bytes(const weights_config *c, size_t rows)
            model_qrows_bytes(bits, (size_t)c->ffn, rows);
 }
 
-size_t model_learner_bytes(const model *m, const model_learner_sizes *z, int threads)
+size_t model_learner_bytes(const ops_learn *learn, const weights_model *w,
+                           const model_learner_sizes *z, int threads)
 {
-    const weights_config *c = &m->weights->config;
-    const weights_layer *l = m->weights->layer;
-    const ops_learn *learn = m->ops->learn;
+    const weights_config *c = &w->config;
+    const weights_layer *l = w->layer;
     const weights_matrix *matrix[] = {&l->qkv, &l->out, &l->up, &l->down};
     size_t rows = (size_t)z->rows, layer = saved_bytes(c, rows), wide = error_columns(c);
     for (int i = 0; i < 4; i++)
@@ -73,7 +73,7 @@ size_t model_learner_bytes(const model *m, const model_learner_sizes *z, int thr
     size_t bytes = layer * (size_t)c->layers + rows * (size_t)c->dim * sizeof(float) +
                    model_qrows_bytes(c->activation_bits, (size_t)c->dim, rows);
     bytes += rows * sizeof(float) * ((size_t)c->dim + model_wide_columns(c) + narrow_columns(c));
-    bytes += model_qrows_bytes(error_bits(m), wide, rows);
+    bytes += model_qrows_bytes(c->activation_bits, wide, rows);
     bytes += model_qrows_bytes(HEAD_ERROR_BITS, (size_t)c->vocab, (size_t)z->logits);
     size_t step = learn->trainable_step_bytes(z->rows, (int)(wide + narrow_columns(c)));
     size_t back = learn->attention_back_bytes(z->rows, z->run, z->window, c->heads, c->kv_heads,

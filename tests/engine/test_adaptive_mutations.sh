@@ -125,6 +125,8 @@ mutations=(
     'engine|workers*|host/engine_group.c|s/    group->arrived = 0;$/;/'
     'engine|nobody*|host/engine_group.c|s/if (group->members > 0 && group->arrived == group->members)/if (false)/'
     'engine|nobody*|host/engine_group.c|s/group->members--;/;/'
+    'engine|nobody*|host/engine_group.c|s/group->barriers == barrier && !group->abandoned/group->barriers == barrier/'
+    'engine|nobody*|host/engine_group.c|s/group->abandoned ? FAIL(GPUZIP_ERR_CANCELLED) : //'
     'engine|workers*|host/engine_group.c|s/context_model_learn_end(group->state\[i\].cm, w->step);/context_model_learn_end(group->state[i].cm, w->step - 1);/'
     'engine|workers*|host/engine_group.c|s/context_model_reset(group->state\[part\].cm, w->step);/;/'
     'engine_plain||host/engine_group.c|s/adaptive_reset(group->ctx, group->learner, 0, w->states)/adaptive_reset(group->ctx, group->learner, 0, 0)/'
@@ -142,10 +144,10 @@ mutations=(
     'engine_plain||host/engine_adapt.c|s/context_model_next_update(t, e->origin, e->config.schedule.update_interval)/(t + 1)/'
     # sliding windows: passes longer than the ring has room for, rotations of another block's positions
     'engine|batches*|host/engine_pass.c|s/if (job->run > 0 \&\& steps > job->run)/if (false)/'
-    'engine|batches*|host/engine.c|s/ \&\& run <= e->run)/)/'
-    'engine|batches*|host/model.c|s/s->rope_first = begin = first;/s->rope_first = first;/'
-    'engine|blocks_are*|host/model.c|s/s->rope_first = end - rows;/s->rope_first = 0;/'
-    'engine|batches*|host/model.c|s/size_t wrap = (at \/ rows + 1) \* rows;/size_t wrap = end;/'
+    'engine|batches*|host/engine.c|s/ \&\& run <= e->run \&\&/ \&\&/'
+    'engine|batches*|host/model_state.c|s/s->rope_first = begin = first;/s->rope_first = first;/'
+    'engine|blocks_are*|host/model_state.c|s/s->rope_first = end - rows;/s->rope_first = 0;/'
+    'engine|batches*|host/model_state.c|s/size_t wrap = (at \/ rows + 1) \* rows;/size_t wrap = end;/'
     # counts are forgotten with a block, and learnt once
     'engine|batches*|host/engine_decode.c|s/e->step.state + g->first + done/e->step.state + done/'
     'engine|blocks_are*|host/engine_adapt.c|s/TRY(e->ops->upload(e->ctx, e->count\[k\] + i . vocab, e->zeros, bytes));//'
