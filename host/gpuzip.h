@@ -141,6 +141,14 @@ typedef enum {
     GPUZIP_ADAPT_DEFAULT = GPUZIP_ADAPT_ALL /* at every level */
 } gpuzip_adapt;
 
+/* Whether to write an index of blocks behind a frame; gpuzip_archive_open() has use for it. It
+ * takes 60 to 80 bytes and 5 to 8 more a block. */
+typedef enum {
+    GPUZIP_INDEX_AUTO = 0, /* if the frame has two blocks or more */
+    GPUZIP_INDEX_NEVER = 1,
+    GPUZIP_INDEX_ALWAYS = 2
+} gpuzip_index;
+
 #define GPUZIP_LEVEL_MIN     1
 #define GPUZIP_LEVEL_MAX     9
 #define GPUZIP_LEVEL_DEFAULT 6
@@ -165,6 +173,7 @@ typedef struct {
     bool no_packing; /* code every block with the experts, or store it; never pack it with LZMA2
                         or zstd */
     bool measure;    /* fill in the experts' part of gpuzip_stats; costs time, not bytes */
+    gpuzip_index index;
 } gpuzip_options;
 
 #define GPUZIP_BLOCK_MAX ((size_t)16 << 20)
@@ -328,9 +337,10 @@ GPUZIP_API gpuzip_status gpuzip_get_model_info(const gpuzip *gz, int model,
 
 /* The headers of a .gpz file. */
 typedef struct {
-    uint64_t frames, blocks, stored_blocks, packed_blocks;
+    uint64_t frames, blocks, stored_blocks, packed_blocks; /* indexes are not counted */
     uint64_t size;            /* bytes of the original; claimed, verified only by decoding */
     uint64_t compressed_size; /* bytes of the file */
+    uint64_t index_size;      /* bytes of these that are indexes of blocks */
     int version;
     int window, hop; /* of the first frame, as all below; hop 0: sliding */
     int update_interval;
