@@ -53,6 +53,14 @@ void gpuzip_init_options(gpuzip_options *options)
     *options = (gpuzip_options){.adapt = GPUZIP_ADAPT_DEFAULT};
 }
 
+size_t gpuzip_block_size(const gpuzip_options *options)
+{
+    int level = options && options->level ? options->level : GPUZIP_LEVEL_DEFAULT;
+    if (level < GPUZIP_LEVEL_MIN || level > GPUZIP_LEVEL_MAX)
+        return 0;
+    return options && options->block_size ? options->block_size : levels[level].block_size;
+}
+
 /* ---- options ------------------------------------------------------------ */
 
 static uint32_t alpha_q16(double alpha)
