@@ -21,7 +21,12 @@ static int read_on(void *context, void *data, size_t size, size_t *got)
 
 void archive_go(archive_input *in, archive_reader *reader, gpuzip_io *io, uint64_t at)
 {
+    uint64_t begin = reader->at - in->end; /* of the bytes in the window */
     *io = (gpuzip_io){.context = reader, .read = read_on};
+    if (in->io == io && at >= begin && at <= reader->at) {
+        in->first = (size_t)(at - begin);
+        return;
+    }
     reader->at = at;
     in->io = io;
     in->first = in->end = 0;
@@ -161,7 +166,7 @@ static gpuzip_status read_index(walker *w, uint64_t end, container_index *index)
     size_t size = end < CONTAINER_INDEX_MAX ? (size_t)end : CONTAINER_INDEX_MAX;
     go(w, end - size);
     TRY(archive_fill(&w->in, size));
-    return container_read_index(index, w->in.data, archive_have(&w->in, size));
+    return container_read_index(index, w->in.data + w->in.first, archive_have(&w->in, size));
 }
 
 /* Finds the frame whose last index frame is *index, which ends at `end`. */
@@ -227,7 +232,7 @@ static gpuzip_status find_end(walker *w, uint64_t *end)
         TRY(archive_fill(&w->in, size));
         if (archive_have(&w->in, size) < size)
             return FAIL(GPUZIP_ERR_IO); /* the source is shorter than its size */
-        while (size > 0 && w->in.data[size - 1] == 0) {
+        while (size > 0 && w->in.data[w->in.first + size - 1] == 0) {
             size--;
             at--;
         }

@@ -141,6 +141,8 @@ static gpuzip_status frame_settings(gpuzip *gz, const gpuzip_options *o, contain
     if (o->streams < 0 || o->streams > (int)CONTAINER_STREAMS_MAX)
         return session_fail(gz, GPUZIP_ERR_ARGUMENT, "a block has from 1 to %u streams",
                             CONTAINER_STREAMS_MAX);
+    if ((unsigned)o->index > GPUZIP_INDEX_ALWAYS)
+        return session_fail(gz, GPUZIP_ERR_ARGUMENT, "unknown value of the options' index");
     if (o->block_size)
         settings->block_size = o->block_size;
     frame->window = (uint32_t)window;

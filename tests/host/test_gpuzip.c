@@ -115,6 +115,7 @@ static void wrong_options_are_refused(void **state)
         {.streams = -1},
         {.update_interval = -1},
         {.adapt = GPUZIP_ADAPT_ALL + 1},
+        {.index = (gpuzip_index)3},
         {.experts = 9},
         {.experts = 1, .expert = {{GPUZIP_EXPERT_MODEL, 1, 1.0}}},
         {.experts = 1, .expert = {{GPUZIP_EXPERT_MODEL, 0, -1.0}}},
