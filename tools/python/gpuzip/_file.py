@@ -1,5 +1,6 @@
 """File objects, after the manner of gzip and lzma."""
 
+import bisect
 import builtins
 import io
 import os
@@ -45,6 +46,11 @@ class _Reader(io.RawIOBase):
 
     def _read(self, size):
         if self._archive is not None:
+            # Up to the end of a block: a buffer that reads ahead is to decode no further one.
+            block = bisect.bisect_right(self._ends, self._at)
+            if block == len(self._ends):
+                return b""
+            size = min(size, self._ends[block] - self._at)
             with borrowed_session(self._key) as session:
                 data = self._archive.read(session, self._at, size)
             self._at += len(data)
@@ -80,6 +86,7 @@ class _Reader(io.RawIOBase):
         size = self._file.seek(0, io.SEEK_END) - self._start
         with borrowed_session(self._key) as session:
             self._archive = _gpuzip.Archive(session, self._read_at, max(size, 0))
+        self._ends = [at + raw for _, _, _, _, at, raw in self._archive.blocks()]
         self._cancel()
 
     def seek(self, offset, whence=io.SEEK_SET):
