@@ -1,7 +1,6 @@
 /* args.c: see args.h. */
 #include "args.h"
 
-#include "code_file.h"
 #include "help.h"
 #include "inputs.h"
 #include "message.h"
@@ -124,6 +123,13 @@ bool args_read_size(const char *text, uint64_t *size)
         return true;
     }
     return false;
+}
+
+bool args_has_suffix(const args *a, const char *name)
+{
+    size_t size = strlen(name), tail = strlen(a->suffix);
+    return size > tail && name[size - tail - 1] != '/' &&
+           strcmp(name + size - tail, a->suffix) == 0;
 }
 
 /* Reports an invalid argument of an option; returns false, for the caller to pass on. */

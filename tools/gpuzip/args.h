@@ -4,6 +4,8 @@
 
 #include "gpuzip.h"
 
+#define FILE_SUFFIX ".gpz" /* without -S */
+
 typedef enum {
     MODE_COMPRESS,
     MODE_DECOMPRESS,
@@ -56,6 +58,9 @@ args_result args_parse(args *a, int argc, char **argv);
 /* Reads a decimal size in bytes with an optional K, M or G (powers of 1024; "KiB" and
  * "KB" mean the same). Returns false for anything else or beyond 2^63. */
 bool args_read_size(const char *text, uint64_t *size);
+
+/* Whether name ends in the suffix of compressed files and has something before it. */
+bool args_has_suffix(const args *a, const char *name);
 
 /* Whether only a part of each file is coded. */
 static inline bool args_takes_part(const args *a)

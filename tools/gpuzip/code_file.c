@@ -46,12 +46,6 @@ static void on_token(void *context, const gpuzip_token *token)
     curve_add(((transfer *)context)->curve, token);
 }
 
-bool code_file_has_suffix(const char *name, const char *suffix)
-{
-    size_t size = strlen(name), tail = strlen(suffix);
-    return size > tail && name[size - tail - 1] != '/' && strcmp(name + size - tail, suffix) == 0;
-}
-
 /* Writes ".I" for the share I of N, with as many digits as N has, so that names sort in the order
  * of the shares; "" for a whole file. */
 static void name_part(char text[16], const args *a)
@@ -68,7 +62,7 @@ static void name_part(char text[16], const args *a)
  * suffix doesn't fit the operation. The caller frees *name. */
 static bool name_target(char **name, const args *a, const char *path)
 {
-    bool has_suffix = code_file_has_suffix(path, a->suffix);
+    bool has_suffix = args_has_suffix(a, path);
     const char *slash = strrchr(path, '/'), *shown = a->folder && slash ? slash + 1 : path;
     const char *added = a->suffix;
     char part[16];

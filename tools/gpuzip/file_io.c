@@ -142,6 +142,7 @@ bool file_limit_source(file_source *source, uint64_t offset, uint64_t length)
         return false;
     }
     source->left = length;
+    source->begin = source->end = 0;
     return true;
 }
 

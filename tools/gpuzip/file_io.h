@@ -65,7 +65,7 @@ int file_read(file_source *source, void *data, size_t size, size_t *got);
 /* Whether the source is a regular file that is read from its beginning on. */
 bool file_is_seekable(const file_source *source);
 
-/* Limits a regular file, of which nothing was read, to `length` bytes from `offset` on. */
+/* Limits reading of a regular file to `length` bytes from `offset` on. */
 bool file_limit_source(file_source *source, uint64_t offset, uint64_t length);
 
 /* As read_at of gpuzip_source, of a regular file: no place changes. */

@@ -48,7 +48,7 @@ static int by_name(const FTSENT **one, const FTSENT **other)
  * suffix doesn't fit the operation are skipped without a warning. */
 static bool is_selected(const args *a, const FTSENT *entry)
 {
-    bool compressed = code_file_has_suffix(entry->fts_name, a->suffix);
+    bool compressed = args_has_suffix(a, entry->fts_name);
     if (entry->fts_info != FTS_F)
         return false;
     if (file_is_temporary(entry->fts_name)) {
