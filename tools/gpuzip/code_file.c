@@ -182,8 +182,8 @@ static bool may_be_removed(const transfer *t)
     if (!a->remove_source || a->force || !t->source.path || t->source.st.st_nlink < 2 ||
         a->mode == MODE_TEST || a->to_stdout)
         return true;
-    message_warning(t->path, "has %lu other names, skipped because of --rm (-f removes this one)",
-                    (unsigned long)t->source.st.st_nlink - 1);
+    message_warning(t->path, "has %lu names, skipped because of --rm (-f removes this one)",
+                    (unsigned long)t->source.st.st_nlink);
     return false;
 }
 

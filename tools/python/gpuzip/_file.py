@@ -87,6 +87,7 @@ class _Reader(io.RawIOBase):
         with borrowed_session(self._key) as session:
             self._archive = _gpuzip.Archive(session, self._read_at, max(size, 0))
         self._ends = [at + raw for _, _, _, _, at, raw in self._archive.blocks()]
+        self._size = self._ends[-1] if self._ends else 0
         self._cancel()
 
     def seek(self, offset, whence=io.SEEK_SET):
@@ -102,10 +103,10 @@ class _Reader(io.RawIOBase):
         if self._archive is None:
             self._open_archive()
         if whence == io.SEEK_END:
-            offset += self._archive.size()
+            offset += self._size
         if offset < 0:
             raise ValueError(f"negative position: {offset}")
-        self._at = min(offset, self._archive.size())
+        self._at = min(offset, self._size)
         return self._at
 
     def _cancel(self):

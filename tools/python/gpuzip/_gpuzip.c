@@ -88,11 +88,9 @@ static int write_memory(void *context, const void *data, size_t size)
     return 0;
 }
 
-static int read_python(void *context, void *data, size_t size, size_t *got)
+/* Takes the result of a function that reads, NULL after an exception. Returns 1 on failure. */
+static int take_result(exchange *x, PyObject *bytes, void *data, size_t size, size_t *got)
 {
-    exchange *x = context;
-    PyGILState_STATE gil = PyGILState_Ensure();
-    PyObject *bytes = PyObject_CallFunction(x->read, "n", (Py_ssize_t)size);
     char *src;
     Py_ssize_t length;
     int failed = !bytes || PyBytes_AsStringAndSize(bytes, &src, &length) != 0;
@@ -107,6 +105,15 @@ static int read_python(void *context, void *data, size_t size, size_t *got)
         *got = (size_t)length;
     }
     Py_XDECREF(bytes);
+    return failed;
+}
+
+static int read_python(void *context, void *data, size_t size, size_t *got)
+{
+    exchange *x = context;
+    PyGILState_STATE gil = PyGILState_Ensure();
+    PyObject *bytes = PyObject_CallFunction(x->read, "n", (Py_ssize_t)size);
+    int failed = take_result(x, bytes, data, size, got);
     PyGILState_Release(gil);
     return failed;
 }
@@ -386,22 +393,9 @@ static int read_at_python(void *context, uint64_t offset, void *data, size_t siz
 {
     archive *self = context;
     PyGILState_STATE gil = PyGILState_Ensure();
-    PyObject *bytes = PyObject_CallFunction(self->read_at, "Kn", (unsigned long long)offset,
-                                            (Py_ssize_t)size);
-    char *src;
-    Py_ssize_t length;
-    int failed = !bytes || PyBytes_AsStringAndSize(bytes, &src, &length) != 0;
-    if (!failed && (size_t)length > size) {
-        PyErr_SetString(PyExc_ValueError, "read_at() returned more bytes than were asked for");
-        failed = 1;
-    }
-    if (failed) {
-        keep_exception(self->x);
-    } else {
-        memcpy(data, src, (size_t)length);
-        *got = (size_t)length;
-    }
-    Py_XDECREF(bytes);
+    PyObject *bytes =
+        PyObject_CallFunction(self->read_at, "Kn", (unsigned long long)offset, (Py_ssize_t)size);
+    int failed = take_result(self->x, bytes, data, size, got);
     PyGILState_Release(gil);
     return failed;
 }
@@ -496,21 +490,14 @@ static PyObject *archive_read_py(PyObject *object, PyObject *args)
     char *dst = PyBytes_AsString(result);
     gpuzip_status status;
     size_t got = 0;
-    Py_BEGIN_ALLOW_THREADS status = gpuzip_archive_read(((session *)with)->gz, self->archive, offset,
-                                                        dst, (size_t)size, &got);
+    Py_BEGIN_ALLOW_THREADS status =
+        gpuzip_archive_read(((session *)with)->gz, self->archive, offset, dst, (size_t)size, &got);
     Py_END_ALLOW_THREADS if (end_call(self, (session *)with, &x, status) != 0)
     {
         Py_DECREF(result);
         return NULL;
     }
     return result; /* got == size: the range is within the content */
-}
-
-/* size() -> int */
-static PyObject *archive_size_py(PyObject *self, PyObject *unused)
-{
-    (void)unused;
-    return PyLong_FromUnsignedLongLong(gpuzip_archive_size(((archive *)self)->archive));
 }
 
 /* blocks() -> list of (kind, frame, offset, size, content offset, content size) */
@@ -521,10 +508,10 @@ static PyObject *archive_blocks_py(PyObject *object, PyObject *unused)
     gpuzip_block b;
     (void)unused;
     for (uint64_t i = 0; list && gpuzip_archive_block(a, i, &b) == GPUZIP_OK; i++) {
-        PyObject *item = Py_BuildValue("iKKkKk", (int)b.kind, (unsigned long long)b.frame,
-                                       (unsigned long long)b.offset, (unsigned long)b.size,
-                                       (unsigned long long)b.content_offset,
-                                       (unsigned long)b.content_size);
+        PyObject *item =
+            Py_BuildValue("iKKkKk", (int)b.kind, (unsigned long long)b.frame,
+                          (unsigned long long)b.offset, (unsigned long)b.size,
+                          (unsigned long long)b.content_offset, (unsigned long)b.content_size);
         if (!item || PyList_Append(list, item) != 0) {
             Py_DECREF(list);
             list = NULL;
@@ -535,7 +522,6 @@ static PyObject *archive_blocks_py(PyObject *object, PyObject *unused)
 }
 
 static PyMethodDef archive_methods[] = {{"read", archive_read_py, METH_VARARGS, NULL},
-                                        {"size", archive_size_py, METH_NOARGS, NULL},
                                         {"blocks", archive_blocks_py, METH_NOARGS, NULL},
                                         {NULL, NULL, 0, NULL}};
 

@@ -1,4 +1,4 @@
-/* main.c: the program gpuzip-mpi, which compresses and decompresses files with many processes.
+/* mpi_main.c: the program gpuzip-mpi, which compresses and decompresses files with many processes.
  *
  * A file is cut into shares of a few blocks. A rank takes one share after the other. Compressing,
  * each share becomes a frame with an index; a rank keeps its frames in a temporary file, and when
