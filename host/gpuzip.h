@@ -339,6 +339,18 @@ typedef struct gpuzip_token {
     double alpha[GPUZIP_MAX_EXPERTS];       /* the experts' weights for it */
 } gpuzip_token;
 
+/* Phases of a call, by whose time the statistics tell. */
+typedef enum {
+    GPUZIP_PHASE_TOKENIZER,
+    GPUZIP_PHASE_FORWARD, /* the language models */
+    GPUZIP_PHASE_CONTEXTS,
+    GPUZIP_PHASE_MIX,
+    GPUZIP_PHASE_CODER,
+    GPUZIP_PHASE_VERIFY,
+    GPUZIP_PHASE_MEASURE, /* of options.measure */
+    GPUZIP_PHASES
+} gpuzip_phase;
+
 /* Results of a call. Cross-entropies are in bits, summed over the coded tokens. */
 typedef struct gpuzip_stats {
     uint64_t bytes_in, bytes_out;
@@ -351,8 +363,7 @@ typedef struct gpuzip_stats {
                                blocks included */
     double model_bits;      /* sum of -log2(freq / 2^30) over the tokens */
     double coder_bits;      /* bits of the range coder's output for them */
-    double seconds_tokenizer, seconds_forward, seconds_contexts, seconds_mix, seconds_coder,
-        seconds_verify;
+    double seconds[GPUZIP_PHASES];
     double forward_ops; /* s8 multiply-adds times 2 of the linear layers and of attention */
 
     /* With options.measure, sums over the tokens. For each the product of experts is
@@ -360,7 +371,6 @@ typedef struct gpuzip_stats {
      *     model_bits = weighted_bits + log2_z - bias_gain_bits - context_gain_bits
      *                  + rounding_bits + escape_bits
      * Escapes stand for bytes that no expert knows; the others' terms leave them out. */
-    double seconds_measure;
     int experts; /* measured; 0: without options.measure */
     struct {
         gpuzip_expert_kind kind;

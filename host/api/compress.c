@@ -100,7 +100,7 @@ static gpuzip_status frame_settings(gpuzip *gz, const gpuzip_options *o, contain
                                     level_settings *settings)
 {
     int level = o->level ? o->level : GPUZIP_LEVEL_DEFAULT;
-    int context = CONTAINER_STEPS_MAX;
+    int context = SCHEDULE_STEPS_MAX;
     bool slides = o->hop == 0 && !o->window_scope;
     if (level < GPUZIP_LEVEL_MIN || level > GPUZIP_LEVEL_MAX)
         return session_fail(gz, GPUZIP_ERR_ARGUMENT, "levels go from %d to %d", GPUZIP_LEVEL_MIN,
@@ -135,9 +135,9 @@ static gpuzip_status frame_settings(gpuzip *gz, const gpuzip_options *o, contain
     if (o->block_size > GPUZIP_BLOCK_MAX)
         return session_fail(gz, GPUZIP_ERR_ARGUMENT, "a block has at most %zu bytes",
                             GPUZIP_BLOCK_MAX);
-    if (o->update_interval < 0 || o->update_interval > (int)CONTAINER_STEPS_MAX)
-        return session_fail(gz, GPUZIP_ERR_ARGUMENT, "the update interval must be from 1 to %u",
-                            CONTAINER_STEPS_MAX);
+    if (o->update_interval < 0 || o->update_interval > SCHEDULE_STEPS_MAX)
+        return session_fail(gz, GPUZIP_ERR_ARGUMENT, "the update interval must be from 1 to %d",
+                            SCHEDULE_STEPS_MAX);
     if (o->streams < 0 || o->streams > (int)CONTAINER_STREAMS_MAX)
         return session_fail(gz, GPUZIP_ERR_ARGUMENT, "a block has from 1 to %u streams",
                             CONTAINER_STREAMS_MAX);
@@ -145,12 +145,12 @@ static gpuzip_status frame_settings(gpuzip *gz, const gpuzip_options *o, contain
         return session_fail(gz, GPUZIP_ERR_ARGUMENT, "unknown value of the options' index");
     if (o->block_size)
         settings->block_size = o->block_size;
-    frame->window = (uint32_t)window;
-    frame->hop = slides ? 0 : (uint32_t)hop;
-    frame->update_interval = o->update_interval ? (uint32_t)o->update_interval
-                             : o->adapt         ? UPDATE_INTERVAL
-                                                : 1;
-    frame->window_scope = o->window_scope;
+    frame->schedule = (schedule){.window = window,
+                                 .hop = slides ? 0 : hop,
+                                 .update_interval = o->update_interval ? o->update_interval
+                                                    : o->adapt         ? UPDATE_INTERVAL
+                                                                       : 1,
+                                 .window_scope = o->window_scope};
     frame->contexts = o->adapt & GPUZIP_ADAPT_CONTEXTS;
     frame->biases = o->adapt & GPUZIP_ADAPT_BIASES;
     frame->learns_alphas = o->adapt & GPUZIP_ADAPT_ALPHAS;
@@ -337,7 +337,7 @@ static void block_done(pipeline_job *job)
     gpuzip_stats *stats = &c->f.way.stats;
     if (!coding_may_write(&c->f, job))
         return;
-    stats->seconds_tokenizer += b->seconds_tokenizer;
+    stats->seconds[GPUZIP_PHASE_TOKENIZER] += b->seconds_tokenizer;
     stats->blocks++;
     stats->stored_blocks += b->kind == CONTAINER_STORED;
     stats->packed_blocks += b->kind == CONTAINER_PACKED;

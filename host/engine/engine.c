@@ -61,8 +61,8 @@ static size_t lay_out_step(const engine *e, step_rows *p, int streams, void *mem
 static model_sizes state_sizes(const engine *e, int streams, int run, int rows, int logits_rows)
 {
     return (model_sizes){.slots = streams,
-                         .window = e->config.window,
-                         .run = e->config.hop ? 0 : run,
+                         .window = e->config.schedule.window,
+                         .run = e->config.schedule.hop ? 0 : run,
                          .max_rows = rows,
                          .max_logits = logits_rows};
 }
@@ -319,7 +319,7 @@ static gpuzip_status begin_job(engine_job *job, engine_stream *stream, int strea
     TRY(job_gather(job, stream, streams));
     if (job->measures && !e->measures)
         TRY(costs_open(&e->measures, e));
-    if (!e->config.hop)
+    if (!e->config.schedule.hop)
         job->run = decodes ? 1 : pass_steps(job, streams, INT_MAX);
     TRY(reserve_states(e, job->streams, e->adaptive ? group_states(e->group) : 1, job->run));
     for (int i = 0; i < STAGES; i++)

@@ -38,14 +38,12 @@ typedef struct {
 } engine_expert;
 
 typedef struct {
-    int window;          /* W, 2 .. the smallest context of the models */
-    int hop;             /* H, 1 .. W; 0: sliding, which all models must be able to */
-    int update_interval; /* U >= 1 */
-    bool window_scope;   /* needs hop == window */
-    int escapes;         /* of the tokenizer: 0 or 256 */
-    int vocab;           /* the same for every model */
-    int pass_rows;       /* the most rows of a pass; 0: chosen for the device */
-    int experts;         /* >= 1, at least one a model */
+    schedule schedule; /* W, at most the smallest context of the models; H, which all models must
+                          be able to; U */
+    int escapes;       /* of the tokenizer: 0 or 256 */
+    int vocab;         /* the same for every model */
+    int pass_rows;     /* the most rows of a pass; 0: chosen for the device */
+    int experts;       /* >= 1, at least one a model */
     engine_expert expert[GPUZIP_MAX_EXPERTS];
     bool bias, learn_alpha;       /* adapt the mixer's; then alphas are <= OPS_LEARNT_MAX */
     const context_prior *prior;   /* context models propose candidates; NULL: no context models */
@@ -54,15 +52,22 @@ typedef struct {
     const uint32_t *token_suffix; /* [vocab + escapes] with context models: theirs */
 } engine_config;
 
-/* Costs of a block, accumulated. Where the device runs asynchronously, seconds_forward is the time
- * that the host waits for it. */
+/* Costs of a block, accumulated. Where the device runs asynchronously, GPUZIP_PHASE_FORWARD is the
+ * time that the host waits for it. */
 typedef struct {
-    double seconds_forward, seconds_mix, seconds_coder;
-    double seconds_contexts;
+    double seconds[GPUZIP_PHASES];
     double forward_ops; /* as in gpuzip_stats */
     double model_bits;  /* sum of -log2(freq / 2^30) */
-    double seconds_measure;
 } engine_costs;
+
+/* Adds a share of the costs. */
+static inline void engine_add_costs(engine_costs *sum, const engine_costs *costs, double share)
+{
+    for (int i = 0; i < GPUZIP_PHASES; i++)
+        sum->seconds[i] += share * costs->seconds[i];
+    sum->forward_ops += share * costs->forward_ops;
+    sum->model_bits += share * costs->model_bits;
+}
 
 /* Measurements of a token, in bits, without the share of the escapes. For an escape, which no
  * expert predicts, all are 0 but the first and the alphas. */

@@ -212,9 +212,8 @@ static gpuzip_status open_context_models(engine_group *group)
                                        .streams = state->streams,
                                        .token = state->token,
                                        .length = state->length,
-                                       .scope =
-                                           c->window_scope ? (size_t)c->window : state->longest,
-                                       .update_interval = c->update_interval};
+                                       .scope = schedule_scope(&c->schedule, state->longest),
+                                       .update_interval = c->schedule.update_interval};
         if (state->streams > 0)
             TRY(context_model_open(&state->cm, &config));
     }

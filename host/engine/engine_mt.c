@@ -315,14 +315,11 @@ static void add_costs(engine_costs *costs, const engine_mt *mt)
         const engine_costs *c = &mt->worker[i].costs;
         costs->forward_ops += c->forward_ops;
         costs->model_bits += c->model_bits;
-        if (c->seconds_forward > slowest->seconds_forward)
+        if (c->seconds[GPUZIP_PHASE_FORWARD] > slowest->seconds[GPUZIP_PHASE_FORWARD])
             slowest = c;
     }
-    costs->seconds_forward += slowest->seconds_forward;
-    costs->seconds_mix += slowest->seconds_mix;
-    costs->seconds_contexts += slowest->seconds_contexts;
-    costs->seconds_coder += slowest->seconds_coder;
-    costs->seconds_measure += slowest->seconds_measure;
+    for (int i = 0; i < GPUZIP_PHASES; i++)
+        costs->seconds[i] += slowest->seconds[i];
 }
 
 static gpuzip_status run(engine_mt *mt, engine_code_function *code, engine_stream *stream,

@@ -147,7 +147,7 @@ static inline int host_threads(const engine_config *c, size_t n)
 /* Positions that a row at position pos attends to, the sink among them. */
 static inline size_t attended(const engine *e, size_t pos)
 {
-    size_t window = (size_t)e->config.window;
+    size_t window = (size_t)e->config.schedule.window;
     return pos < window ? pos + 1 : window + 1;
 }
 

@@ -118,8 +118,8 @@ static uint64_t adaptive_bytes(const engine_config *c, size_t tokens, uint32_t s
     }
     if (c->prior) {
         size_t longest = container_stream_length((uint32_t)tokens, streams);
-        size_t scope = c->window_scope ? (size_t)c->window : longest;
-        bytes += context_model_bytes(streams, longest, scope, c->update_interval, 0);
+        bytes += context_model_bytes(streams, longest, schedule_scope(&c->schedule, longest),
+                                     c->schedule.update_interval, 0);
     }
     return bytes;
 }
@@ -132,8 +132,8 @@ uint64_t block_coding_bytes(const block_rules *rules, size_t tokens, uint32_t st
             continue;
         const weights_config *c = &rules->model[k]->config;
         size_t att = (size_t)c->heads * (size_t)c->head_dim;
-        bytes += ops_cpu.kv_bytes(c->layers, (int)streams, rules->config.window, 1, c->kv_heads,
-                                  c->head_dim, c->kv_bits);
+        bytes += ops_cpu.kv_bytes(c->layers, (int)streams, rules->config.schedule.window, 1,
+                                  c->kv_heads, c->head_dim, c->kv_bits);
         bytes += NOMINAL_ROWS * (sizeof(float) * ((size_t)c->vocab + 2 * (size_t)c->dim +
                                                   2 * (size_t)c->ffn + 2 * att));
     }
@@ -339,7 +339,7 @@ static gpuzip_status encode(const block_rules *rules, engine_mt *mt, block *cons
         return GPUZIP_OK;
     double start = clock_seconds();
     TRY(verify(rules, mt, b, n, stream, progress ? &verifying : NULL));
-    costs->seconds_verify = clock_seconds() - start;
+    costs->engine.seconds[GPUZIP_PHASE_VERIFY] = clock_seconds() - start;
     return GPUZIP_OK;
 }
 

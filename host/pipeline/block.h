@@ -61,9 +61,8 @@ typedef struct {
 
 /* Costs of a batch of blocks. */
 typedef struct {
-    engine_costs engine; /* without the verification */
-    double seconds_verify;
-    int blocks; /* of the batch */
+    engine_costs engine; /* of the verification only its seconds */
+    int blocks;          /* of the batch */
 } block_costs;
 
 /* Grows code to so many bytes. Errors: MEMORY. */

@@ -164,9 +164,8 @@ static void stop(pipeline *p)
 static bool same_config(const coding_plan *a, const coding_plan *b)
 {
     const engine_config *x = &a->config, *y = &b->config;
-    if (x->window != y->window || x->hop != y->hop || x->update_interval != y->update_interval ||
-        x->window_scope != y->window_scope || x->experts != y->experts || x->bias != y->bias ||
-        x->learn_alpha != y->learn_alpha || x->prior != y->prior)
+    if (!schedule_equal(&x->schedule, &y->schedule) || x->experts != y->experts ||
+        x->bias != y->bias || x->learn_alpha != y->learn_alpha || x->prior != y->prior)
         return false;
     for (int k = 0; k < x->experts; k++)
         if (x->expert[k].kind != y->expert[k].kind || x->expert[k].alpha != y->expert[k].alpha ||

@@ -46,7 +46,7 @@ void pipeline_describe_memory(const pipeline *p, const device *d, const engine_m
             continue;
         const weights_model *w = model_weights(config.expert[k].m);
         const weights_config *c = &w->config;
-        cache += d->ops->kv_bytes(c->layers, (int)streams, config.window, 1, c->kv_heads,
+        cache += d->ops->kv_bytes(c->layers, (int)streams, config.schedule.window, 1, c->kv_heads,
                                   c->head_dim, c->kv_bits);
         weights += device_weights_bytes(w);
     }
@@ -89,18 +89,10 @@ static void share_costs(ring_entry *const *group, int count, const block_costs *
     for (int i = 0; i < count; i++)
         all_tokens += (double)group[i]->job.b.work.tokens;
     for (int i = 0; i < count; i++) {
-        const block *b = &group[i]->job.b;
-        double part = (double)b->work.tokens / all_tokens;
-        const engine_costs *e = &costs->engine;
-        group[i]->job.costs =
-            (block_costs){.engine = {.seconds_forward = part * e->seconds_forward,
-                                     .seconds_contexts = part * e->seconds_contexts,
-                                     .seconds_mix = part * e->seconds_mix,
-                                     .seconds_coder = part * e->seconds_coder,
-                                     .forward_ops = part * e->forward_ops,
-                                     .seconds_measure = part * e->seconds_measure},
-                          .seconds_verify = part * costs->seconds_verify,
-                          .blocks = costs->blocks};
+        ring_entry *entry = group[i];
+        double part = (double)entry->job.b.work.tokens / all_tokens;
+        entry->job.costs = (block_costs){.blocks = costs->blocks};
+        engine_add_costs(&entry->job.costs.engine, &costs->engine, part);
     }
 }
 

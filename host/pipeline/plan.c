@@ -28,10 +28,7 @@ gpuzip_status plan_frame(gpuzip *gz, const container_frame *frame, coding_plan *
 {
     const session_model *first = NULL;
     coding_plan made = {0};
-    engine_config c = {.window = (int)frame->window,
-                       .hop = (int)frame->hop,
-                       .update_interval = (int)frame->update_interval,
-                       .window_scope = frame->window_scope,
+    engine_config c = {.schedule = frame->schedule,
                        .bias = frame->biases,
                        .learn_alpha = frame->learns_alphas,
                        .prior = frame->contexts ? &context_prior_builtin : NULL,
@@ -51,11 +48,12 @@ gpuzip_status plan_frame(gpuzip *gz, const container_frame *frame, coding_plan *
                                 "'%s' and '%s' have different tokenizers; models that work "
                                 "together must share one",
                                 first->given, m->given);
-        if (c.window > m->file.weights->config.context)
+        if (c.schedule.window > m->file.weights->config.context)
             return session_fail(gz, GPUZIP_ERR_UNSUPPORTED,
                                 "a window of %d tokens is more than the %d that model '%s' knows",
-                                c.window, m->file.weights->config.context, m->file.weights->name);
-        if (c.hop == 0 && !model_slides(m->file.weights))
+                                c.schedule.window, m->file.weights->config.context,
+                                m->file.weights->name);
+        if (c.schedule.hop == 0 && !model_slides(m->file.weights))
             return session_fail(
                 gz, GPUZIP_ERR_UNSUPPORTED,
                 "windows cannot slide over model '%s', whose positions are learned; "

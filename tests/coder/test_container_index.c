@@ -18,9 +18,7 @@ static const char golden_index[] =
 enum { GOLDEN_SIZE = 54, GOLDEN_RECORD = 27, GOLDEN_CHECK = 40 };
 
 static const container_frame golden_frame = {
-    .window = 1024,
-    .hop = 512,
-    .update_interval = 16,
+    .schedule = {.window = 1024, .hop = 512, .update_interval = 16},
     .experts = 2,
     .expert = {{CONTAINER_EXPERT_MODEL,
                 CONTAINER_ALPHA_ONE,
@@ -98,7 +96,7 @@ static void index_golden(void **state)
     assert_int_equal(container_peek_frame(golden, GOLDEN_SIZE, &head), GPUZIP_OK);
     assert_int_equal(container_read_frame(&frame, golden, head), GPUZIP_OK);
     assert_true(frame.is_index);
-    assert_int_equal(frame.window, 1024);
+    assert_int_equal(frame.schedule.window, 1024);
     assert_int_equal(container_peek_block(&prefix, golden + head, GOLDEN_SIZE - head), GPUZIP_OK);
     assert_int_equal(prefix.kind, CONTAINER_END);
     assert_int_equal(head + prefix.size, GOLDEN_SIZE);

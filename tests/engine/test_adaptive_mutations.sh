@@ -136,7 +136,10 @@ mutations=(
     'engine_plain||host/engine_adapt.c|s/e->origin = step;/e->origin = 0;/'
     'engine|workers*|host/engine_adapt.c|s/query = g->asked + first/query = g->asked/'
     'engine_plain||host/engine_group.c|s/c->prior ? c->prior->weights\[0\] : NULL/NULL/'
-    'engine_plain||host/engine_adapt.c|s/context_model_next_update(t, e->origin, e->config.update_interval)/(t + 1)/'
+    # windows: which steps each codes
+    'engine_plain||host/engine_encode.c|s/schedule_window_at(s, k, job->steps)/schedule_window_at(s, 0, job->steps)/'
+    'engine|blocks_decode|host/engine_decode.c|s/++next.k, job->steps/next.k, job->steps/'
+    'engine_plain||host/engine_adapt.c|s/context_model_next_update(t, e->origin, e->config.schedule.update_interval)/(t + 1)/'
     # sliding windows: passes longer than the ring has room for, rotations of another block's positions
     'engine|batches*|host/engine_pass.c|s/if (job->run > 0 \&\& steps > job->run)/if (false)/'
     'engine|batches*|host/engine.c|s/ \&\& run <= e->run)/)/'

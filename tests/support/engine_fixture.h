@@ -50,10 +50,10 @@ static engine_config config_of(const fixture *f, int window, int hop, int update
                                int learns)
 {
     bool bayes = learns & BAYES;
-    engine_config c = {.window = window,
-                       .hop = hop,
-                       .update_interval = update,
-                       .window_scope = scope,
+    engine_config c = {.schedule = {.window = window,
+                                    .hop = hop,
+                                    .update_interval = update,
+                                    .window_scope = scope},
                        .escapes = 256,
                        .vocab = TINY_VOCAB,
                        .bias = learns & MIXING,
