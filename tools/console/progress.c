@@ -69,16 +69,18 @@ static void format_left(char text[24], double seconds)
 static void format_figures(char text[96], const progress *p, double passed, uint64_t bytes_in,
                            uint64_t bytes_out)
 {
-    char rate[20] = "", percent[16] = "", left[24] = "";
-    if (!p->decompresses || bytes_out > 0) /* the output comes a block at a time */
-        progress_format_rate(rate, (double)(p->decompresses ? bytes_out : bytes_in), passed);
+    char rate[20] = "", percent[16] = "", left[24] = "", out[32] = "";
+    /* The output comes a block at a time; before the first, the rate is that of the input. */
+    progress_format_rate(rate, (double)(p->decompresses && bytes_out ? bytes_out : bytes_in),
+                         passed);
+    if (bytes_out > 0)
+        snprintf(out, sizeof out, " => %.1f", (double)bytes_out / 1000);
     if (p->total > 0 && bytes_in > 0) {
         double part = fmin((double)bytes_in / (double)p->total, 1);
         snprintf(percent, sizeof percent, "%5.1f%%", 100 * part);
         format_left(left, passed * (1 - part) / part);
     }
-    snprintf(text, 96, "%s  %.1f => %.1f KB  %s %s", percent, (double)bytes_in / 1000,
-             (double)bytes_out / 1000, rate, left);
+    snprintf(text, 96, "%s  %.1f%s KB  %s %s", percent, (double)bytes_in / 1000, out, rate, left);
 }
 
 /* Columns of the terminal, or many where it does not say. */
