@@ -142,7 +142,7 @@ typedef enum {
 } gpuzip_adapt;
 
 /* Whether to write an index of blocks behind a frame; gpuzip_archive_open() has use for it. It
- * takes 60 to 80 bytes and 5 to 8 more a block. */
+ * takes 60 to 80 bytes and 3 to 8 more a block. */
 typedef enum {
     GPUZIP_INDEX_AUTO = 0, /* if the frame has two blocks or more */
     GPUZIP_INDEX_NEVER = 1,

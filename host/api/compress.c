@@ -323,7 +323,7 @@ static gpuzip_status write_index(compressor *c)
         if (blocks > CONTAINER_INDEX_BLOCKS)
             blocks = CONTAINER_INDEX_BLOCKS;
         TRY(container_write_index(frame, sizeof frame, &size, &c->frame, piece++, c->head_size,
-                                  c->entry + first, (uint32_t)blocks));
+                                  first ? c->entry + first : c->entry, (uint32_t)blocks));
         TRY(write_bytes(c, frame, size));
         first += blocks;
     } while (first < c->entries);
