@@ -13,7 +13,8 @@ enum {
     FEATURE_CONTEXTS = 2,
     FEATURE_BIASES = 4,
     FEATURE_LEARNS_ALPHAS = 8,
-    FEATURES_KNOWN = 15,
+    FEATURE_LEARNS_WEIGHTS = 16,
+    FEATURES_KNOWN = 31,
     CODED_BODY_MIN = 1 + 1 + 2 * CHECK_BYTES, /* tokens, streams, checks */
     PACKED_BODY_MIN = 1 + 2 * CHECK_BYTES     /* payload, checks */
 };
@@ -58,6 +59,7 @@ static uint64_t features_of(const container_frame *frame)
     features |= frame->contexts ? FEATURE_CONTEXTS : 0;
     features |= frame->biases ? FEATURE_BIASES : 0;
     features |= frame->learns_alphas ? FEATURE_LEARNS_ALPHAS : 0;
+    features |= frame->learns_weights ? FEATURE_LEARNS_WEIGHTS : 0;
     return features;
 }
 
@@ -197,7 +199,8 @@ gpuzip_status container_read_head(container_frame *frame, const uint8_t *src, si
     container_frame parsed = {.schedule.window_scope = features & FEATURE_WINDOW_SCOPE,
                               .contexts = features & FEATURE_CONTEXTS,
                               .biases = features & FEATURE_BIASES,
-                              .learns_alphas = features & FEATURE_LEARNS_ALPHAS};
+                              .learns_alphas = features & FEATURE_LEARNS_ALPHAS,
+                              .learns_weights = features & FEATURE_LEARNS_WEIGHTS};
     schedule *s = &parsed.schedule;
     s->window = (int)take_varint(&r, 2, SCHEDULE_STEPS_MAX);
     s->hop = s->window - (int)take_varint(&r, 0, (uint64_t)s->window);

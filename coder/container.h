@@ -64,12 +64,14 @@ typedef struct {
 /* The settings that all blocks of a frame share. */
 typedef struct {
     schedule schedule;
-    bool contexts;      /* context models propose candidates */
-    bool biases;        /* the mixing learns a bias a symbol */
-    bool learns_alphas; /* and the experts' alphas, each <= CONTAINER_LEARNT_MAX */
-    bool is_index;      /* has an index record (reading; ignored by container_write_frame()) */
-    uint32_t prior;     /* with contexts: id of their start values, 0 .. CONTAINER_PRIOR_MAX */
-    int experts;        /* 1 .. CONTAINER_EXPERTS_MAX */
+    bool contexts;       /* context models propose candidates */
+    bool biases;         /* the mixing learns a bias a symbol */
+    bool learns_alphas;  /* and the experts' alphas, each <= CONTAINER_LEARNT_MAX */
+    bool learns_weights; /* the language models' matrices learn; blocks have at most
+                            SCHEDULE_WEIGHT_STREAMS streams */
+    bool is_index;       /* has an index record (reading; ignored by container_write_frame()) */
+    uint32_t prior;      /* with contexts: id of their start values, 0 .. CONTAINER_PRIOR_MAX */
+    int experts;         /* 1 .. CONTAINER_EXPERTS_MAX */
     container_expert expert[CONTAINER_EXPERTS_MAX];
 } container_frame;
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "decompressor.h"
+#include "decompress.h"
 
 gpuzip_status gpuzip_archive_open(gpuzip_archive **archive, gpuzip *gz, const gpuzip_source *source)
 {
@@ -101,13 +101,13 @@ gpuzip_status gpuzip_input_part(uint64_t size, size_t block_size, int part, int 
 /* ---- decompressing --------------------------------------------------------- */
 
 /* Reads the blocks that have a part of the range. */
-static gpuzip_status read_range(decompressor *d, gpuzip_archive *a, archive_reader *reader,
+static gpuzip_status read_range(decoding *d, gpuzip_archive *a, archive_reader *reader,
                                 gpuzip_io *io)
 {
     container_frame frame;
     gpuzip *gz = d->f.gz;
     if (d->begin > a->size)
-        return decompressor_fail_range(d, a->size);
+        return decompress_fail_range(d, a->size);
     if (d->begin >= d->end || d->begin == a->size)
         return GPUZIP_OK;
     size_t first = archive_find(a, d->begin);
@@ -122,8 +122,8 @@ static gpuzip_status read_range(decompressor *d, gpuzip_archive *a, archive_read
         if (i == first)
             d->read_at = b->content;
         else if (b[-1].frame != b->frame)
-            decompressor_end_part(d);
-        TRY(decompressor_read_block(d, &frame, b->size));
+            decoding_end_part(d);
+        TRY(decompress_block(d, &frame, b->size));
     }
     d->f.way.stats.bytes_in = d->in.bytes_in;
     return GPUZIP_OK;
@@ -135,10 +135,10 @@ gpuzip_status gpuzip_archive_extract(gpuzip *gz, gpuzip_archive *a, uint64_t off
     coding_outcome outcome = {.stats = stats};
     archive_reader reader = {.source = &a->source};
     gpuzip_io input;
-    decompressor *d = decompressor_open(gz, io, coding_keep_outcome, &outcome);
+    decoding *d = decompress_open(gz, io, coding_keep_outcome, &outcome);
     if (d) {
-        decompressor_set_range(d, offset, length);
-        decompressor_end(d, read_range(d, a, &reader, &input));
+        decompress_set_range(d, offset, length);
+        decompress_end(d, read_range(d, a, &reader, &input));
     }
     gpuzip_finish(gz);
     return outcome.status;

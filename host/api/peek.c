@@ -22,6 +22,7 @@ static void list_frame(const gpuzip *gz, const container_frame *frame, gpuzip_in
     info->contexts = frame->contexts;
     info->biases = frame->biases;
     info->learn_alphas = frame->learns_alphas;
+    info->learn_weights = frame->learns_weights;
     info->experts = frame->experts;
     for (int k = 0; k < frame->experts; k++) {
         info->expert[k].kind = (gpuzip_expert_kind)frame->expert[k].kind;

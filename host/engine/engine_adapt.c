@@ -26,6 +26,7 @@ gpuzip_status adapt_reset(engine_job *job, size_t step)
     e->pending_first = e->pending_end = 0;
     e->origin = step;
     job->update_due = SIZE_MAX;
+    TRY(learn_reset(job));
     return group_barrier(e->group, step, true);
 }
 

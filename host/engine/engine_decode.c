@@ -155,6 +155,8 @@ static gpuzip_status queue_layers(decoder *d, const step_group *g)
     e->ops->range_push("step");
     gpuzip_status status = run_part(d, &d->layers, g);
     e->ops->range_pop();
+    for (int r = 0; r < g->rows; r++)
+        learn_record(job, g->first + r, (int32_t)(g->t - g->window.base));
     for (int k = 0; k < e->config.experts; k++) {
         double forward_ops, extend_ops;
         if (!is_model(e, k))
@@ -286,9 +288,15 @@ static gpuzip_status decode_groups(decoder *d)
     while (now.rows > 0) {
         TRY(queue_mix(d, &now));
         step_group next = next_group(d, &now);
+        bool learns = next.t == learn_next_update(job, now.t, now.window.end);
+        if (learns) { /* from tokens that the host knows */
+            TRY(code_group(job, &now));
+            TRY(learn_update(job, now.window.base));
+        }
         if (next.rows > 0)
             TRY(queue_layers(d, &next));
-        TRY(code_group(job, &now));
+        if (!learns)
+            TRY(code_group(job, &now));
         if (next.t > now.t && progress && progress->step(progress->context, next.t, job->steps))
             return FAIL(GPUZIP_ERR_CANCELLED);
         now = next;

@@ -124,11 +124,16 @@ static gpuzip_status encode_window(engine_job *job, const schedule_window *w)
         int active = job_active(job, t), steps = pass_steps(job, active, w->end - t);
         int group = e->pass_rows / steps;
         /* End at an update, if the pass reaches one: no pending symbol is then newer. */
+        size_t learns = learn_next_update(job, t, w->end);
+        if (learns - t < (size_t)steps)
+            steps = (int)(learns - t);
         if (e->adaptive)
             steps = adapt_steps_to_last_update(e, t, steps);
         for (int s = 0; s < active; s += group)
             TRY(encode_pass(job, s, smaller(s + group, active), w->base, t, steps));
         t += (size_t)steps;
+        if (t == learns)
+            TRY(learn_update(job, w->base));
         if (job->progress && job->progress->step(job->progress->context, t, job->steps))
             return FAIL(GPUZIP_ERR_CANCELLED);
     }

@@ -91,6 +91,11 @@ out:
     return status;
 }
 
+void engine_mt_set_limit(engine_mt *mt, uint64_t limit)
+{
+    mt->limit = limit;
+}
+
 void engine_mt_close(engine_mt *mt)
 {
     if (!mt)
@@ -178,6 +183,8 @@ static bool deal_out(engine_mt *mt, const engine_stream *stream, int streams, de
     int blocks = stream[streams - 1].state - stream[0].state + 1;
     bool adaptive = mt->config.bias || mt->config.learn_alpha || mt->config.prior;
     *d = (deal){0};
+    if (engine_learns(&mt->config, engine_tokens(stream, streams)) && blocks == 1)
+        return false; /* one engine has the block's weights */
     if (is_shared(mt, (uint32_t)streams, blocks))
         start_lanes(mt);
     if (!is_shared(mt, (uint32_t)streams, blocks) ||
@@ -200,6 +207,17 @@ size_t engine_mt_bytes(const engine_mt *mt, uint32_t streams, int blocks)
 {
     return is_shared(mt, streams, blocks) ? shared_bytes(mt, streams, blocks)
                                           : engine_bytes(mt->whole, (int)streams, blocks);
+}
+
+size_t engine_mt_batch_bytes(const engine_mt *mt, uint32_t streams, int blocks, bool learns)
+{
+    if (learns)
+        return engine_bytes(mt->whole, (int)streams, blocks);
+    if (!is_shared(mt, streams, blocks))
+        return engine_plain_bytes(mt->whole, (int)streams, blocks);
+    uint32_t each = (streams - 1) / (uint32_t)mt->count + 1;
+    int own = blocks >= mt->count ? (blocks - 1) / mt->count + 1 : blocks;
+    return (size_t)mt->count * engine_plain_bytes(mt->whole, (int)each, own);
 }
 
 size_t engine_mt_logits_bytes(const engine_mt *mt, uint32_t streams)
@@ -263,7 +281,7 @@ static void run_worker(const void *context, int i, int thread)
     if (own->status == GPUZIP_OK)
         own->status = job->code(own->e, job->stream + first, streams, &own->costs, &progress);
     else if (job->d->united)
-        engine_group_leave(mt->group);
+        engine_group_abandon(mt->group);
     if (own->status != GPUZIP_OK && own->status != GPUZIP_ERR_CORRUPT)
         atomic_store(&job->p->stop, true);
 }

@@ -95,6 +95,8 @@ gpuzip_status pass_forward(engine_job *job, const pass_rows *host, int rows, boo
         job->costs->forward_ops += rows * (logits ? forward_ops : extend_ops) +
                                    positions * model_position_ops(e->config.expert[k].m);
     }
+    for (int r = 0; r < rows && logits; r++)
+        learn_record(job, host->slot[r], host->pos[r]);
     job->costs->seconds[GPUZIP_PHASE_FORWARD] += clock_seconds() - start;
     return GPUZIP_OK;
 }

@@ -74,6 +74,7 @@ gpuzip_status gpuzip_get_device_info(int index, gpuzip_device_info *info)
     filled.driver = about.driver;
     filled.runtime = about.runtime;
     filled.usable = about.usable;
+    filled.full_speed = about.full_speed;
     filled.memory = about.memory;
     filled.available = about.usable ? available_memory(ops, own) : 0;
     *info = filled;

@@ -32,7 +32,7 @@ int cpu_devices(void)
 
 gpuzip_status cpu_describe(int device, ops_device *about)
 {
-    ops_device filled = {.usable = true};
+    ops_device filled = {.usable = true, .full_speed = true};
     char name[49];
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     if (device != 0)

@@ -14,6 +14,7 @@ struct ops_context {
     int capability; /* 10 * major + minor, CUDA_CAPABILITY_MIN or more */
     int processors; /* streaming multiprocessors */
     int shared_max; /* bytes of shared memory a block may ask for */
+    int pageable;   /* whether it copies from any host memory by itself (HMM, ATS) */
     cudaStream_t stream;
     cudaEvent_t event[OPS_EVENTS];
     void *scratch; /* device memory of an operation while it runs */

@@ -71,9 +71,7 @@ static gpuzip_status upload_first(ops_context *ctx, const ops_adaptive *a)
     if (a->config.weights != NULL)
         memcpy(first, a->config.weights, ADAPTIVE_WEIGHTS * sizeof *first);
     memcpy(first + ADAPTIVE_WEIGHTS, a->config.start, sizeof a->config.start);
-    TRY(cuda_enter(ctx));
-    return cuda_status(
-        cudaMemcpyAsync(a->first, first, sizeof first, cudaMemcpyHostToDevice, ctx->stream));
+    return cuda_upload(ctx, a->first, first, sizeof first);
 }
 
 gpuzip_status cuda_adaptive_create(ops_context *ctx, ops_adaptive **out,

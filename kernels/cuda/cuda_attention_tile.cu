@@ -5,8 +5,10 @@
  * each query's largest score, the second computes the scores again, turns them to
  * weights and sums the values. A warp has 16 queries; its weights go from the
  * products that made the scores straight into those with the values, for kv_slot()
- * orders the values' positions as a lane holds them. The attention sink, which other queries
- * meet, stays off the tensor cores: it joins the maxima at the start, the sums at the end.
+ * orders the values' positions as a lane holds them. A warp leaves out chunks that none of its
+ * queries sees, and tests single positions in those that not all of them see. The attention sink,
+ * which other queries meet, stays off the tensor cores: it joins the maxima at the start, the sums
+ * at the end.
  */
 #include "attention.cuh"
 #include "block.cuh"
@@ -25,7 +27,10 @@ typedef struct {
     unsigned char *q; /* [2 planes] */
     unsigned char *k; /* [2 stages][planes] */
     unsigned char *v; /* [2 stages][planes][2][DIMS][16] */
+    float *scale;     /* [2 stages][keys, values][KEYS] */
 } tile_shared;
+
+#define SCALE_FLOATS (2 * KEYS) /* of a stage */
 
 /* The chunks of the cache that a tile reads. */
 typedef struct {
@@ -45,6 +50,12 @@ typedef struct {
     long long denominator[2];
 } lane_queries;
 
+/* The positions that one of a warp's queries sees, and those that each of them sees; the positions
+ * of its queries ascend. */
+typedef struct {
+    int seen_first, seen_last, full_first, full_last;
+} warp_span;
+
 /* Where chunk `chunk` stands in the head's ring, in positions. */
 static __device__ __forceinline__ int chunk_at(const struct ops_kv *kv, const tile_chunks *c,
                                                int chunk)
@@ -54,32 +65,45 @@ static __device__ __forceinline__ int chunk_at(const struct ops_kv *kv, const ti
 
 /* Begins to copy the chunk of keys at position `pos` of the ring. base: of the head, in
  * elements. */
-template <int PLANES>
+template <int PLANES, int PITCH>
 static __device__ __forceinline__ void load_keys(const struct ops_kv *kv, unsigned char *stage,
                                                  size_t base, int pos)
 {
-    int chunks = kv->pitch / 16;
-    for (int at = threadIdx.x; at < PLANES * KEYS * chunks; at += THREADS) {
-        int c = at % chunks, key = at / chunks % KEYS, plane = at / chunks / KEYS;
-        const int8_t *from = plane == 0 ? kv->k_hi : kv->k_lo;
-        cp_async_16(stage + ((plane * chunks + c) * KEYS + key) * 16,
-                    from + base + (size_t)(pos + key) * kv->pitch + c * 16, true);
+    int pitch = PITCH > 0 ? PITCH : kv->pitch, chunks = pitch / 16;
+#pragma unroll
+    for (int plane = 0; plane < PLANES; plane++) {
+        const int8_t *from = (plane == 0 ? kv->k_hi : kv->k_lo) + base + (size_t)pos * pitch;
+        for (int at = threadIdx.x; at < KEYS * chunks; at += THREADS) {
+            int c = at % chunks, key = at / chunks;
+            cp_async_16(stage + ((plane * chunks + c) * KEYS + key) * 16, from + at * 16, true);
+        }
     }
 }
 
 /* The same of the values' elements first .. first + DIMS - 1. */
-template <int PLANES>
+template <int PLANES, int PITCH>
 static __device__ __forceinline__ void load_values(const struct ops_kv *kv, unsigned char *stage,
                                                    size_t base, int pos, int first)
 {
-    for (int at = threadIdx.x; at < PLANES * 2 * DIMS; at += THREADS) {
-        int i = at % DIMS, half = at / DIMS % 2, plane = at / DIMS / 2;
-        bool present = first + i < kv->pitch;
-        const int8_t *from = plane == 0 ? kv->v_hi : kv->v_lo;
-        size_t offset = ((size_t)(pos / 16 + half) * kv->pitch + first + i) * 16;
+    int pitch = PITCH > 0 ? PITCH : kv->pitch;
+#pragma unroll
+    for (int plane = 0; plane < PLANES; plane++) {
+        const int8_t *from = (plane == 0 ? kv->v_hi : kv->v_lo) + base + (size_t)pos * pitch;
+        static_assert(THREADS == 2 * DIMS, "a thread has one element of 16 positions");
+        int i = threadIdx.x % DIMS, half = threadIdx.x / DIMS;
+        bool present = first + i < pitch;
         cp_async_16(stage + ((plane * 2 + half) * DIMS + i) * 16,
-                    from + base + (present ? offset : 0), present);
+                    from + (present ? (half * pitch + first + i) * 16 : 0), present);
     }
+}
+
+/* The same of the scales. at: their index. */
+static __device__ __forceinline__ void load_scales(const struct ops_kv *kv, float *stage, size_t at)
+{
+    const int copies = SCALE_FLOATS / 4;
+    int i = threadIdx.x * 4;
+    if (threadIdx.x < copies)
+        cp_async_16(stage + i, (i < KEYS ? kv->k_scale : kv->v_scale - KEYS) + at + i, true);
 }
 
 /* Splits the tile's queries into planes; rows that are not there are zero. */
@@ -100,11 +124,12 @@ static __device__ __forceinline__ void load_queries(const attention_args *p, uns
 }
 
 /* The products of the warp's queries with a chunk of keys, by weight of 128. */
-template <int PLANES>
+template <int PLANES, int PITCH>
 static __device__ __forceinline__ void multiply_keys(int acc[PLANES + 1][KEY_FRAGS][4],
                                                      const unsigned char *q, const unsigned char *k,
-                                                     int pitch)
+                                                     int any_pitch)
 {
+    int pitch = PITCH > 0 ? PITCH : any_pitch;
     int lane = threadIdx.x & 31, matrix = lane >> 3, i = lane & 7, warp = threadIdx.x >> 5;
 #pragma unroll
     for (int j = 0; j < (PLANES + 1) * KEY_FRAGS * 4; j++)
@@ -143,6 +168,18 @@ static __device__ __forceinline__ long long combine(int first, int second, int t
     return SETS == 3 ? sum * 128 + third : sum;
 }
 
+/* (float)combine() of a query and a key, rounded once, without 64 bits: keys have 8 bits in one
+ * plane, 12 in two, so that for OPS_MAX_HEAD_DIM elements the sum of one plane is below 2^30, and
+ * of two |top| < 2^20; top and low are exact in a float. */
+template <int SETS>
+static __device__ __forceinline__ float dot_float(int first, int second, int third)
+{
+    if (SETS == 2)
+        return (float)(first * 128 + second);
+    int rest = second * 128 + third;
+    return fmaf((float)(first + (rest >> 14)), 0x1p14f, (float)(rest & ((1 << 14) - 1)));
+}
+
 /* Whether a query sees a position. Where there is no query the difference is negative. */
 static __device__ __forceinline__ bool lane_sees(const lane_queries *l, const attention_args *p,
                                                  int h, int pos)
@@ -150,52 +187,79 @@ static __device__ __forceinline__ bool lane_sees(const lane_queries *l, const at
     return (unsigned)(l->pos[h] - pos) < (unsigned)p->kv.window;
 }
 
-/* The first pass over a chunk: maxima of scores and of value scales. first: its position; at: its
- * index in scales. */
+/* The score of query h with key `key` of a fragment of a chunk; scale: the keys'. */
 template <int PLANES>
+static __device__ __forceinline__ float score_of(const lane_queries *l,
+                                                 const int acc[PLANES + 1][KEY_FRAGS][4], int nf,
+                                                 int h, int key, float scale)
+{
+    int i = h * 2 + key;
+    float dot = dot_float<PLANES + 1>(acc[0][nf][i], acc[1][nf][i], acc[PLANES][nf][i]);
+    return (dot * scale) * l->q_scale[h];
+}
+
+/* The first pass over a chunk: maxima of scores and of value scales. scales: of the stage; first:
+ * the chunk's position. EDGE: some queries do not see some positions, of which everything is
+ * arbitrary. */
+template <int PLANES, bool EDGE>
 static __device__ __forceinline__ void measure_chunk(lane_queries *l, const attention_args *p,
                                                      const int acc[PLANES + 1][KEY_FRAGS][4],
-                                                     size_t at, int first)
+                                                     const float *scales, int first)
 {
     int t = threadIdx.x & 3;
 #pragma unroll
-    for (int j = 0; j < KEY_FRAGS * 4; j++) {
-        int nf = j / 4, h = j / 2 % 2, key = nf * 8 + t * 2 + j % 2;
-        if (lane_sees(l, p, h, first + key)) {
-            float dot = (float)combine<PLANES + 1>(acc[0][nf][j % 4], acc[1][nf][j % 4],
-                                                   acc[PLANES][nf][j % 4]);
-            float score = (dot * p->kv.k_scale[at + key]) * l->q_scale[h];
-            l->max[h] = fmaxf(l->max[h], score);
-            l->vmax[h] = fmaxf(l->vmax[h], p->kv.v_scale[at + key]);
+    for (int nf = 0; nf < KEY_FRAGS; nf++) {
+        int key = nf * 8 + t * 2;
+        float2 k_scale = *(const float2 *)(scales + key);
+        float2 v_scale = *(const float2 *)(scales + KEYS + key);
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            int h = j / 2;
+            float v = j % 2 ? v_scale.y : v_scale.x;
+            float score = score_of<PLANES>(l, acc, nf, h, j % 2, j % 2 ? k_scale.y : k_scale.x);
+            bool sees = !EDGE || lane_sees(l, p, h, first + key + j % 2);
+            l->max[h] = fmaxf(l->max[h], sees ? score : -INFINITY);
+            l->vmax[h] = fmaxf(l->vmax[h], sees ? v : 0.0f);
         }
     }
 }
 
-/* The second pass: weights as the two planes of a fragment of A. */
-template <int PLANES>
+/* The second pass: weights as the two planes of a fragment of A. Rounds them by an addition: they
+ * stand in the low bits of w[], for they are below 2^14. */
+template <int PLANES, bool EDGE>
 static __device__ __forceinline__ void weigh_chunk(lane_queries *l, const attention_args *p,
                                                    const int acc[PLANES + 1][KEY_FRAGS][4],
-                                                   size_t at, int first, unsigned a[2][4])
+                                                   const float *scales, int first, unsigned a[2][4])
 {
-    int t = threadIdx.x & 3;
+    int t = threadIdx.x & 3, sum[2] = {0, 0};
+    unsigned w[KEY_FRAGS][4];
 #pragma unroll
-    for (int j = 0; j < 4; j++)
-        a[0][j] = a[1][j] = 0;
+    for (int nf = 0; nf < KEY_FRAGS; nf++) {
+        int key = nf * 8 + t * 2;
+        float2 k_scale = *(const float2 *)(scales + key);
+        float2 v_scale = *(const float2 *)(scales + KEYS + key);
 #pragma unroll
-    for (int j = 0; j < KEY_FRAGS * 4; j++) {
-        int nf = j / 4, h = j / 2 % 2, key = nf * 8 + t * 2 + j % 2;
-        if (lane_sees(l, p, h, first + key)) {
-            float dot = (float)combine<PLANES + 1>(acc[0][nf][j % 4], acc[1][nf][j % 4],
-                                                   acc[PLANES][nf][j % 4]);
-            float score = (dot * p->kv.k_scale[at + key]) * l->q_scale[h];
+        for (int j = 0; j < 4; j++) {
+            int h = j / 2;
+            float v = j % 2 ? v_scale.y : v_scale.x;
+            float score = score_of<PLANES>(l, acc, nf, h, j % 2, j % 2 ? k_scale.y : k_scale.x);
             float e = det_exp2f(score - l->max[h]);
-            l->denominator[h] += det_rint_s32(e * 0x1p24f);
-            unsigned w = (unsigned)det_rint_s32((e * p->kv.v_scale[at + key]) * l->inv[h]);
-            /* Fragment 2 n fills bytes 0 and 1, fragment 2 n + 1 bytes 2 and 3. */
-            int shift = (nf & 1) * 16 + (j & 1) * 8;
-            a[0][(nf >> 1) * 2 + h] |= (w >> 7) << shift;
-            a[1][(nf >> 1) * 2 + h] |= (w & 127) << shift;
+            bool sees = !EDGE || lane_sees(l, p, h, first + key + j % 2);
+            e = sees ? e : 0.0f;
+            v = sees ? v : 0.0f;
+            sum[h] += det_rint_s32(e * 0x1p24f); /* 8 of them: below 2^28 */
+            w[nf][j] = det_float_bits((e * v) * l->inv[h] + DET_ROUND_MAGIC);
         }
+    }
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        /* Fragment 2 n fills bytes 0 and 1, fragment 2 n + 1 bytes 2 and 3. */
+        int nf = i / 2 * 2, h = i % 2;
+        unsigned even = w[nf + 1][h * 2] << 16 | (w[nf][h * 2] & 0xffff);
+        unsigned odd = w[nf + 1][h * 2 + 1] << 16 | (w[nf][h * 2 + 1] & 0xffff);
+        a[0][i] = (even >> 7 & 0x007f007f) | (odd << 1 & 0x7f007f00);
+        a[1][i] = (even & 0x007f007f) | (odd << 8 & 0x7f007f00);
+        l->denominator[h] += i < 2 ? sum[h] : 0;
     }
 }
 
@@ -206,6 +270,7 @@ static __device__ __forceinline__ void multiply_values(int acc[PLANES + 1][DIM_F
                                                        const unsigned char *v)
 {
     int lane = threadIdx.x & 31, matrix = lane >> 3, i = lane & 7;
+    __syncwarp(); /* the products need a converged warp */
 #pragma unroll
     for (int pv = 0; pv < PLANES; pv++)
 #pragma unroll
@@ -315,10 +380,87 @@ static __device__ __forceinline__ tile_chunks chunks_of(const attention_args *p,
     return c;
 }
 
-/* Block x takes a tile, y a KV head, z DIMS elements of the output. With one plane three blocks
- * share a multiprocessor: 168 registers are enough. */
-template <int PLANES>
-static __global__ void __launch_bounds__(THREADS, PLANES == 1 ? 3 : 2)
+static __device__ __forceinline__ warp_span span_of(const attention_args *p, attention_tile tile,
+                                                    int group)
+{
+    int query = threadIdx.x / 32 * 16, end = tile.rows * group;
+    warp_span s = {0, -1, 0, -1};
+    if (query < end) {
+        const int32_t *pos = p->pos + tile.first_row;
+        int low = pos[query / group], high = pos[min(query + 15, end - 1) / group];
+        s.seen_first = kv_window_begin(&p->kv, low), s.seen_last = high;
+        s.full_first = kv_window_begin(&p->kv, high), s.full_last = low;
+    }
+    return s;
+}
+
+/* A warp's part of chunk `first` .. + KEYS - 1, in the first or the second pass. k, v: of the
+ * chunk's stage. */
+template <int PLANES, int PITCH, int PASS, bool EDGE>
+static __device__ __forceinline__ void attend_chunk(const attention_args *p, lane_queries *l,
+                                                    int sum[PLANES + 1][DIM_FRAGS][4],
+                                                    const tile_shared *s, const unsigned char *k,
+                                                    const unsigned char *v, const float *scales,
+                                                    int first)
+{
+    int score[PLANES + 1][KEY_FRAGS][4];
+    multiply_keys<PLANES, PITCH>(score, s->q, k, p->kv.pitch);
+    if (PASS == 0) {
+        measure_chunk<PLANES, EDGE>(l, p, score, scales, first);
+    } else {
+        unsigned weights[2][4];
+        weigh_chunk<PLANES, EDGE>(l, p, score, scales, first, weights);
+        multiply_values<PLANES>(sum, weights, v);
+    }
+}
+
+/* One pass over all chunks; the whole block calls it. */
+template <int PLANES, int PITCH, int PASS>
+static __device__ __forceinline__ void attend(const attention_args *p, lane_queries *l,
+                                              int sum[PLANES + 1][DIM_FRAGS][4],
+                                              const tile_shared *s, const tile_chunks *c,
+                                              const warp_span *span, int first_dim)
+{
+    const struct ops_kv *kv = &p->kv;
+    int k_bytes = PLANES * KEYS * kv->pitch, v_bytes = PLANES * VALUE_BYTES;
+    size_t base = c->head0 * kv->pitch;
+    for (int chunk = -1; chunk < c->count; chunk++) {
+        cp_async_wait<0>();
+        __syncthreads(); /* this chunk is there, the one before is no longer needed */
+        int next = chunk + 1, stage = next % 2;
+        if (next < c->count) {
+            int at = chunk_at(kv, c, next);
+            load_keys<PLANES, PITCH>(kv, s->k + stage * k_bytes, base, at);
+            load_scales(kv, s->scale + stage * SCALE_FLOATS, c->head0 + at);
+            if (PASS == 1)
+                load_values<PLANES, PITCH>(kv, s->v + stage * v_bytes, base, at, first_dim);
+        }
+        cp_async_commit();
+        stage = chunk & 1;
+        int first = c->first + chunk * KEYS, last = first + KEYS - 1;
+        if (chunk < 0 || last < span->seen_first || first > span->seen_last)
+            continue;
+        const unsigned char *k = s->k + stage * k_bytes, *v = s->v + stage * v_bytes;
+        const float *scales = s->scale + stage * SCALE_FLOATS;
+        if (first >= span->full_first && last <= span->full_last)
+            attend_chunk<PLANES, PITCH, PASS, false>(p, l, sum, s, k, v, scales, first);
+        else
+            attend_chunk<PLANES, PITCH, PASS, true>(p, l, sum, s, k, v, scales, first);
+    }
+}
+
+/* Blocks that share a multiprocessor. With one plane 168 registers are enough for three on 8.x and
+ * 9.0; for the others the compiler would spill some. */
+#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ < 800 || __CUDA_ARCH__ >= 1000)
+#define BLOCKS(planes) 2
+#else
+#define BLOCKS(planes) ((planes) == 1 ? 3 : 2)
+#endif
+
+/* Block x takes a tile, y a KV head, z DIMS elements of the output. PITCH: the cache's, or 0 for
+ * any. */
+template <int PLANES, int PITCH>
+static __global__ void __launch_bounds__(THREADS, BLOCKS(PLANES))
     attention_tile_kernel(attention_args p)
 {
     DYNAMIC_SHARED(shared);
@@ -327,11 +469,11 @@ static __global__ void __launch_bounds__(THREADS, PLANES == 1 ? 3 : 2)
     const struct ops_kv *kv = &p.kv;
     attention_tile tile = p.plan.tile[blockIdx.x];
     int group = p.heads / kv->kv_heads, kv_head = blockIdx.y, first_dim = blockIdx.z * DIMS;
-    int k_bytes = PLANES * KEYS * kv->pitch, v_bytes = PLANES * VALUE_BYTES;
-    tile_shared s = {shared, shared + 2 * TILE_QUERIES * kv->pitch, NULL};
-    s.v = s.k + 2 * k_bytes;
+    tile_shared s = {shared, shared + 2 * TILE_QUERIES * kv->pitch, NULL, NULL};
+    s.v = s.k + 2 * PLANES * KEYS * kv->pitch;
+    s.scale = (float *)(s.v + 2 * PLANES * VALUE_BYTES);
     tile_chunks c = chunks_of(&p, tile, kv_head);
-    size_t base = c.head0 * kv->pitch;
+    warp_span span = span_of(&p, tile, group);
 
     load_queries(&p, s.q, tile, kv_head, group);
     lane_queries l = lane_begin(&p, tile, kv_head, group, c.sink);
@@ -340,49 +482,27 @@ static __global__ void __launch_bounds__(THREADS, PLANES == 1 ? 3 : 2)
     for (int j = 0; j < (PLANES + 1) * DIM_FRAGS * 4; j++)
         sum[j / (DIM_FRAGS * 4)][j / 4 % DIM_FRAGS][j % 4] = 0;
 
-    for (int pass = 0; pass < 2; pass++) {
-        for (int chunk = -1; chunk < c.count; chunk++) {
-            cp_async_wait<0>();
-            __syncthreads(); /* this chunk is there, the one before is no longer needed */
-            int next = chunk + 1;
-            if (next < c.count) {
-                int at = chunk_at(kv, &c, next);
-                load_keys<PLANES>(kv, s.k + next % 2 * k_bytes, base, at);
-                if (pass == 1)
-                    load_values<PLANES>(kv, s.v + next % 2 * v_bytes, base, at, first_dim);
-            }
-            cp_async_commit();
-            if (chunk < 0)
-                continue;
-            int score[PLANES + 1][KEY_FRAGS][4], first = c.first + chunk * KEYS;
-            size_t at = c.head0 + chunk_at(kv, &c, chunk);
-            multiply_keys<PLANES>(score, s.q, s.k + chunk % 2 * k_bytes, kv->pitch);
-            if (pass == 0) {
-                measure_chunk<PLANES>(&l, &p, score, at, first);
-            } else {
-                unsigned weights[2][4];
-                weigh_chunk<PLANES>(&l, &p, score, at, first, weights);
-                multiply_values<PLANES>(sum, weights, s.v + chunk % 2 * v_bytes);
-            }
-        }
-        if (pass == 0)
-            lane_agree(&l);
-    }
+    attend<PLANES, PITCH, 0>(&p, &l, sum, &s, &c, &span, first_dim);
+    lane_agree(&l);
+    attend<PLANES, PITCH, 1>(&p, &l, sum, &s, &c, &span, first_dim);
     lane_store<PLANES>(&l, &p, sum, tile, kv_head, group, c.sink, first_dim);
 }
 
 size_t attention_tile_shared(const attention_args *p)
 {
     size_t planes = p->kv.bits == 12 ? 2 : 1, pitch = (size_t)p->kv.pitch;
-    return 2 * TILE_QUERIES * pitch + 2 * planes * (KEYS * pitch + VALUE_BYTES);
+    return 2 * TILE_QUERIES * pitch + 2 * planes * (KEYS * pitch + VALUE_BYTES) +
+           2 * SCALE_FLOATS * sizeof(float);
 }
 
 gpuzip_status attention_tile_launch(const ops_context *ctx, const attention_args *p, unsigned tiles)
 {
     size_t shared = attention_tile_shared(p);
     dim3 grid(tiles, p->kv.kv_heads, ceil_div(p->kv.head_dim, DIMS));
-    void (*kernel)(attention_args) =
-        p->kv.bits == 12 ? attention_tile_kernel<2> : attention_tile_kernel<1>;
+    void (*const kernels[2][2])(attention_args) = {
+        {attention_tile_kernel<1, 0>, attention_tile_kernel<1, 64>},
+        {attention_tile_kernel<2, 0>, attention_tile_kernel<2, 64>}};
+    void (*kernel)(attention_args) = kernels[p->kv.bits == 12][p->kv.pitch == 64];
     TRY(cuda_status(
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared)));
     LAUNCH(kernel, grid, THREADS, shared, ctx->stream, *p);

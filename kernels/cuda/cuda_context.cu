@@ -31,6 +31,8 @@ static gpuzip_status device_read(ops_context *ctx)
         cudaDeviceGetAttribute(&ctx->processors, cudaDevAttrMultiProcessorCount, ctx->device)));
     TRY(cuda_status(cudaDeviceGetAttribute(&ctx->shared_max,
                                            cudaDevAttrMaxSharedMemoryPerBlockOptin, ctx->device)));
+    TRY(cuda_status(
+        cudaDeviceGetAttribute(&ctx->pageable, cudaDevAttrPageableMemoryAccess, ctx->device)));
     ctx->capability = 10 * major + minor;
     return ctx->capability >= CUDA_CAPABILITY_MIN ? GPUZIP_OK : FAIL(GPUZIP_ERR_DEVICE);
 }
@@ -50,8 +52,7 @@ static gpuzip_status cuda_open(ops_context **ctx, int device, int threads, const
     TRY_OUT(cuda_status(cudaSetDevice(device)));
     TRY_OUT(device_read(opened));
     TRY_OUT(cuda_status(cudaStreamCreateWithFlags(&opened->stream, cudaStreamNonBlocking)));
-    /* A thread that waits sleeps: the engine queues work ahead, so that waking up costs the
-     * device nothing, and the processor is free for others. */
+    /* A thread that waits long sleeps, and the processor is free for others. */
     for (int i = 0; i < OPS_EVENTS; i++)
         TRY_OUT(cuda_status(cudaEventCreateWithFlags(
             &opened->event[i], cudaEventDisableTiming | cudaEventBlockingSync)));
@@ -122,6 +123,7 @@ const ops ops_cuda = {
     .mix_learn = cuda_mix_learn,
     .next_tokens = cuda_next_tokens,
     .count_add = cuda_count_add,
+    .learn = NULL, /* weights do not learn on GPUs yet */
     .measure_peak = cuda_measure_peak,
     .measure_product = cuda_measure_product,
     .measure_copy = cuda_measure_copy,

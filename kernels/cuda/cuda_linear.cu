@@ -88,6 +88,23 @@ static __device__ __forceinline__ void multiply_stage(
     }
 }
 
+template <int SETS, int M_FRAGS, bool VECTORS>
+static __device__ __forceinline__ void store_tile(const linear_args *p,
+                                                  const int acc[SETS][M_FRAGS][N_FRAGS][4],
+                                                  float *staged, int row, int column)
+{
+#pragma unroll
+    for (int mf = 0; mf < M_FRAGS; mf++) {
+        int sums[SETS][WARP_N / 2];
+#pragma unroll
+        for (int s = 0; s < SETS; s++)
+#pragma unroll
+            for (int i = 0; i < WARP_N / 2; i++)
+                sums[s][i] = acc[s][mf][i / 4][i % 4];
+        store_rows<SETS, WARP_N, VECTORS, linear_sum_split>(p, sums, staged, row + mf * 16, column);
+    }
+}
+
 /* A block: M_FRAGS * 32 rows by TILE_N columns; a warp: M_FRAGS * 16 by 32. */
 template <int A_PLANES, int W_PLANES, int M_FRAGS>
 static __global__ void __launch_bounds__(THREADS) linear_kernel(linear_args p)
@@ -130,19 +147,12 @@ static __global__ void __launch_bounds__(THREADS) linear_kernel(linear_args p)
 
     __syncthreads(); /* the stages are free: each warp takes a part of them */
     float *staged = (float *)shared + warp * 16 * STORE_COLUMNS;
-#pragma unroll
-    for (int mf = 0; mf < M_FRAGS; mf++) {
-        float sum[16];
-#pragma unroll
-        for (int i = 0; i < 16; i++) {
-            int sums[sets];
-#pragma unroll
-            for (int s = 0; s < sets; s++)
-                sums[s] = acc[s][mf][i / 4][i % 4];
-            sum[i] = linear_sum(sums, sets);
-        }
-        store_rows(&p, sum, staged, first_row + warp_row + mf * 16, first_column + warp_column);
-    }
+    if (p.vectors)
+        store_tile<sets, M_FRAGS, true>(&p, acc, staged, first_row + warp_row,
+                                        first_column + warp_column);
+    else
+        store_tile<sets, M_FRAGS, false>(&p, acc, staged, first_row + warp_row,
+                                         first_column + warp_column);
 }
 
 /* 16 bytes of a row, or zeroes for a row that is not there. */
@@ -210,7 +220,7 @@ static __global__ void __launch_bounds__(THREADS, 2) linear_small_kernel(linear_
     }
     column += first_column;
     if (row < p.rows && column < p.n)
-        linear_store(&p, row, column, linear_sum(sums, sets), p.w_scale[column],
+        linear_store(&p, row, column, linear_sum_split(sums, sets), p.w_scale[column],
                      p.bias != NULL ? p.bias[column] : 0.0f);
 }
 

@@ -114,6 +114,21 @@ static __device__ __forceinline__ void multiply_stage(int acc[A_PLANES + W_PLANE
             }
 }
 
+/* Has the residual of a warp's 16 rows of a tile in L2 by the time the tile is multiplied. */
+template <int N>
+static __device__ __forceinline__ void prefetch_residual(const linear_args *p, int first_row,
+                                                         int first_column)
+{
+    const int lines = N / 32; /* of a row */
+    if (p->residual == NULL)
+        return;
+    for (int i = threadIdx.x & 31; i < 16 * lines; i += 32) {
+        int row = first_row + i / lines, column = first_column + i % lines * 32;
+        if (row < p->rows && column < p->n)
+            prefetch_l2(p->residual + (size_t)row * p->n + column);
+    }
+}
+
 /* Multiplies and writes every tile of this block, 64 rows of each; a warpgroup. staged: this
  * warp's. */
 template <int A_PLANES, int W_PLANES, int N>
@@ -125,6 +140,9 @@ static __device__ __forceinline__ void consume(const hopper_args *p, unsigned ri
     ring_place at = {0, 0};
     for (int tile = blockIdx.x; tile < p->tiles; tile += gridDim.x) {
         int acc[shape::sets][N / 2], before = 0;
+        int row = tile % p->row_tiles * TILE_ROWS + group * 64 + warp * 16;
+        int column = tile / p->row_tiles * N;
+        prefetch_residual<N>(&p->linear, row, column);
         for (int k = 0; k < p->linear.pitch; k += TILE_ROW) {
             unsigned stage = ring + at.stage * shape::stage_bytes;
             mbarrier_wait(&full[at.stage], at.parity);
@@ -147,22 +165,10 @@ static __device__ __forceinline__ void consume(const hopper_args *p, unsigned ri
 #pragma unroll
         for (int s = 0; s < shape::sets; s++)
             wgmma_result<N>(acc[s]);
-
-        int row = tile % p->row_tiles * TILE_ROWS + group * 64 + warp * 16;
-        int column = tile / p->row_tiles * N;
-#pragma unroll
-        for (int c = 0; c < N; c += STORE_COLUMNS) {
-            float sum[16];
-#pragma unroll
-            for (int i = 0; i < 16; i++) {
-                int sums[shape::sets];
-#pragma unroll
-                for (int s = 0; s < shape::sets; s++)
-                    sums[s] = acc[s][c / 2 + i];
-                sum[i] = linear_sum(sums, shape::sets);
-            }
-            store_rows(&p->linear, sum, staged, row, column + c);
-        }
+        if (p->linear.vectors)
+            store_rows<shape::sets, N, true, linear_sum>(&p->linear, acc, staged, row, column);
+        else
+            store_rows<shape::sets, N, false, linear_sum>(&p->linear, acc, staged, row, column);
     }
 }
 

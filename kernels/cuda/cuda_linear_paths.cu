@@ -20,7 +20,10 @@ gpuzip_status cuda_linear(ops_context *ctx, const ops_qrows *q, const ops_matrix
                      q->rows,
                      w->n,
                      (int)w->pitch,
-                     0};
+                     0,
+                     false};
+    uintptr_t starts = (uintptr_t)w->scale | (uintptr_t)bias | (uintptr_t)residual | (uintptr_t)out;
+    p.vectors = w->n % 4 == 0 && starts % sizeof(float4) == 0;
     int a_planes = q->bits == 8 ? 1 : 2, w_planes = w->bits == 8 ? 1 : 2, done = 0;
     TRY(linear_blas_run(ctx, w, &p, a_planes, w_planes, &done));
     if (done == p.rows)

@@ -47,7 +47,6 @@ gpuzip_status cuda_matrix_create(ops_context *ctx, ops_matrix **m, const ops_wei
     for (int i = 0; i < planes; i++)
         TRY_OUT(cuda_upload(ctx, made->plane[i], host[i], bytes));
     TRY_OUT(cuda_upload(ctx, made->scale, src->scale, (size_t)src->n * sizeof(float)));
-    TRY_OUT(cuda_sync(ctx)); /* the copies may still read host[] and src */
     linear_hopper_prepare(ctx, made);
     *m = made;
     made = NULL;

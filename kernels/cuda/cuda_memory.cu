@@ -6,6 +6,9 @@ gpuzip_status cuda_status(cudaError_t error)
 {
     if (error == cudaSuccess)
         return GPUZIP_OK;
+    /* A call that was refused broke nothing: without this, the next launch would report its error
+     * again. The errors of a broken device cannot be cleared. */
+    (void)cudaGetLastError();
     return FAIL(error == cudaErrorMemoryAllocation ? GPUZIP_ERR_MEMORY : GPUZIP_ERR_DEVICE);
 }
 
@@ -25,11 +28,7 @@ gpuzip_status cuda_alloc(ops_context *ctx, void **ptr, size_t bytes)
 {
     void *memory = NULL;
     TRY(cuda_enter(ctx));
-    cudaError_t error = cudaMalloc(&memory, bytes > 0 ? bytes : 1);
-    if (error != cudaSuccess) {
-        (void)cudaGetLastError(); /* a full device is not a broken one */
-        return cuda_status(error);
-    }
+    TRY(cuda_status(cudaMalloc(&memory, bytes > 0 ? bytes : 1)));
     gpuzip_status status = cuda_status(cudaMemsetAsync(memory, 0, bytes, ctx->stream));
     if (status != GPUZIP_OK) {
         (void)cudaFree(memory);
@@ -78,11 +77,26 @@ gpuzip_status cuda_sync(ops_context *ctx)
     return cuda_status(cudaStreamSynchronize(ctx->stream));
 }
 
-/* CUDA stages pageable memory before the call returns, and reads page-locked memory later. */
+/* Whether the device reads host_src after an asynchronous copy's call, although it is not
+ * page-locked. */
+static bool copies_late(const ops_context *ctx, const void *host_src)
+{
+    cudaPointerAttributes about;
+    if (!ctx->pageable)
+        return false;
+    if (cudaPointerGetAttributes(&about, host_src) == cudaSuccess)
+        return about.type == cudaMemoryTypeUnregistered;
+    (void)cudaGetLastError();
+    return true;
+}
+
+/* CUDA stages pageable memory before the call returns, and reads page-locked memory later. Devices
+ * that access pageable memory themselves need no stage: those are waited for. */
 gpuzip_status cuda_upload(ops_context *ctx, void *dst, const void *host_src, size_t bytes)
 {
     TRY(cuda_enter(ctx));
-    return cuda_status(cudaMemcpyAsync(dst, host_src, bytes, cudaMemcpyHostToDevice, ctx->stream));
+    TRY(cuda_status(cudaMemcpyAsync(dst, host_src, bytes, cudaMemcpyHostToDevice, ctx->stream)));
+    return copies_late(ctx, host_src) ? cuda_sync(ctx) : GPUZIP_OK;
 }
 
 gpuzip_status cuda_download(ops_context *ctx, void *host_dst, const void *src, size_t bytes)

@@ -34,8 +34,9 @@ typedef struct {
     const float *residual; /* [rows][n] or NULL; may be out */
     float *out;            /* [rows][n] */
     int rows, n;
-    int pitch;  /* bytes */
-    int stages; /* of linear_kernel's pipeline, 2 or 3 */
+    int pitch;    /* bytes */
+    int stages;   /* of linear_kernel's pipeline, 2 or 3 */
+    bool vectors; /* whether rows of bias, residual, w_scale and out are whole float4s */
 } linear_args;
 
 /* -- paths ---------------------------------------------------------------------- */
@@ -78,25 +79,110 @@ static __device__ __forceinline__ float linear_sum(const int *sums, int sets)
     return (float)sum;
 }
 
-/* Writes one element; scale, bias: of the column (bias is read only if there is one). */
+/* The same without 64 bits, whose conversion takes up to 16 times as long as others where there is
+ * no wgmma: the sum is high * 2^(7 sets + 5) + low, both exact in a float, and fmaf() rounds once.
+ * |high| <= 2^23: a set is below 2^31, the first below 2^30. */
+static __device__ __forceinline__ float linear_sum_split(const int *sums, int sets)
+{
+    if (sets == 1)
+        return (float)sums[0];
+    int top = sums[0] + ((sets == 2 ? sums[1] : sums[1] + (sums[2] >> 7)) >> 7);
+    unsigned low = (unsigned)sums[0];
+    for (int s = 1; s < sets; s++)
+        low = low * 128 + (unsigned)sums[s];
+    if (sets == 2)
+        return fmaf((float)(top >> 12), 0x1p19f, (float)(int)(low & ((1 << 19) - 1)));
+    return fmaf((float)(top >> 7), 0x1p21f, (float)(int)(low & ((1 << 21) - 1)));
+}
+
+/* One element of the output. a_scale: of the row; scale, bias: of the column; before: of the
+ * residual. bias and before are used only if there are such. */
+static __device__ __forceinline__ float linear_value(const linear_args *p, float sum, float a_scale,
+                                                     float scale, float bias, float before)
+{
+    float value = (sum * a_scale) * scale;
+    if (p->bias != NULL)
+        value = value + bias;
+    return p->residual != NULL ? before + value : value;
+}
+
+/* Writes one element. */
 static __device__ __forceinline__ void linear_store(const linear_args *p, int row, int column,
                                                     float sum, float scale, float bias)
 {
     size_t at = (size_t)row * p->n + column;
-    float value = (sum * p->a_scale[row]) * scale;
-    if (p->bias != NULL)
-        value = value + bias;
-    if (p->residual != NULL)
-        value = p->residual[at] + value;
-    p->out[at] = value;
+    float before = p->residual != NULL ? p->residual[at] : 0.0f;
+    p->out[at] = linear_value(p, sum, p->a_scale[row], scale, bias, before);
 }
 
-/* Writes 16 rows by STORE_COLUMNS of a warp, by way of staged[16][STORE_COLUMNS] in shared
- * memory: so a lane has one column, and the warp writes whole lines. sum: as the products
- * leave it: lane 4 g + t has, of columns 8 j + 2t and 8 j + 2t + 1, rows g in sum[4 j] and
- * sum[4 j + 1], rows g + 8 in the next two. */
-static __device__ __forceinline__ void store_rows(const linear_args *p, const float sum[16],
-                                                  float *staged, int first_row, int first_column)
+/* A warp's part of the output is 16 rows by some columns. Products leave it so: lane 4 g + t has,
+ * of columns 8 j + 2t and 8 j + 2t + 1, rows g in sum[4 j] and sum[4 j + 1], rows g + 8 in the next
+ * two. a_scale: of rows g and g + 8. */
+
+/* The scales of the lane's two rows; those of rows that are not there are arbitrary. */
+static __device__ __forceinline__ void row_scales(const linear_args *p, int first_row,
+                                                  float a_scale[2])
+{
+#pragma unroll
+    for (int h = 0; h < 2; h++)
+        a_scale[h] = p->a_scale[min(first_row + ((int)threadIdx.x & 31) / 4 + h * 8, p->rows - 1)];
+}
+
+/* Where rows are whole vectors of 16 bytes, neighbouring lanes exchange halves of two fragments, so
+ * that each has four columns of one of them: the first of these. */
+static __device__ __forceinline__ int vector_column(int first_column)
+{
+    return first_column + (threadIdx.x & 1) * 8 + (threadIdx.x >> 1 & 1) * 4;
+}
+
+/* Reads the lane's vectors of the residual for 16 columns. Done ahead of their use: no load may
+ * pass a store that might change it. */
+static __device__ __forceinline__ void load_vectors(const linear_args *p, float4 before[2],
+                                                    int first_row, int first_column)
+{
+    int row = first_row + ((threadIdx.x & 31) >> 2);
+    int c = min(vector_column(first_column), p->n - 4);
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        before[h] = {0, 0, 0, 0}; /* else the last value would keep its registers */
+        if (p->residual != NULL)
+            before[h] =
+                *(const float4 *)(p->residual + (size_t)min(row + h * 8, p->rows - 1) * p->n + c);
+    }
+}
+
+/* Writes 16 columns. before: of load_vectors(). */
+static __device__ __forceinline__ void store_vectors(const linear_args *p, const float sum[8],
+                                                     const float a_scale[2], const float4 before[2],
+                                                     int first_row, int first_column)
+{
+    bool odd = threadIdx.x & 1;
+    int column = vector_column(first_column), c = min(column, p->n - 4);
+    float4 scale = *(const float4 *)(p->w_scale + c), bias = {0, 0, 0, 0};
+    if (p->bias != NULL)
+        bias = *(const float4 *)(p->bias + c);
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        const float *left = &sum[h * 2], *right = left + 4;
+        float one = __shfl_xor_sync(0xffffffff, odd ? left[0] : right[0], 1);
+        float two = __shfl_xor_sync(0xffffffff, odd ? left[1] : right[1], 1);
+        float4 v = {odd ? one : left[0], odd ? two : left[1], odd ? right[0] : one,
+                    odd ? right[1] : two};
+        v.x = linear_value(p, v.x, a_scale[h], scale.x, bias.x, before[h].x);
+        v.y = linear_value(p, v.y, a_scale[h], scale.y, bias.y, before[h].y);
+        v.z = linear_value(p, v.z, a_scale[h], scale.z, bias.z, before[h].z);
+        v.w = linear_value(p, v.w, a_scale[h], scale.w, bias.w, before[h].w);
+        int row = first_row + ((threadIdx.x & 31) >> 2) + h * 8;
+        if (row < p->rows && column < p->n)
+            *(float4 *)(p->out + (size_t)row * p->n + column) = v;
+    }
+}
+
+/* Writes STORE_COLUMNS for any n, by way of staged[16][STORE_COLUMNS] in shared memory: so a lane
+ * has one column, and the warp writes whole lines. */
+static __device__ __forceinline__ void store_lines(const linear_args *p, const float sum[16],
+                                                   const float a_scale[2], float *staged,
+                                                   int first_row, int first_column)
 {
     int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3, column = first_column + lane;
     __syncwarp(); /* wait for reads of the previous stage */
@@ -108,13 +194,76 @@ static __device__ __forceinline__ void store_rows(const linear_args *p, const fl
         staged[row * STORE_COLUMNS + at] = sum[i];
     }
     __syncwarp();
-    if (column >= p->n)
-        return;
-    float scale = p->w_scale[column], bias = p->bias != NULL ? p->bias[column] : 0.0f;
-#pragma unroll 4
-    for (int row = 0; row < min(16, p->rows - first_row); row++)
-        linear_store(p, first_row + row, column,
-                     staged[row * STORE_COLUMNS + (lane ^ ((row & 3) * 8))], scale, bias);
+    int c = min(column, p->n - 1);
+    float scale = p->w_scale[c], bias = p->bias != NULL ? p->bias[c] : 0.0f;
+#pragma unroll 1
+    for (int first = 0; first < 16; first += 2) { /* loads of two rows before their stores */
+        float of_row[2], before[2] = {0, 0};
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            int row = first + i;
+            of_row[i] = __shfl_sync(0xffffffff, first < 8 ? a_scale[0] : a_scale[1], (row & 7) * 4);
+            if (p->residual != NULL)
+                before[i] = p->residual[(size_t)min(first_row + row, p->rows - 1) * p->n + c];
+        }
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            int row = first + i;
+            float sum = staged[row * STORE_COLUMNS + (lane ^ ((row & 3) * 8))];
+            if (first_row + row < p->rows && column < p->n)
+                p->out[(size_t)(first_row + row) * p->n + column] =
+                    linear_value(p, sum, of_row[i], scale, bias, before[i]);
+        }
+    }
+}
+
+/* Writes STORE_COLUMNS, with before[0] of load_vectors() for the first 16 of them. last: no columns
+ * follow, of which else before[0] is read. AHEAD: whether a vector is read one step ahead. */
+template <bool AHEAD>
+static __device__ __forceinline__ void store_steps(const linear_args *p, const float sum[16],
+                                                   const float a_scale[2], float4 before[2][2],
+                                                   int first_row, int first_column, bool last)
+{
+#pragma unroll
+    for (int step = 0; step < 2; step++) {
+        int column = first_column + step * 16;
+        if (!AHEAD)
+            load_vectors(p, before[step], first_row, column);
+        else if (step == 0 || !last)
+            load_vectors(p, before[step ^ 1], first_row, column + 16);
+        store_vectors(p, sum + step * 8, a_scale, before[step], first_row, column);
+    }
+}
+
+/* Writes COLUMNS. staged: for store_lines(). VECTORS: p->vectors. */
+template <int SETS, int COLUMNS, bool VECTORS, float (*SUM)(const int *, int)>
+static __device__ __forceinline__ void store_rows(const linear_args *p,
+                                                  const int acc[SETS][COLUMNS / 2], float *staged,
+                                                  int first_row, int first_column)
+{
+    const bool ahead = SETS < 3 && SETS * COLUMNS < 384; /* with more, registers would spill */
+    float a_scale[2];
+    float4 before[2][2];
+    row_scales(p, first_row, a_scale);
+    if (VECTORS && ahead)
+        load_vectors(p, before[0], first_row, first_column);
+#pragma unroll
+    for (int c = 0; c < COLUMNS; c += STORE_COLUMNS) {
+        float sum[16];
+#pragma unroll
+        for (int i = 0; i < 16; i++) {
+            int sums[SETS];
+#pragma unroll
+            for (int s = 0; s < SETS; s++)
+                sums[s] = acc[s][c / 2 + i];
+            sum[i] = SUM(sums, SETS);
+        }
+        if constexpr (VECTORS)
+            store_steps<ahead>(p, sum, a_scale, before, first_row, first_column + c,
+                               c + STORE_COLUMNS == COLUMNS);
+        else
+            store_lines(p, sum, a_scale, staged, first_row, first_column + c);
+    }
 }
 
 #endif

@@ -63,6 +63,12 @@ static __device__ __forceinline__ void cp_async_16(void *dst, const void *src, b
 #endif
 }
 
+/* Begins to bring the 128 bytes around an address of global memory into the L2 cache. */
+static __device__ __forceinline__ void prefetch_l2(const void *p)
+{
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
+}
+
 /* Makes a group of the copies begun since the last commit. */
 static __device__ __forceinline__ void cp_async_commit(void)
 {

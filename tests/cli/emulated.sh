@@ -25,7 +25,7 @@ emulated() {
 
 # Devices and their self-test; the second run takes the result from the cache.
 run 0 env GPUZIP_EMULATOR_DEVICES=2 "$gz" --list-devices --json --model tiny.gpzm
-prints '"device":"cuda:1","product":"Emulated device 1","self_test":"passed"'
+prints '"device":"cuda:1","product":"Emulated device 1","self_test":"passed","full_speed":true'
 [ "$(ls cache/gpuzip | wc -l)" -eq 2 ] || fail "two passed tests were not remembered"
 run 0 env GPUZIP_EMULATOR_DEVICES=2 "$gz" --list-devices --json --model tiny.gpzm
 run 1 "$gz" --device cuda:1 --model tiny.gpzm -c text

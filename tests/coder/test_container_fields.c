@@ -62,7 +62,8 @@ static void container_frame_bodies(void **state)
     assert_int_equal(read_body(BODY("\0\x10\0\1\1\2\0")), GPUZIP_ERR_UNSUPPORTED);
     assert_int_equal(read_body(BODY("\0\x10\0\1\2\1\0\x80\1\0")), GPUZIP_ERR_UNSUPPORTED);
 
-    assert_int_equal(read_body(BODY("\x10\x10\0\1\1\1\0")), GPUZIP_ERR_UNSUPPORTED);
+    assert_int_equal(read_body(BODY("\x10\x10\0\1\1\1\0")), GPUZIP_OK);
+    assert_int_equal(read_body(BODY("\x20\x10\0\1\1\1\0")), GPUZIP_ERR_UNSUPPORTED);
     assert_int_equal(read_body(BODY("\2\x10\0\1\1\1\1\0")), GPUZIP_ERR_UNSUPPORTED); /* prior */
     assert_int_equal(read_body(BODY("\x0e\x10\0\1\0\1\1\0")), GPUZIP_OK);
     assert_int_equal(read_body(BODY("\0\2\2\1\1\1\0")), GPUZIP_OK); /* sliding */

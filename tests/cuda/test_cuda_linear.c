@@ -95,6 +95,8 @@ static void linear_extremes(void **state)
     (void)state;
     linear_case(3, 5, OPS_MAX_DIM, 15, 15, 0, true);
     linear_case(3, 5, OPS_MAX_DIM, 8, 8, 0, true);
+    linear_case(3, 5, OPS_MAX_DIM - 1, 15, 8, 0, true); /* odd sums, which are rounded */
+    linear_case(3, 5, OPS_MAX_DIM - 1, 15, 15, 0, true);
 }
 
 /* n rows equal n times one row, though other kernels take them. */
@@ -143,6 +145,22 @@ static void linear_tiles(void **state)
                         planes & 2 ? 15 : 8, (i + planes) % 8, false);
 }
 
+/* Every block takes more than one tile, of all planes and widths, some blocks one more than others.
+ * The emulator has 2 or 5 multiprocessors: 12 tiles at least, of 4 steps in a ring of 3 to 6. A
+ * device has up to 148: 198 tiles at least. */
+static void linear_second_tiles(void **state)
+{
+    (void)state;
+#ifdef GPUZIP_EMULATED
+    enum { ROWS = 700, N = 132, K = 448 };
+#else
+    enum { ROWS = 4153, N = 1300, K = 448 };
+#endif
+    for (int planes = 0; planes < 4; planes++)
+        linear_case(ROWS, N, K, planes & 1 ? 15 : 8, planes & 2 ? 15 : 8, 7 - 4 * (planes & 1),
+                    false);
+}
+
 /* Enough rows for cuBLAS to be considered; the second call uses the first one's timings. */
 static void linear_many(void **state)
 {
@@ -186,7 +204,7 @@ int main(void)
         cmocka_unit_test(linear_cuda),     cmocka_unit_test(linear_shapes),
         cmocka_unit_test(linear_extremes), cmocka_unit_test(linear_rows),
         cmocka_unit_test(linear_tiles),    cmocka_unit_test(linear_many),
-        cmocka_unit_test(linear_recorded),
+        cmocka_unit_test(linear_recorded), cmocka_unit_test(linear_second_tiles),
     };
     if (!open_both())
         return NO_GPU;

@@ -133,6 +133,49 @@ static void graphs_fail(void **state)
     graphs_replay(state);
 }
 
+/* A call that is refused is reported once, not a second time by the next operation. */
+static void refused_calls_are_forgotten(void **state)
+{
+    const ops *ops = &ops_cuda;
+    ops_context *ctx = context[CUDA];
+    ops_graph *graph = NULL;
+    void *memory = NULL;
+    (void)state;
+    pair symbols = pair_zero(sizeof(ops_symbol)), token = pair_zero(sizeof(int32_t));
+    assert_int_equal(ops->alloc(ctx, &memory, (size_t)1 << 60), GPUZIP_ERR_MEMORY);
+    BOTH(next_tokens(context[b], symbols.at[b], 1, 5, 3, token.at[b], NULL));
+    assert_int_equal(ops->graph_begin(ctx), GPUZIP_OK);
+    assert_int_not_equal(ops->graph_begin(ctx), GPUZIP_OK);
+    (void)ops->graph_end(ctx, &graph); /* whether the recording survives is the device's */
+    ops->graph_destroy(ctx, graph);
+    BOTH(next_tokens(context[b], symbols.at[b], 1, 5, 3, token.at[b], NULL));
+    pair_check(&token, "after a refused call", 1, 5);
+    pair_free(&token);
+    pair_free(&symbols);
+}
+
+/* Memory of the host that is not of host_alloc() may change once upload() returns. */
+static void uploads_are_staged(void **state)
+{
+    enum { N = 100000, ROUNDS = 4 };
+    const ops *ops = &ops_cuda;
+    ops_context *ctx = context[CUDA];
+    int32_t *host = calloc(N, sizeof *host);
+    (void)state;
+    for (int round = 1; round <= ROUNDS; round++) {
+        pair p = pair_zero(N * sizeof *host);
+        for (int i = 0; i < N; i++)
+            host[i] = round * N + i;
+        assert_int_equal(ops->upload(ctx, p.at[CUDA], host, p.bytes), GPUZIP_OK);
+        memset(host, 0, N * sizeof *host);
+        assert_int_equal(ops->download(ctx, host, p.at[CUDA], p.bytes), GPUZIP_OK);
+        for (int i = 0; i < N; i++)
+            assert_int_equal(host[i], round * N + i);
+        pair_free(&p);
+    }
+    free(host);
+}
+
 static void memory_is_counted(void **state)
 {
     (void)state;
@@ -147,9 +190,10 @@ static void memory_is_counted(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(next_tokens_cuda),  cmocka_unit_test(copies_keep_their_order),
-        cmocka_unit_test(graphs_replay),     cmocka_unit_test(graphs_fail),
-        cmocka_unit_test(memory_is_counted),
+        cmocka_unit_test(next_tokens_cuda),   cmocka_unit_test(copies_keep_their_order),
+        cmocka_unit_test(graphs_replay),      cmocka_unit_test(graphs_fail),
+        cmocka_unit_test(memory_is_counted),  cmocka_unit_test(refused_calls_are_forgotten),
+        cmocka_unit_test(uploads_are_staged),
     };
     if (ops_cuda.open(&context[CUDA], 0, 0, NULL) != GPUZIP_OK) {
 #ifdef GPUZIP_REQUIRE_GPU

@@ -15,7 +15,15 @@
 
 #include "reference.h"
 
-enum { SCOPE = 1, CONTEXTS = 2, BIASES = 4, ALPHAS = 8, EACH_STEP = 16, RAW_MAX = 1 << 24 };
+enum {
+    SCOPE = 1,
+    CONTEXTS = 2,
+    BIASES = 4,
+    ALPHAS = 8,
+    WEIGHTS = 16,
+    EACH_STEP = 16,
+    RAW_MAX = 1 << 24
+};
 
 /* ---- helpers ----------------------------------------------------------------------------------
  */
@@ -157,28 +165,25 @@ typedef struct {
 
 enum { LISTED = 480, BLOCKS = 2 * LISTED };
 
-/* The last frame that is no index: bytes of its header; of each block 4 * size + kind and the raw
- * size. */
+/* The last frame that is no index: bytes of its header; 4 * size + kind and raw size of blocks. */
 static struct {
     uint64_t head, blocks, block[BLOCKS], raw[BLOCKS];
 } last;
 
-/* Compares an index (section 7) with that frame. size: bytes of the index frame. */
+/* Compares an index (section 7), whose frame has `size` bytes, with that frame. */
 static void check_index(reader *r, uint64_t size)
 {
-    uint64_t at = LISTED * get_varint(r, 0, (1 << 24) - 1), before = 0;
-    if (get_varint(r, 8, 4096) != last.head)
-        fail("an index of another frame");
+    uint64_t at = LISTED * get_varint(r, 0, (1 << 24) - 1), before = 0,
+             head = get_varint(r, 8, 4096);
     for (uint64_t n = get_varint(r, 0, LISTED); n > 0; n--, at++) {
         uint64_t block = get_varint(r, 5, INT64_MAX), raw = get_varint(r, 0, RAW_MAX);
-        if (raw == before)
-            fail("a raw size is repeated");
+        bool repeated = raw == before;
         before = raw ? raw : before;
-        if (at >= last.blocks || block != last.block[at] || before != last.raw[at])
+        if (repeated || at >= last.blocks || block != last.block[at] || before != last.raw[at])
             fail("an index lists other blocks");
     }
-    if (get_fixed(r, 2) != size || r->at != r->end)
-        fail("an index frame of another size");
+    if (head != last.head || get_fixed(r, 2) != size || r->at != r->end)
+        fail("an index of another frame, or its frame has another size");
 }
 
 static const model *find_model(const model *models, int count, const uint8_t *id)
@@ -227,7 +232,7 @@ static void read_frame(frame *f, reader *r, const model *models, int count, cons
     get(r, rest - 4);
     get_check(r, begin);
 
-    f->features = get_varint(&header, 0, 15);
+    f->features = get_varint(&header, 0, 31);
     f->window = (uint32_t)get_varint(&header, 2, 1 << 20);
     f->hop = f->window - (uint32_t)get_varint(&header, 0, f->window);
     f->update = (uint32_t)get_varint(&header, 1, 1 << 20);
@@ -241,17 +246,14 @@ static void read_frame(frame *f, reader *r, const model *models, int count, cons
     f->mixer.prior = prior;
     read_experts(f, &header, models, count);
     while (header.at < header.end) {
-        uint64_t type = get_varint(&header, 0, INT64_MAX), size = get_varint(&header, 0, 4096);
+        f->is_index = get_varint(&header, 0, INT64_MAX) == 1; /* it is the last record */
+        uint64_t size = get_varint(&header, 0, 4096);
         reader record = {header.at, header.at + size};
-        get(&header, size);
-        if (type == 1)
+        if (get(&header, size) && f->is_index)
             check_index(&record, (uint64_t)(r->at - begin) + 10);
-        f->is_index |= type == 1;
     }
-    if (!f->is_index) {
-        last.head = (uint64_t)(r->at - begin);
-        last.blocks = 0;
-    }
+    if (!f->is_index)
+        last.head = (uint64_t)(r->at - begin), last.blocks = 0;
 }
 
 /* ---- the range coder (section 6) --------------------------------------------------------------
@@ -392,6 +394,8 @@ static void coding_open(coding *c, const frame *f, uint32_t n, uint32_t streams)
     uint32_t each = (n + streams - 1) / streams;
     if (streams != (n + each - 1) / each)
         fail("empty streams");
+    if ((f->features & WEIGHTS) && n >= 4096)
+        fail("the weights learn in this block, which this program does not do yet");
     *c = (coding){.frame = f, .tokens.streams = streams};
     c->tokens.token = take(streams, sizeof *c->tokens.token);
     c->tokens.length = take(streams, sizeof *c->tokens.length);
@@ -516,12 +520,10 @@ static void decode_blocks(const frame *f, reader *r)
             fail("an unknown kind of block");
         }
         get_check(r, begin);
-        if (f->is_index)
-            fail("an index with content");
-        if (last.blocks < BLOCKS) {
-            last.block[last.blocks] = 4 * (uint64_t)(r->at - begin) + kind;
-            last.raw[last.blocks++] = raw;
-        }
+        if (f->is_index || last.blocks == BLOCKS)
+            fail("an index with content, or too many blocks for this program");
+        last.block[last.blocks] = 4 * (uint64_t)(r->at - begin) + kind;
+        last.raw[last.blocks++] = raw;
         XXH3_64bits_update(hash, content, raw);
         total += raw;
         fwrite(content, 1, raw, stdout);

@@ -8,7 +8,9 @@
 #include "ngrams_build.h"
 #include "tiny_checkpoint.h"
 
+#ifndef TOKENS_MAX
 #define TOKENS_MAX 3000
+#endif
 
 static void *model_bytes; /* a .gpzm of the tiny checkpoint */
 static size_t model_size;

@@ -51,7 +51,8 @@ static gpuzip_status fake_describe(int device, ops_device *about)
                           .driver = 12000,
                           .runtime = 12000,
                           .memory = fake.claimed,
-                          .usable = device != fake.old};
+                          .usable = device != fake.old,
+                          .full_speed = device != fake.old};
     snprintf(about->name, sizeof about->name, "Fake %d", device);
     return GPUZIP_OK; /* no id: nothing is remembered */
 }

@@ -216,7 +216,7 @@ static void print_text(FILE *stream, const gpuzip *gz, const report_call *call,
         "  saving r = 1 - S/S_0 %14.4f\n"
         "  coder's overhead     %14.0f bits\n"
         "  time                 %14.2f s, %s\n"
-        "    tokenizer %.2f s, forward %.2f s, contexts %.2f s, mix %.2f s,\n"
+        "    tokenizer %.2f s, forward %.2f s, contexts %.2f s, weights %.2f s, mix %.2f s,\n"
         "    coder %.2f s, verification %.2f s, measuring %.2f s\n",
         (unsigned long long)d->original, (unsigned long long)d->compressed, 100 * d->ratio,
         d->bits_per_byte, (unsigned long long)d->model_file_bytes, (unsigned long long)s->blocks,
@@ -225,8 +225,9 @@ static void print_text(FILE *stream, const gpuzip *gz, const report_call *call,
         s->model_bits, d->model_bits_per_byte, d->model_bits_per_token, d->saving,
         d->coder_overhead_bits, call->seconds, rate, s->seconds[GPUZIP_PHASE_TOKENIZER],
         s->seconds[GPUZIP_PHASE_FORWARD], s->seconds[GPUZIP_PHASE_CONTEXTS],
-        s->seconds[GPUZIP_PHASE_MIX], s->seconds[GPUZIP_PHASE_CODER],
-        s->seconds[GPUZIP_PHASE_VERIFY], s->seconds[GPUZIP_PHASE_MEASURE]);
+        s->seconds[GPUZIP_PHASE_WEIGHTS], s->seconds[GPUZIP_PHASE_MIX],
+        s->seconds[GPUZIP_PHASE_CODER], s->seconds[GPUZIP_PHASE_VERIFY],
+        s->seconds[GPUZIP_PHASE_MEASURE]);
     if (s->seconds[GPUZIP_PHASE_FORWARD] > 0)
         fprintf(stream, "  forward pass         %14.2f GOP/s\n",
                 s->forward_ops / s->seconds[GPUZIP_PHASE_FORWARD] / 1e9);
@@ -243,11 +244,14 @@ static void print_text(FILE *stream, const gpuzip *gz, const report_call *call,
 /* Seconds of the call and of its phases; NULL without memory. */
 static json_t *seconds_json(const report_call *call)
 {
-    static const char *const name[GPUZIP_PHASES] = {
-        [GPUZIP_PHASE_TOKENIZER] = "tokenizer", [GPUZIP_PHASE_FORWARD] = "forward",
-        [GPUZIP_PHASE_CONTEXTS] = "contexts",   [GPUZIP_PHASE_MIX] = "mix",
-        [GPUZIP_PHASE_CODER] = "coder",         [GPUZIP_PHASE_VERIFY] = "verify",
-        [GPUZIP_PHASE_MEASURE] = "measure"};
+    static const char *const name[GPUZIP_PHASES] = {[GPUZIP_PHASE_TOKENIZER] = "tokenizer",
+                                                    [GPUZIP_PHASE_FORWARD] = "forward",
+                                                    [GPUZIP_PHASE_CONTEXTS] = "contexts",
+                                                    [GPUZIP_PHASE_WEIGHTS] = "weights",
+                                                    [GPUZIP_PHASE_MIX] = "mix",
+                                                    [GPUZIP_PHASE_CODER] = "coder",
+                                                    [GPUZIP_PHASE_VERIFY] = "verify",
+                                                    [GPUZIP_PHASE_MEASURE] = "measure"};
     json_t *seconds = json_pack("{sf}", "total", call->seconds);
     for (int i = 0; i < GPUZIP_PHASES; i++)
         json_object_set_new(seconds, name[i], json_real(call->stats.seconds[i]));

@@ -26,6 +26,7 @@ typedef struct {
     uint64_t range_offset, range_length; /* of the content, in bytes; length UINT64_MAX: the rest */
     int part, parts;                     /* the share number `part`, from 1; parts 0: everything */
     const char *device;                  /* NULL: not given */
+    bool keep_going;                     /* behind damage */
     int threads;                         /* 0: one a core */
     bool limits_memory;
     uint64_t memory_limit;                /* bytes, 0: none; with limits_memory */

@@ -40,16 +40,19 @@ static void print_row(const gpuzip_device_info *info, const char *tested)
            version(driver, info->driver), version(runtime, info->runtime),
            (double)info->available / (1 << 30), (double)info->memory / (1 << 30));
     message_put(stdout, info->product);
+    if (info->usable && !info->full_speed)
+        fputs(" (at about half speed: this build is without 90a)", stdout);
     putchar('\n');
     message_flush();
 }
 
 static json_t *to_json(const gpuzip_device_info *info, const char *tested)
 {
-    return json_pack("{ss so ss si si si sI sI}", "device", info->name, "product",
-                     report_json_string(info->product), "self_test", tested, "capability",
-                     info->capability, "driver", info->driver, "runtime", info->runtime, "memory",
-                     (json_int_t)info->memory, "available", (json_int_t)info->available);
+    return json_pack("{ss so ss sb si si si sI sI}", "device", info->name, "product",
+                     report_json_string(info->product), "self_test", tested, "full_speed",
+                     info->full_speed, "capability", info->capability, "driver", info->driver,
+                     "runtime", info->runtime, "memory", (json_int_t)info->memory, "available",
+                     (json_int_t)info->available);
 }
 
 void devices_list(const args *a)

@@ -21,8 +21,9 @@
  *
  * The environment: GPUZIP_EMULATOR_SEED is the seed (default 1), _CAPABILITY the compute
  * capability (default 89), _DEVICES the number of devices (default 1), _MEMORY the bytes
- * that each has, the _FAIL-th kernel to run breaks its device for good, and with _WRONG=1
- * copies to the host have a wrong bit. Any number of host threads; a kernel runs to
+ * that each has, _PROCESSORS its multiprocessors (default 2), the _FAIL-th kernel to run breaks
+ * its device for good, and with _WRONG=1 copies to the host have a wrong bit. With _PAGEABLE=1
+ * copies from all memory of the host are late, not only from page-locked memory. Any number of host threads; a kernel runs to
  * its end before another host thread gets its turn.
  */
 #ifndef GPUZIP_EMULATOR_CUDA_RUNTIME_H
@@ -268,6 +269,7 @@ enum cudaDeviceAttr {
     cudaDevAttrMultiProcessorCount = 16,
     cudaDevAttrComputeCapabilityMajor = 75,
     cudaDevAttrComputeCapabilityMinor = 76,
+    cudaDevAttrPageableMemoryAccess = 88,
     cudaDevAttrMaxSharedMemoryPerBlockOptin = 97
 };
 
@@ -278,6 +280,16 @@ struct cudaDeviceProp {
     } uuid;
     size_t totalGlobalMem;
     int major, minor;
+};
+
+enum cudaMemoryType {
+    cudaMemoryTypeUnregistered = 0,
+    cudaMemoryTypeHost = 1,
+    cudaMemoryTypeDevice = 2
+};
+
+struct cudaPointerAttributes {
+    cudaMemoryType type;
 };
 
 #define CUDART_VERSION 13000
@@ -318,6 +330,7 @@ cudaError_t cudaFree(void *ptr);
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total);
 cudaError_t cudaHostAlloc(void **ptr, size_t bytes, unsigned flags);
 cudaError_t cudaFreeHost(void *ptr);
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes *attributes, const void *ptr);
 cudaError_t cudaMemsetAsync(void *ptr, int value, size_t bytes, cudaStream_t stream);
 cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream);
@@ -328,6 +341,7 @@ cudaError_t cudaEventCreate(cudaEvent_t *event);
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventQuery(cudaEvent_t event);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEvent_t end);
 

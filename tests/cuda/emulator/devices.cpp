@@ -17,6 +17,31 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device)
     return cudaSuccess;
 }
 
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device)
+{
+    int devices = 0;
+    if (cudaGetDeviceCount(&devices) != cudaSuccess || device < 0 || device >= devices)
+        return cudaErrorInvalidDevice;
+    switch (attribute) {
+    case cudaDevAttrMultiProcessorCount:
+        *value = (int)emulator_setting("GPUZIP_EMULATOR_PROCESSORS", 2);
+        return cudaSuccess;
+    case cudaDevAttrComputeCapabilityMajor:
+        *value = emulator_capability() / 10;
+        return cudaSuccess;
+    case cudaDevAttrComputeCapabilityMinor:
+        *value = emulator_capability() % 10;
+        return cudaSuccess;
+    case cudaDevAttrPageableMemoryAccess:
+        *value = emulator_pageable();
+        return cudaSuccess;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+        *value = (int)emulator_shared_max();
+        return cudaSuccess;
+    }
+    return cudaErrorInvalidValue;
+}
+
 cudaError_t cudaDriverGetVersion(int *version)
 {
     *version = 12000;

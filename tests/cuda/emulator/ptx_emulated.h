@@ -32,6 +32,12 @@ static inline void cp_async_16(void *dst, const void *src, bool present)
     emulator_copy_async(dst, src, 16, present ? 16 : 0);
 }
 
+/* Stricter than the hardware: there must be memory. */
+static inline void prefetch_l2(const void *p)
+{
+    (void)*(const volatile unsigned char *)p;
+}
+
 static inline void cp_async_commit(void)
 {
     emulator_copy_commit();

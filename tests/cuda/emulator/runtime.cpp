@@ -53,7 +53,9 @@ struct {
     std::map<const void *, size_t> granted; /* dynamic shared memory, by kernel */
     size_t memory;                          /* of each device */
     unsigned long failure;                  /* kernels until one fails; 0: never */
+    unsigned long call_failure;             /* calls until one fails; 0: never */
     bool wrong;                             /* results that are copied to the host are changed */
+    bool pageable;                          /* copies read all host memory late */
     unsigned long kernels, graphs;
     bool no_graphs;
 } runtime;
@@ -72,12 +74,16 @@ struct entry {
         runtime.devices.resize(emulator_setting("GPUZIP_EMULATOR_DEVICES", 1));
         runtime.memory = emulator_setting("GPUZIP_EMULATOR_MEMORY", MEMORY_DEFAULT);
         runtime.failure = emulator_setting("GPUZIP_EMULATOR_FAIL", 0);
+        runtime.call_failure = emulator_setting("GPUZIP_EMULATOR_FAIL_CALL", 0);
         runtime.wrong = emulator_setting("GPUZIP_EMULATOR_WRONG", 0) != 0;
+        runtime.pageable = emulator_pageable();
     }
 };
 
 cudaError_t result(cudaError_t error)
 {
+    if (runtime.call_failure > 0 && --runtime.call_failure == 0)
+        error = cudaErrorMemoryAllocation;
     if (runtime.devices[current].broken != cudaSuccess)
         error = runtime.devices[current].broken;
     if (error != cudaSuccess)
@@ -142,9 +148,9 @@ cudaError_t allocate(void **ptr, size_t bytes, size_t align, int device)
 {
     void *memory = NULL;
     if (device >= 0 && bytes > runtime.memory - runtime.devices[device].used)
-        return cudaErrorMemoryAllocation;
+        return last_error = cudaErrorMemoryAllocation;
     if (posix_memalign(&memory, align, bytes ? bytes : 1) != 0)
-        return cudaErrorMemoryAllocation;
+        return last_error = cudaErrorMemoryAllocation;
     emulator_noise(memory, bytes);
     runtime.allocations[memory] = {bytes, device};
     if (device >= 0)
@@ -294,28 +300,6 @@ cudaError_t cudaSetDevice(int device)
     return cudaSuccess;
 }
 
-cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device)
-{
-    entry e;
-    if (device < 0 || device >= (int)runtime.devices.size())
-        return result(cudaErrorInvalidDevice);
-    switch (attribute) {
-    case cudaDevAttrMultiProcessorCount:
-        *value = 2;
-        return result(cudaSuccess);
-    case cudaDevAttrComputeCapabilityMajor:
-        *value = emulator_capability() / 10;
-        return result(cudaSuccess);
-    case cudaDevAttrComputeCapabilityMinor:
-        *value = emulator_capability() % 10;
-        return result(cudaSuccess);
-    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
-        *value = (int)emulator_shared_max();
-        return result(cudaSuccess);
-    }
-    return result(cudaErrorInvalidValue);
-}
-
 cudaError_t cudaGetLastError(void)
 {
     entry e;
@@ -340,7 +324,7 @@ cudaError_t cudaMalloc(void **ptr, size_t bytes)
     if (breaks_recording())
         return result(cudaErrorStreamCaptureUnsupported);
     cudaError_t error = result(cudaSuccess);
-    return error != cudaSuccess ? error : result(allocate(ptr, bytes, 256, current));
+    return error != cudaSuccess ? error : allocate(ptr, bytes, 256, current);
 }
 
 /* Waits for the whole device, then frees, even on a broken device. */
@@ -359,7 +343,7 @@ cudaError_t cudaHostAlloc(void **ptr, size_t bytes, unsigned)
     if (breaks_recording())
         return result(cudaErrorStreamCaptureUnsupported);
     cudaError_t error = result(cudaSuccess);
-    return error != cudaSuccess ? error : result(allocate(ptr, bytes, 64, -1));
+    return error != cudaSuccess ? error : allocate(ptr, bytes, 64, -1);
 }
 
 /* Does not wait: a copy still in a queue then meets freed memory. */
@@ -369,6 +353,13 @@ cudaError_t cudaFreeHost(void *ptr)
     if (breaks_recording())
         return result(cudaErrorStreamCaptureUnsupported);
     return result(give_back(ptr, true));
+}
+
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes *attributes, const void *ptr)
+{
+    entry e;
+    attributes->type = is_locked(ptr, 1) ? cudaMemoryTypeHost : cudaMemoryTypeUnregistered;
+    return result(cudaSuccess);
 }
 
 cudaError_t cudaMemsetAsync(void *ptr, int value, size_t bytes, cudaStream_t stream)
@@ -386,7 +377,7 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpy
         if (runtime.wrong && kind == cudaMemcpyDeviceToHost)
             *(unsigned char *)dst ^= 1;
     };
-    bool locked = (kind != cudaMemcpyHostToDevice || is_locked(src, bytes)) &&
+    bool locked = (kind != cudaMemcpyHostToDevice || runtime.pageable || is_locked(src, bytes)) &&
                   (kind != cudaMemcpyDeviceToHost || is_locked(dst, bytes));
     if (!locked)
         return result(do_now(stream, copy));
@@ -400,8 +391,8 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpy
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)
 {
     entry e;
-    if (result(cudaSuccess) != cudaSuccess)
-        return result(cudaSuccess);
+    if (cudaError_t error = result(cudaSuccess))
+        return error;
     std::shared_ptr<queue> q(new queue());
     q->device = current;
     runtime.queues.push_back(q);
@@ -436,8 +427,9 @@ cudaError_t cudaEventCreate(cudaEvent_t *event)
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned)
 {
     entry e;
-    *event = new emulator_event();
-    return result(cudaSuccess);
+    cudaError_t error = result(cudaSuccess);
+    *event = error == cudaSuccess ? new emulator_event() : NULL;
+    return error;
 }
 
 cudaError_t cudaEventDestroy(cudaEvent_t event)
@@ -462,6 +454,19 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
         event->time = time;
     }
     return result(error);
+}
+
+/* Runs a part of the queue now and then, so that asking again and again comes to an end. */
+cudaError_t cudaEventQuery(cudaEvent_t event)
+{
+    entry e;
+    if (breaks_recording())
+        return result(cudaErrorStreamCaptureUnsupported);
+    if (!event->q)
+        return result(cudaSuccess);
+    if (emulator_draw() % 4 == 0 && !event->q->waiting.empty())
+        run_queue(event->q.get(), event->q->done + 1 + emulator_draw() % event->q->waiting.size());
+    return result(event->q->done < event->number ? cudaErrorNotReady : cudaSuccess);
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event)
@@ -525,8 +530,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode)
     entry e;
     if (recorded != NULL || stream->q->device != current)
         return result(cudaErrorStreamCaptureUnsupported);
-    cudaError_t error = result(cudaSuccess);
-    if (error != cudaSuccess)
+    if (cudaError_t error = result(cudaSuccess))
         return error;
     recorded = stream->q.get();
     recorded->record = new recording();
@@ -575,8 +579,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream)
         return result(cudaErrorStreamCaptureUnsupported);
     runtime.graphs++;
     for (const work &w : exec->works) {
-        cudaError_t error = add(stream, w);
-        if (error != cudaSuccess)
+        if (cudaError_t error = add(stream, w))
             return result(error);
     }
     return result(cudaSuccess);

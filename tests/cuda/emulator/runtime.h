@@ -24,6 +24,12 @@ inline size_t emulator_shared_max(void)
     return (size_t)(capability >= 90 ? 227 : capability >= 80 ? 99 : 64) << 10;
 }
 
+/* Whether copies read all host memory late. */
+inline bool emulator_pageable(void)
+{
+    return emulator_setting("GPUZIP_EMULATOR_PAGEABLE", 0) != 0;
+}
+
 /* Bytes that each device has. */
 size_t emulator_memory(void);
 
