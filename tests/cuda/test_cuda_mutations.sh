@@ -89,6 +89,10 @@ mutations=(
     'cuda_attention_tile.cu|attention_far|s/c.begin = c.first % kv->ring/c.begin = 0/'
     'cuda_kv.cu|attention_w*|s/ring = pos % kv->ring/ring = pos % (kv->ring - 1)/'
     'cuda_kv.cu|attention_w*|s/round_up_32(window + run - 1)/round_up_32(window)/'
+    # the division of rows: kept too long, of other rows; one row of a block's
+    'cuda_memory.cu|attention_layers|s/ctx->divided.rows = 0;//'
+    'cuda_attention.cu|attention_layers|s/__syncthreads(); .. the next row has.*//'
+    'cuda_attention.cu|attention_layers|s/i < p.plan.counts\[0\]; i += gridDim.x/i < p.plan.counts[0]; i += p.rows/'
     # the sink: not where a window has just left it, or sooner; another's, of other rotations
     'cuda_attention.cu|attention_w*|s/has_sink = pos >= kv->window/has_sink = pos > kv->window/'
     'cuda_attention_tile.cu|attention_w*|s/has_sink = l.pos\[h\] >= p->kv.window/has_sink = l.pos[h] > p->kv.window/'
