@@ -16,7 +16,8 @@ enum {
     FEATURE_CONTEXTS = 2,
     FEATURE_BIASES = 4,
     FEATURE_LEARNS_ALPHAS = 8,
-    FEATURES_KNOWN = 15,
+    FEATURE_LEARNS_WEIGHTS = 16,
+    FEATURES_KNOWN = 31,
     CODED_BODY_MIN = 1 + 1 + 2 * CHECK_BYTES, /* tokens, streams, checks */
     PACKED_BODY_MIN = 1 + 2 * CHECK_BYTES     /* payload, checks */
 };
@@ -141,11 +142,12 @@ static bool strip_check(const uint8_t *src, size_t *size)
 
 static bool frame_is_valid(const container_frame *frame)
 {
-    bool valid = frame->window >= 2 && frame->window <= CONTAINER_STEPS_MAX &&
-                 frame->hop <= frame->window && frame->update_interval >= 1 &&
-                 frame->update_interval <= CONTAINER_STEPS_MAX && frame->experts >= 1 &&
+    const schedule *s = &frame->schedule;
+    bool valid = s->window >= 2 && s->window <= SCHEDULE_STEPS_MAX && s->hop >= 0 &&
+                 s->hop <= s->window && s->update_interval >= 1 &&
+                 s->update_interval <= SCHEDULE_STEPS_MAX &&
+                 (!s->window_scope || s->hop == s->window) && frame->experts >= 1 &&
                  frame->experts <= CONTAINER_EXPERTS_MAX &&
-                 (!frame->window_scope || frame->hop == frame->window) &&
                  frame->prior <= (frame->contexts ? CONTAINER_PRIOR_MAX : 0);
     uint32_t most = frame->learns_alphas ? CONTAINER_LEARNT_MAX : CONTAINER_ALPHA_MAX;
     for (int k = 0; valid && k < frame->experts; k++)
@@ -172,19 +174,20 @@ static uint32_t alpha_from_code(uint32_t code)
 static uint64_t features_of(const container_frame *frame)
 {
     uint64_t features = 0;
-    features |= frame->window_scope ? FEATURE_WINDOW_SCOPE : 0;
+    features |= frame->schedule.window_scope ? FEATURE_WINDOW_SCOPE : 0;
     features |= frame->contexts ? FEATURE_CONTEXTS : 0;
     features |= frame->biases ? FEATURE_BIASES : 0;
     features |= frame->learns_alphas ? FEATURE_LEARNS_ALPHAS : 0;
+    features |= frame->learns_weights ? FEATURE_LEARNS_WEIGHTS : 0;
     return features;
 }
 
 static void put_frame_body(writer *w, const container_frame *frame)
 {
     put_varint(w, features_of(frame));
-    put_varint(w, frame->window);
-    put_varint(w, frame->window - frame->hop);
-    put_varint(w, frame->update_interval);
+    put_varint(w, (uint64_t)frame->schedule.window);
+    put_varint(w, (uint64_t)(frame->schedule.window - frame->schedule.hop));
+    put_varint(w, (uint64_t)frame->schedule.update_interval);
     if (frame->contexts)
         put_varint(w, frame->prior);
     put_varint(w, (uint64_t)frame->experts);
@@ -271,13 +274,15 @@ gpuzip_status container_read_frame(container_frame *frame, const uint8_t *src, s
     uint64_t features = take_varint(&r, 0, CONTAINER_SIZE_MAX);
     if (features & ~(uint64_t)FEATURES_KNOWN)
         return FAIL(GPUZIP_ERR_UNSUPPORTED);
-    container_frame parsed = {.window_scope = features & FEATURE_WINDOW_SCOPE,
+    container_frame parsed = {.schedule.window_scope = features & FEATURE_WINDOW_SCOPE,
                               .contexts = features & FEATURE_CONTEXTS,
                               .biases = features & FEATURE_BIASES,
-                              .learns_alphas = features & FEATURE_LEARNS_ALPHAS};
-    parsed.window = (uint32_t)take_varint(&r, 2, CONTAINER_STEPS_MAX);
-    parsed.hop = parsed.window - (uint32_t)take_varint(&r, 0, parsed.window);
-    parsed.update_interval = (uint32_t)take_varint(&r, 1, CONTAINER_STEPS_MAX);
+                              .learns_alphas = features & FEATURE_LEARNS_ALPHAS,
+                              .learns_weights = features & FEATURE_LEARNS_WEIGHTS};
+    schedule *s = &parsed.schedule;
+    s->window = (int)take_varint(&r, 2, SCHEDULE_STEPS_MAX);
+    s->hop = s->window - (int)take_varint(&r, 0, (uint64_t)s->window);
+    s->update_interval = (int)take_varint(&r, 1, SCHEDULE_STEPS_MAX);
     if (parsed.contexts)
         parsed.prior = (uint32_t)take_varint(&r, 0, UINT32_MAX);
     if (parsed.prior > CONTAINER_PRIOR_MAX)

@@ -26,12 +26,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "schedule.h"
 #include "status.h"
 
 #define CONTAINER_VERSION     2
 #define CONTAINER_RAW_MAX     ((uint32_t)1 << 24) /* bytes of content a block */
 #define CONTAINER_STREAMS_MAX 65536u
-#define CONTAINER_STEPS_MAX   ((uint32_t)1 << 20) /* of window and update_interval */
 #define CONTAINER_EXPERTS_MAX 8
 #define CONTAINER_ALPHA_MAX   (((uint32_t)1 << 20) - 1)
 #define CONTAINER_ALPHA_ONE   ((uint32_t)1 << 16)
@@ -60,15 +60,14 @@ typedef struct {
 
 /* The settings that all blocks of a frame share. */
 typedef struct {
-    uint32_t window;          /* tokens, 2 .. CONTAINER_STEPS_MAX */
-    uint32_t hop;             /* tokens, 1 .. window; 0: windows slide */
-    uint32_t update_interval; /* steps, 1 .. CONTAINER_STEPS_MAX */
-    bool window_scope;        /* adaptive state is reset at each window; needs hop == window */
-    bool contexts;            /* context models propose candidates */
-    bool biases;              /* the mixing learns a bias a symbol */
-    bool learns_alphas;       /* and the experts' alphas, each <= CONTAINER_LEARNT_MAX */
-    uint32_t prior; /* with contexts: id of their start values, 0 .. CONTAINER_PRIOR_MAX */
-    int experts;    /* 1 .. CONTAINER_EXPERTS_MAX */
+    schedule schedule;
+    bool contexts;      /* context models propose candidates */
+    bool biases;        /* the mixing learns a bias a symbol */
+    bool learns_alphas; /* and the experts' alphas, each <= CONTAINER_LEARNT_MAX */
+    bool learns_weights; /* the language models' matrices learn; blocks have at most
+                            SCHEDULE_WEIGHT_STREAMS streams */
+    uint32_t prior;     /* with contexts: id of their start values, 0 .. CONTAINER_PRIOR_MAX */
+    int experts;        /* 1 .. CONTAINER_EXPERTS_MAX */
     container_expert expert[CONTAINER_EXPERTS_MAX];
 } container_frame;
 

@@ -99,7 +99,7 @@ GPUZIP_API void gpuzip_set_memory_limit(gpuzip *gz, uint64_t bytes);
  * "" if it had none. Valid until the next call on gz. */
 GPUZIP_API const char *gpuzip_error(const gpuzip *gz);
 
-#define GPUZIP_ID_BYTES 32 /* a model's id: SHA-256 of its .gpzm file */
+#define GPUZIP_ID_BYTES 32 /* a model's id: a SHA-256 of its .gpzm file, see weights/FORMAT.md */
 
 /* Adds a model and tests the device's arithmetic with it: the built-in one when source is NULL,
  * else a .gpzm file, a Hugging Face folder, a llama2.c or llm.c .bin, or a name such as
@@ -113,7 +113,7 @@ GPUZIP_API gpuzip_status gpuzip_add_model(gpuzip *gz, const char *source, int *m
 #define GPUZIP_PATH_BYTES 4096 /* of a path with its NUL */
 
 /* Writes the path of the file or folder that gpuzip_add_model() opens for source (not NULL) to
- * path; false where there is none. */
+ * path; false, with errno, where there is none (ENOENT) or it cannot be examined. */
 GPUZIP_API bool gpuzip_find_model(const char *source, char path[GPUZIP_PATH_BYTES]);
 
 #define GPUZIP_MAX_MODELS  16
@@ -137,8 +137,10 @@ typedef enum {
     GPUZIP_ADAPT_CONTEXTS = 1, /* context models and a match model propose candidate tokens */
     GPUZIP_ADAPT_BIASES = 2,   /* a learnt bias for each token */
     GPUZIP_ADAPT_ALPHAS = 4,   /* learnt alphas, which begin at the given ones (at most 2) */
-    GPUZIP_ADAPT_ALL = 7,
-    GPUZIP_ADAPT_DEFAULT = GPUZIP_ADAPT_ALL /* at every level */
+    GPUZIP_ADAPT_WEIGHTS = 8,  /* the language models' matrices learn from each block; slow, and on
+                                  CPUs only */
+    GPUZIP_ADAPT_ALL = 15,
+    GPUZIP_ADAPT_DEFAULT = 16 /* of the level: all at level 9, all but WEIGHTS below */
 } gpuzip_adapt;
 
 #define GPUZIP_LEVEL_MIN     1
@@ -155,7 +157,7 @@ typedef struct {
     int streams;         /* streams a block */
     int update_interval; /* steps between adaptive updates; 0: 16, or 1 with Naive Bayes alone */
     bool window_scope;   /* adaptive state is reset at every window (needs hop == window) */
-    unsigned adapt;      /* bits of gpuzip_adapt */
+    unsigned adapt;      /* bits of gpuzip_adapt, or GPUZIP_ADAPT_DEFAULT */
     size_t block_size;   /* bytes of input a block, at most GPUZIP_BLOCK_MAX */
     int experts;         /* 0: model 0 alone with alpha 1 */
     gpuzip_expert expert[GPUZIP_MAX_EXPERTS];
@@ -203,6 +205,11 @@ typedef struct {
     /* Compressing only: called for every token, in order, as blocks are written; implies
      * options.measure. May be NULL. */
     void (*observe)(void *context, const struct gpuzip_token *token);
+    /* Decompressing only: go on behind damage. Called for each range [offset, offset + size) of
+     * the original that is lost, in order; zeros are written in its place. size 0: some bytes,
+     * nobody knows how many, are lost before this offset of the output, and none are written.
+     * The call then ends with CORRUPT. NULL: stop at the first damage. */
+    void (*lost)(void *context, uint64_t offset, uint64_t size);
 } gpuzip_io;
 
 /* Reads everything from io, writes one .gpz frame. stats may be NULL.
@@ -249,6 +256,19 @@ typedef struct gpuzip_token {
     double alpha[GPUZIP_MAX_EXPERTS];       /* the experts' weights for it */
 } gpuzip_token;
 
+/* Phases of a call, by whose time the statistics tell. */
+typedef enum {
+    GPUZIP_PHASE_TOKENIZER,
+    GPUZIP_PHASE_FORWARD, /* the language models */
+    GPUZIP_PHASE_CONTEXTS,
+    GPUZIP_PHASE_WEIGHTS, /* that learn */
+    GPUZIP_PHASE_MIX,
+    GPUZIP_PHASE_CODER,
+    GPUZIP_PHASE_VERIFY,
+    GPUZIP_PHASE_MEASURE, /* of options.measure */
+    GPUZIP_PHASES
+} gpuzip_phase;
+
 /* Results of a call. Cross-entropies are in bits, summed over the coded tokens. */
 typedef struct gpuzip_stats {
     uint64_t bytes_in, bytes_out;
@@ -261,8 +281,7 @@ typedef struct gpuzip_stats {
                                blocks included */
     double model_bits;      /* sum of -log2(freq / 2^30) over the tokens */
     double coder_bits;      /* bits of the range coder's output for them */
-    double seconds_tokenizer, seconds_forward, seconds_contexts, seconds_mix, seconds_coder,
-        seconds_verify;
+    double seconds[GPUZIP_PHASES];
     double forward_ops; /* s8 multiply-adds times 2 of the linear layers and of attention */
 
     /* With options.measure, sums over the tokens. For each the product of experts is
@@ -270,7 +289,6 @@ typedef struct gpuzip_stats {
      *     model_bits = weighted_bits + log2_z - bias_gain_bits - context_gain_bits
      *                  + rounding_bits + escape_bits
      * Escapes stand for bytes that no expert knows; the others' terms leave them out. */
-    double seconds_measure;
     int experts; /* measured; 0: without options.measure */
     struct {
         gpuzip_expert_kind kind;
@@ -322,6 +340,7 @@ typedef struct {
     double token_ops;    /* 2 for every multiply-add of the linear layers for a token */
     uint64_t file_size;  /* bytes of the .gpzm */
     uint64_t ngram_size; /* of these its n-grams of other texts; 0: none */
+    uint64_t memory;     /* bytes that it takes on a CPU besides its file */
 } gpuzip_model_info;
 
 GPUZIP_API gpuzip_status gpuzip_get_model_info(const gpuzip *gz, int model,
@@ -338,7 +357,7 @@ typedef struct {
     bool window_scope;
     size_t block_size; /* bytes of its first block's original; 0: there is none */
     int streams;       /* of its first coded block; 0: there is none */
-    bool contexts, biases, learn_alphas;
+    bool contexts, biases, learn_alphas, learn_weights;
     int experts;
     struct {
         gpuzip_expert_kind kind;
@@ -374,6 +393,12 @@ typedef struct {
  * Errors: ARGUMENT, IO, FORMAT, CORRUPT, UNSUPPORTED, MEMORY. */
 GPUZIP_API gpuzip_status gpuzip_import_model(gpuzip *gz, const char *source, const char *dst_path,
                                              const gpuzip_import_options *options);
+
+/* Writes model number `model` of the session to the model file dst_path, for instance the built-in
+ * one, so that its archives can be decompressed where the library holds another. Its id stays.
+ * An existing file is replaced only on success, as by gpuzip_import_model(). Errors: ARGUMENT, IO.
+ */
+GPUZIP_API gpuzip_status gpuzip_export_model(gpuzip *gz, int model, const char *dst_path);
 
 /* Adds n-gram statistics of sample texts to a model: writes the model file dst_path, a copy of
  * model number `model` with `bytes` (64 to 2^32) of n-grams of the files text[0, texts), which

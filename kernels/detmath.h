@@ -144,13 +144,11 @@ DET_FN float det_gelu_tanh(float x)
     return det_sigmoid_times(x, u2);
 }
 
-/* 0.5 x (1 + erf(x / sqrt 2)) = x Phi(x). The normal distribution's tail is
- * Phi(-a) = e^(-a^2/2) t P(1 - 2t) with t = 1 / (1 + a/3), a = |x|; P is the
- * degree-8 fit of e^(a^2/2) Phi(-a) / t on a in [0, 14] (error 5.2e-8), beyond
- * which the exponential is 0. Error < 2.0e-7 |x|. */
-DET_FN float det_gelu_erf(float x)
+/* The normal distribution's tail Phi(-a), a >= 0, is e^(-a^2/2) t P(1 - 2t) with t = 1 / (1 + a/3);
+ * P is the degree-8 fit of e^(a^2/2) Phi(-a) / t on a in [0, 14] (error 5.2e-8), beyond which the
+ * exponential is 0. */
+DET_FN float det_normal_tail(float a)
 {
-    float a = fabsf(x);
     float t = 1.0f / fmaf(a, 0x1.555556p-2f, 1.0f);
     float s = fmaf(-2.0f, t, 1.0f);
     float p = -0x1.75c6bcp-14f;
@@ -162,8 +160,30 @@ DET_FN float det_gelu_erf(float x)
     p = fmaf(p, s, 0x1.3a0d78p-4f);
     p = fmaf(p, s, -0x1.5bb442p-3f);
     p = fmaf(p, s, 0x1.f1b89cp-3f);
-    float tail = det_expf(-0.5f * (a * a)) * (t * p);
+    return det_expf(-0.5f * (a * a)) * (t * p);
+}
+
+/* 0.5 x (1 + erf(x / sqrt 2)) = x Phi(x). Error < 2.0e-7 |x|. */
+DET_FN float det_gelu_erf(float x)
+{
+    float tail = det_normal_tail(fabsf(x));
     return x < 0.0f ? x * tail : fmaf(-x, tail, x);
+}
+
+/* Derivatives, for weights that learn; |x| <= 2^40. Of det_gelu_tanh(), x s(u): s + x s (1 - s) u', u' = 2 sqrt(2/pi) (1 + 3 * 0.044715 x^2). */
+DET_FN float det_gelu_tanh_slope(float x)
+{
+    float s = det_sigmoid_times(1.0f, 0x1.988454p+0f * fmaf(0x1.6e4e26p-5f * x, x * x, x));
+    float slope = 0x1.988454p+0f * fmaf(0x1.12ba9cp-3f * x, x, 1.0f);
+    return fmaf(s * (1.0f - s) * x, slope, s);
+}
+
+/* Of det_gelu_erf(), x Phi(x): Phi(x) + x e^(-x^2/2) / sqrt(2 pi). */
+DET_FN float det_gelu_erf_slope(float x)
+{
+    float tail = det_normal_tail(fabsf(x));
+    float phi = x < 0.0f ? tail : 1.0f - tail;
+    return fmaf(x * 0x1.988454p-2f, det_expf(-0.5f * (x * x)), phi);
 }
 
 /* The upper half of the product a * b. */

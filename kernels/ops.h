@@ -44,7 +44,7 @@
 #define OPS_Q12_MAX 2047  /* of a 12-bit KV row */
 #define OPS_Q8_MAX  127   /* of an 8-bit row */
 
-#define OPS_MAX_DIM      65536  /* columns of any linear layer */
+#define OPS_MAX_DIM      65536  /* columns of any linear layer but a transposed head */
 #define OPS_MAX_HEAD_DIM 256    /* a multiple of 2 */
 #define OPS_MAX_VOCAB    262144 /* escapes included */
 #define OPS_MAX_EXPERTS  8
@@ -71,6 +71,7 @@ typedef struct ops_matrix ops_matrix;     /* a weight matrix in the backend's ow
 typedef struct ops_kv ops_kv;             /* a KV cache in the backend's own layout */
 typedef struct ops_graph ops_graph;       /* operations to be replayed */
 typedef struct ops_adaptive ops_adaptive; /* adaptive states of mixing, and their pending sums */
+typedef struct ops_learn ops_learn;       /* operations of ops_learn.h */
 
 /* Quantised rows. Planes are [rows][OPS_PITCH(dim)], the pad zero; lo is NULL
  * for 8-bit rows. scale is [rows]. */
@@ -470,6 +471,9 @@ typedef struct ops {
      * count, counts: [states][vocab]; state, symbol: [n]. */
     gpuzip_status (*count_add)(ops_context *ctx, uint32_t *count, int32_t *counts, int vocab,
                                const int32_t *state, const int32_t *symbol, int n);
+
+    /* Operations of weights that learn; NULL where a device does not learn weights. */
+    const ops_learn *learn;
 
     /* -- measurement ------------------------------------------------------ */
 

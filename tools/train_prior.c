@@ -111,9 +111,7 @@ static void cut(training_text *block, uint8_t **buffer, uint32_t stream_tokens)
 static double code(const setting *s, training_text *block, const context_prior *prior, bool adapt,
                    int32_t weights[OPS_SETS][OPS_WEIGHTS])
 {
-    engine_config config = {.window = WINDOW,
-                            .hop = HOP,
-                            .update_interval = INTERVAL,
+    engine_config config = {.schedule = {.window = WINDOW, .hop = HOP, .update_interval = INTERVAL},
                             .escapes = (int)tokenizer_escapes(s->t),
                             .vocab = s->weights->config.vocab,
                             .experts = 1,

@@ -2,7 +2,6 @@
 #include "weights.h"
 
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -22,8 +21,9 @@ static gpuzip_status parse(weights_model *model, const uint8_t *data, size_t siz
 {
     uint32_t flags;
     TRY(format_read_header(model, &flags, data, size));
-    if (model->file_size != size)
+    if (model->file_size != size || !format_check_valid(data, size))
         return FAIL(GPUZIP_ERR_CORRUPT);
+    model->checked = format_is_checked(data);
     model->layer = calloc((size_t)model->config.layers, sizeof *model->layer);
     if (!model->layer)
         return FAIL(GPUZIP_ERR_MEMORY);
@@ -35,8 +35,7 @@ static gpuzip_status parse(weights_model *model, const uint8_t *data, size_t siz
     if (!format_pad_is_zero(model, flags, data))
         return FAIL(GPUZIP_ERR_CORRUPT);
     TRY(weights_check(model, NULL));
-    if (EVP_Digest(data, size, model->id, NULL, EVP_sha256(), NULL) != 1)
-        return FAIL(GPUZIP_ERR_MEMORY);
+    format_compute_id(model->id, data, size);
     return GPUZIP_OK;
 }
 

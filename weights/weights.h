@@ -2,7 +2,7 @@
  *
  * A model is integer weights with one scale an output channel, float norms and
  * biases, tables (positions, RoPE), a tokenizer blob (host/tokenizer.h), widths
- * and test vectors; its id is the SHA-256 of the file. weights/FORMAT.md says
+ * and test vectors; its id is the SHA-256 of the file without its check. weights/FORMAT.md says
  * it byte by byte. Files are hostile input: everything is checked when opened,
  * and after that every pointer, index and float in a weights_model is safe to
  * use (bounds that keep the arithmetic finite: see FORMAT.md).
@@ -77,6 +77,7 @@ struct weights_model {
     uint8_t id[WEIGHTS_ID_BYTES];
     const void *file; /* its bytes */
     uint64_t file_size;
+    bool checked; /* the file holds a check, which is right; older files and imports have none */
     uint64_t parameters;
 
     weights_matrix embedding; /* n = vocab, k = dim */
@@ -113,6 +114,10 @@ struct weights_model {
 gpuzip_status weights_open(weights_model **model, const char *path);
 gpuzip_status weights_open_memory(weights_model **model, const void *data, size_t size);
 void weights_close(weights_model *model);
+
+/* Whether the attention and MLP matrices may learn: the arithmetic stays finite even if each of
+ * their weights becomes the largest of its width. */
+bool weights_learnable(const weights_model *model);
 
 /* Names the file and the field at fault, and a remedy; printable. */
 typedef struct {
@@ -169,7 +174,8 @@ gpuzip_status weights_set_test(void **data, size_t *size, const uint32_t *token,
 gpuzip_status weights_set_ngrams(void **data, size_t *size, const uint32_t *ngrams,
                                  uint32_t buckets);
 
-/* Writes bytes to path through a temporary file beside it. Errors: IO. */
+/* Writes bytes to path through a temporary file beside it; those of a .gpzm get their check.
+ * Errors: IO. */
 gpuzip_status weights_write(const char *path, const void *data, size_t size);
 
 #endif

@@ -79,6 +79,17 @@ static uint32_t sum_row16(const int16_t *w, int k, uint32_t *largest)
     return sum;
 }
 
+/* Whatever a matrix learns: all its weights as large as they can be. */
+static matrix_bound bound_learnt(const weights_matrix *m, int bits)
+{
+    matrix_bound b = {.valid = true};
+    double most = weights_quant_max(bits);
+    for (int n = 0; n < m->n; n++)
+        b.entry = fmax(b.entry, most * (double)m->scale[n]);
+    b.gain = b.entry * m->k;
+    return b;
+}
+
 static matrix_bound bound_matrix(const weights_matrix *m, int bits)
 {
     matrix_bound b = {.valid = true};
@@ -102,27 +113,29 @@ static double bound_norm(const weights_norm_vectors *v, int dim)
            largest_value(v->bias, (size_t)dim);
 }
 
-/* Largest output of a linear layer for inputs of at most `in`; NaN if the layer is not valid. */
-static double bound_linear(const weights_matrix *m, const float *bias, int bits, double in)
+/* Largest output of a linear layer for inputs of at most `in`; NaN if the layer is not valid.
+ * learns: whatever its weights become. */
+static double bound_linear(const weights_matrix *m, const float *bias, int bits, double in,
+                           bool learns)
 {
-    matrix_bound b = bound_matrix(m, bits);
+    matrix_bound b = learns ? bound_learnt(m, bits) : bound_matrix(m, bits);
     return b.valid ? SLACK * (b.gain * in) + largest_value(bias, (size_t)m->n) : NAN;
 }
 
 /* Bounds the residual stream behind a layer, given the bound before it. */
 static gpuzip_status check_layer(const weights_config *c, const weights_layer *l, double *stream,
-                                 weights_error *error)
+                                 bool learns, weights_error *error)
 {
     int bits = c->weight_bits;
     double norm1 = bound_norm(&l->norm1, c->dim), norm2 = bound_norm(&l->norm2, c->dim);
-    double qkv = bound_linear(&l->qkv, l->qkv_bias, bits, c->post_norm ? *stream : norm1);
+    double qkv = bound_linear(&l->qkv, l->qkv_bias, bits, c->post_norm ? *stream : norm1, learns);
     /* Rounded probabilities may add up to at most twice their sum. */
-    double out = bound_linear(&l->out, l->out_bias, bits, 3 * qkv);
+    double out = bound_linear(&l->out, l->out_bias, bits, 3 * qkv, learns);
     double middle = *stream + out;
     double up_in = c->post_norm ? norm1 : norm2;
-    double up = bound_linear(&l->up, l->up_bias, bits, up_in);
+    double up = bound_linear(&l->up, l->up_bias, bits, up_in, learns);
     double act = c->act == WEIGHTS_ACT_SWIGLU ? up * up : up;
-    double down = bound_linear(&l->down, l->down_bias, bits, SLACK * act);
+    double down = bound_linear(&l->down, l->down_bias, bits, SLACK * act, learns);
     double end = (c->post_norm ? norm1 : middle) + down;
     if (isnan(norm1 + norm2 + qkv + out + up + down))
         return check_failed(error, "a weight, scale, gain or bias is out of bounds");
@@ -132,7 +145,7 @@ static gpuzip_status check_layer(const weights_config *c, const weights_layer *l
     return GPUZIP_OK;
 }
 
-gpuzip_status weights_check(const weights_model *model, weights_error *error)
+static gpuzip_status check_model(const weights_model *model, bool learns, weights_error *error)
 {
     const weights_config *c = &model->config;
     matrix_bound embedding = bound_matrix(&model->embedding, c->weight_bits);
@@ -145,9 +158,9 @@ gpuzip_status weights_check(const weights_model *model, weights_error *error)
             return check_failed(error, "a position's vector is out of bounds");
     }
     for (int i = 0; i < c->layers; i++)
-        TRY(check_layer(c, &model->layer[i], &stream, error));
+        TRY(check_layer(c, &model->layer[i], &stream, learns, error));
     double logits = bound_linear(&model->head, model->head_bias, c->weight_bits,
-                                 bound_norm(&model->final_norm, c->dim));
+                                 bound_norm(&model->final_norm, c->dim), false);
     if (!(logits <= MAX_STREAM))
         return check_failed(error, "the head or the final norm is out of bounds");
     for (int i = 0; i < model->tests; i++) {
@@ -155,4 +168,14 @@ gpuzip_status weights_check(const weights_model *model, weights_error *error)
             return check_failed(error, "a test token is outside the vocabulary");
     }
     return GPUZIP_OK;
+}
+
+gpuzip_status weights_check(const weights_model *model, weights_error *error)
+{
+    return check_model(model, false, error);
+}
+
+bool weights_learnable(const weights_model *model)
+{
+    return check_model(model, true, NULL) == GPUZIP_OK;
 }

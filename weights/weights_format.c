@@ -1,7 +1,10 @@
 /* weights_format.c: the header and the layout of a .gpzm file, both ways. */
 #include "weights_format.h"
 
+#define OPENSSL_SUPPRESS_DEPRECATED /* SHA256_Init() */
+#include <openssl/sha.h>
 #include <string.h>
+#include <xxhash.h>
 
 static const uint8_t format_magic[8] = {0x89, 'G', 'P', 'Z', 'M', '\r', '\n', 0x1a};
 
@@ -34,7 +37,7 @@ enum {
     AT_TEST_HASH = 104,
     AT_TOKENIZER_SIZE = 112,
     AT_NAME = 120, /* 64 bytes */
-    AT_ZERO = 184  /* 8 bytes */
+    AT_CHECK = 184
 };
 
 static uint32_t load32(const uint8_t *p)
@@ -178,7 +181,7 @@ gpuzip_status format_read_header(weights_model *model, uint32_t *flags, const ui
     if (tokenizer_size > FORMAT_MAX_TOKENIZER)
         return FAIL(GPUZIP_ERR_CORRUPT);
     model->tokenizer_size = (size_t)tokenizer_size;
-    if (!all_zero(data + AT_ZERO, FORMAT_HEADER - AT_ZERO) || !format_config_valid(model, *flags))
+    if (!format_config_valid(model, *flags))
         return FAIL(GPUZIP_ERR_CORRUPT);
     return GPUZIP_OK;
 }
@@ -215,6 +218,60 @@ void format_write_header(uint8_t *data, const weights_model *model, uint32_t fla
     store64(data + AT_TOKENIZER_SIZE, model->tokenizer_size);
     memcpy(data + AT_NAME, model->name, sizeof model->name);
 }
+
+/* ---- the check and the id ------------------------------------------------ */
+
+/* Copies the header with a check of 0. */
+static void copy_unchecked(uint8_t header[FORMAT_HEADER], const uint8_t *data)
+{
+    memcpy(header, data, FORMAT_HEADER);
+    store64(header + AT_CHECK, 0);
+}
+
+uint64_t format_compute_check(const uint8_t *data, size_t size)
+{
+    uint8_t header[FORMAT_HEADER];
+    copy_unchecked(header, data);
+    return XXH3_64bits_withSeed(data + FORMAT_HEADER, size - FORMAT_HEADER,
+                                XXH3_64bits(header, sizeof header));
+}
+
+bool format_check_valid(const uint8_t *data, size_t size)
+{
+    uint64_t check = load64(data + AT_CHECK);
+    return check == 0 || check == format_compute_check(data, size);
+}
+
+bool format_is_checked(const uint8_t *data)
+{
+    return load64(data + AT_CHECK) != 0;
+}
+
+bool format_seal(uint8_t header[FORMAT_HEADER], const uint8_t *data, size_t size)
+{
+    if (size < FORMAT_HEADER || memcmp(data, format_magic, sizeof format_magic) != 0)
+        return false;
+    copy_unchecked(header, data);
+    store64(header + AT_CHECK, format_compute_check(data, size));
+    return true;
+}
+
+/* SHA256_Init() and so on allocate nothing. EVP's functions set up all of libcrypto at their first
+ * call, and read through NULL where memory is short meanwhile (OpenSSL 3.0). */
+void format_compute_id(uint8_t id[WEIGHTS_ID_BYTES], const uint8_t *data, size_t size)
+{
+    uint8_t header[FORMAT_HEADER];
+    SHA256_CTX hash;
+    copy_unchecked(header, data);
+    if (load32(header + AT_FLAGS) & FORMAT_NAMELESS_ID)
+        memset(header + AT_NAME, 0, AT_CHECK - AT_NAME);
+    SHA256_Init(&hash);
+    SHA256_Update(&hash, header, sizeof header);
+    SHA256_Update(&hash, data + FORMAT_HEADER, size - FORMAT_HEADER);
+    SHA256_Final(id, &hash);
+}
+
+/* ---- the layout ---------------------------------------------------------- */
 
 /* Where the next section goes. Positions stay below 2^48: see FORMAT.md, "Sizes". */
 typedef struct {

@@ -24,7 +24,8 @@ enum {
     FORMAT_UP_BIAS = 1 << 5,
     FORMAT_DOWN_BIAS = 1 << 6,
     FORMAT_HEAD_BIAS = 1 << 7,
-    FORMAT_ALL_FLAGS = (1 << 8) - 1
+    FORMAT_NAMELESS_ID = 1 << 8, /* the name does not count for the id */
+    FORMAT_ALL_FLAGS = (1 << 9) - 1
 };
 
 /* Reads and checks a header of size bytes into *model (config, name, tests,
@@ -36,6 +37,22 @@ gpuzip_status format_read_header(weights_model *model, uint32_t *flags, const ui
 
 /* Writes the header of *model, FORMAT_HEADER bytes. */
 void format_write_header(uint8_t *data, const weights_model *model, uint32_t flags);
+
+/* Returns the check of a file of size bytes, at least FORMAT_HEADER, whatever check it holds. */
+uint64_t format_compute_check(const uint8_t *data, size_t size);
+
+/* Whether a file's check is that of its bytes, or 0: it has none. Reads the whole file, at
+ * about 10 GB/s. */
+bool format_check_valid(const uint8_t *data, size_t size);
+
+/* Whether a file, FORMAT_HEADER bytes or more, has a check. */
+bool format_is_checked(const uint8_t *data);
+
+/* Gives the header of a file with its check. false, if the bytes are no model file's. */
+bool format_seal(uint8_t header[FORMAT_HEADER], const uint8_t *data, size_t size);
+
+/* The SHA-256 of a file without its check and, by a flag, its name. */
+void format_compute_id(uint8_t id[WEIGHTS_ID_BYTES], const uint8_t *data, size_t size);
 
 /* Checks the fields of a header: ranges and consistency. */
 bool format_config_valid(const weights_model *model, uint32_t flags);

@@ -111,9 +111,12 @@ static bool write_all(int fd, const uint8_t *data, size_t size)
 gpuzip_status weights_write(const char *path, const void *data, size_t size)
 {
     char *name = NULL;
+    uint8_t header[FORMAT_HEADER];
+    size_t sealed = format_seal(header, data, size) ? sizeof header : 0;
     int fd = create_beside(path, &name);
     bool created = fd >= 0;
-    bool good = created && write_all(fd, data, size) && fsync(fd) == 0;
+    bool good = created && write_all(fd, header, sealed) &&
+                write_all(fd, (const uint8_t *)data + sealed, size - sealed) && fsync(fd) == 0;
     if (created)
         good = close(fd) == 0 && good;
     good = good && rename(name, path) == 0;

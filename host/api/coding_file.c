@@ -67,14 +67,10 @@ static void add_costs(gpuzip_stats *stats, const pipeline_job *job)
     const engine_costs *costs = &job->costs.engine;
     if (job->costs.blocks > stats->batch_blocks)
         stats->batch_blocks = job->costs.blocks;
-    stats->model_bits += costs->model_bits + job->b.model_bits;
-    stats->seconds_forward += costs->seconds_forward;
-    stats->seconds_contexts += costs->seconds_contexts;
-    stats->seconds_mix += costs->seconds_mix;
-    stats->seconds_coder += costs->seconds_coder;
-    stats->seconds_measure += costs->seconds_measure;
+    for (int i = 0; i < GPUZIP_PHASES; i++)
+        stats->seconds[i] += costs->seconds[i];
     stats->forward_ops += costs->forward_ops;
-    stats->seconds_verify += job->costs.seconds_verify;
+    stats->model_bits += job->b.model_bits;
 }
 
 bool coding_may_write(coding_file *f, const pipeline_job *job)

@@ -27,13 +27,18 @@ static const level_settings levels[GPUZIP_LEVEL_MAX + 1] = {
     [1] = {64, 256, 256, 1024, (size_t)4 << 20},    [2] = {128, 512, 512, 2048, (size_t)4 << 20},
     [3] = {256, 1024, 1024, 4096, (size_t)4 << 20}, [4] = {256, 1024, 768, 8192, (size_t)4 << 20},
     [5] = {512, 1024, 512, 8192, (size_t)8 << 20},  [6] = {512, 1024, 512, 16384, (size_t)8 << 20},
-    [7] = {512, 1024, 384, 32768, (size_t)8 << 20}, [8] = {512, 1024, 256, 65536, (size_t)16 << 20},
+    [7] = {512, 1024, 384, 32768, (size_t)8 << 20}, [8] = {512, 1024, 256, 16384, (size_t)16 << 20},
     [9] = {512, 1024, 128, 0, (size_t)16 << 20},
 };
 
 /* U of adaptive mixing, in steps. 1 to 16 give the same size within 0.1 %, 64 takes 0.1 to 0.9 %
  * more (weights/train/README.md, "Streams and updates"), and the encoder's passes grow with it. */
 #define UPDATE_INTERVAL 16
+
+/* The weights learn from this level on: files of 100 KB are 1 % smaller, of 1 MB 3 %, and take
+ * three to four times as long. Level 8 has as many streams as level 6, so that a decoder computes
+ * several rows at a time. */
+#define WEIGHTS_LEVEL 8
 
 /* A file being compressed. */
 typedef struct {
@@ -55,6 +60,18 @@ static uint32_t alpha_q16(double alpha)
     return (uint32_t)(alpha * CONTAINER_ALPHA_ONE + 0.5);
 }
 
+static int level_of(const gpuzip_options *o)
+{
+    return o->level ? o->level : GPUZIP_LEVEL_DEFAULT;
+}
+
+/* The bits of gpuzip_adapt that the options ask for. */
+static unsigned adaptive_parts(const gpuzip_options *o)
+{
+    unsigned weights = level_of(o) >= WEIGHTS_LEVEL ? 0 : GPUZIP_ADAPT_WEIGHTS;
+    return o->adapt == GPUZIP_ADAPT_DEFAULT ? GPUZIP_ADAPT_ALL & ~weights : o->adapt;
+}
+
 static gpuzip_status frame_experts(gpuzip *gz, const gpuzip_options *o, container_frame *frame)
 {
     static const gpuzip_expert only_model = {GPUZIP_EXPERT_MODEL, 0, 1.0};
@@ -67,7 +84,7 @@ static gpuzip_status frame_experts(gpuzip *gz, const gpuzip_options *o, containe
         if (!(expert[k].alpha >= 0 && expert[k].alpha <= 15.99))
             return session_fail(gz, GPUZIP_ERR_ARGUMENT, "alpha must be from 0 to 15.99");
         dst->alpha = alpha_q16(expert[k].alpha);
-        if (o->adapt & GPUZIP_ADAPT_ALPHAS && dst->alpha > CONTAINER_LEARNT_MAX)
+        if (adaptive_parts(o) & GPUZIP_ADAPT_ALPHAS && dst->alpha > CONTAINER_LEARNT_MAX)
             return session_fail(gz, GPUZIP_ERR_ARGUMENT, "alphas that are learnt are at most 2");
         if (expert[k].kind == GPUZIP_EXPERT_NAIVE_BAYES) {
             dst->kind = CONTAINER_EXPERT_NAIVE_BAYES;
@@ -86,8 +103,9 @@ static gpuzip_status frame_experts(gpuzip *gz, const gpuzip_options *o, containe
 static gpuzip_status frame_settings(gpuzip *gz, const gpuzip_options *o, container_frame *frame,
                                     level_settings *settings)
 {
-    int level = o->level ? o->level : GPUZIP_LEVEL_DEFAULT;
-    int context = CONTAINER_STEPS_MAX;
+    int level = level_of(o);
+    int context = SCHEDULE_STEPS_MAX;
+    unsigned adapt = adaptive_parts(o);
     bool slides = o->hop == 0 && !o->window_scope;
     if (level < GPUZIP_LEVEL_MIN || level > GPUZIP_LEVEL_MAX)
         return session_fail(gz, GPUZIP_ERR_ARGUMENT, "levels go from %d to %d", GPUZIP_LEVEL_MIN,
@@ -99,6 +117,14 @@ static gpuzip_status frame_settings(gpuzip *gz, const gpuzip_options *o, contain
             continue;
         const weights_model *w = gz->model[index].file.weights;
         context = w->config.context < context ? w->config.context : context;
+        if (adapt & GPUZIP_ADAPT_WEIGHTS && !weights_learnable(w)) {
+            if (o->adapt != GPUZIP_ADAPT_DEFAULT)
+                return session_fail(gz, GPUZIP_ERR_UNSUPPORTED,
+                                    "the weights of model '%s' are too large to learn; "
+                                    "leave weights out of --adapt",
+                                    w->name);
+            adapt &= ~(unsigned)GPUZIP_ADAPT_WEIGHTS;
+        }
         slides &= model_slides(w);
     }
     int hops = settings->window / settings->hop; /* the ratio stays when the window is cut */
@@ -117,28 +143,29 @@ static gpuzip_status frame_settings(gpuzip *gz, const gpuzip_options *o, contain
     if (o->window_scope && hop != window)
         return session_fail(gz, GPUZIP_ERR_ARGUMENT,
                             "window scope needs a hop equal to the window");
-    if (o->adapt & ~(unsigned)GPUZIP_ADAPT_ALL)
+    if (adapt & ~(unsigned)GPUZIP_ADAPT_ALL)
         return session_fail(gz, GPUZIP_ERR_ARGUMENT, "unknown bits in the options' adapt");
     if (o->block_size > GPUZIP_BLOCK_MAX)
         return session_fail(gz, GPUZIP_ERR_ARGUMENT, "a block has at most %zu bytes",
                             GPUZIP_BLOCK_MAX);
-    if (o->update_interval < 0 || o->update_interval > (int)CONTAINER_STEPS_MAX)
-        return session_fail(gz, GPUZIP_ERR_ARGUMENT, "the update interval must be from 1 to %u",
-                            CONTAINER_STEPS_MAX);
+    if (o->update_interval < 0 || o->update_interval > SCHEDULE_STEPS_MAX)
+        return session_fail(gz, GPUZIP_ERR_ARGUMENT, "the update interval must be from 1 to %d",
+                            SCHEDULE_STEPS_MAX);
     if (o->streams < 0 || o->streams > (int)CONTAINER_STREAMS_MAX)
         return session_fail(gz, GPUZIP_ERR_ARGUMENT, "a block has from 1 to %u streams",
                             CONTAINER_STREAMS_MAX);
     if (o->block_size)
         settings->block_size = o->block_size;
-    frame->window = (uint32_t)window;
-    frame->hop = slides ? 0 : (uint32_t)hop;
-    frame->update_interval = o->update_interval ? (uint32_t)o->update_interval
-                             : o->adapt         ? UPDATE_INTERVAL
-                                                : 1;
-    frame->window_scope = o->window_scope;
-    frame->contexts = o->adapt & GPUZIP_ADAPT_CONTEXTS;
-    frame->biases = o->adapt & GPUZIP_ADAPT_BIASES;
-    frame->learns_alphas = o->adapt & GPUZIP_ADAPT_ALPHAS;
+    frame->schedule = (schedule){.window = window,
+                                 .hop = slides ? 0 : hop,
+                                 .update_interval = o->update_interval ? o->update_interval
+                                                    : adapt            ? UPDATE_INTERVAL
+                                                                       : 1,
+                                 .window_scope = o->window_scope};
+    frame->contexts = adapt & GPUZIP_ADAPT_CONTEXTS;
+    frame->biases = adapt & GPUZIP_ADAPT_BIASES;
+    frame->learns_alphas = adapt & GPUZIP_ADAPT_ALPHAS;
+    frame->learns_weights = adapt & GPUZIP_ADAPT_WEIGHTS;
     return GPUZIP_OK;
 }
 
@@ -284,7 +311,7 @@ static void block_done(pipeline_job *job)
     gpuzip_stats *stats = &c->f.way.stats;
     if (!coding_may_write(&c->f, job))
         return;
-    stats->seconds_tokenizer += b->seconds_tokenizer;
+    stats->seconds[GPUZIP_PHASE_TOKENIZER] += b->seconds_tokenizer;
     stats->blocks++;
     stats->stored_blocks += b->kind == CONTAINER_STORED;
     stats->packed_blocks += b->kind == CONTAINER_PACKED;
@@ -377,7 +404,21 @@ static gpuzip_status plan_file(gpuzip *gz, const gpuzip_options *o, const contai
     rules->pack_memory = gz->memory_limit / (gz->gpus ? PACK_SHARE_GPU : PACK_SHARE);
     rules->stream_tokens = (size_t)settings->stream_tokens;
     rules->streams = (size_t)o->streams;
-    return plan_check_memory(gz, rules, 1, 1);
+    return plan_check_memory(gz, rules, 1, 1, 1);
+}
+
+/* Bytes of a token of text that coding under a limit reckons with; content with shorter ones may
+ * be packed instead. English has 3. */
+#define TOKEN_BYTES     2
+#define BLOCK_SHORTENED 4096 /* the least bytes of a block for a limit's sake */
+
+/* The block size of the settings, or less if the limit of memory asks for it. */
+static size_t affordable_block(const block_rules *rules, size_t size)
+{
+    while (rules->memory_limit && size > BLOCK_SHORTENED &&
+           block_needed_bytes(rules, size, size / TOKEN_BYTES, 1) > rules->memory_limit)
+        size -= size / 8;
+    return size;
 }
 
 /* Reads the file and submits its blocks and the end of its frame. */
@@ -407,7 +448,7 @@ static gpuzip_status read_file(compressor *c, const gpuzip_options *options)
     TRY_OUT(pipeline_prepare(gz->p, &plan, &rules));
     TRY_OUT(coding_status(f));
     TRY_OUT(container_write_frame(c->head, sizeof c->head, &c->head_size, &frame));
-    TRY_OUT(read_blocks(c, &in, settings.block_size));
+    TRY_OUT(read_blocks(c, &in, affordable_block(&rules, settings.block_size)));
     container_end end = {f->way.stats.bytes_in, container_hash_value(f->hash)};
     pipeline_submit_end(gz->p, &f->way, frame_done, &end);
     status = coding_status(f);

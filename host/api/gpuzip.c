@@ -150,6 +150,7 @@ gpuzip_status gpuzip_get_model_info(const gpuzip *gz, int index, gpuzip_model_in
         .token_ops = model_token_ops(w),
         .file_size = w->file_size,
         .ngram_size = (uint64_t)w->ngram_buckets * NGRAMS_BUCKET * sizeof *w->ngrams,
+        .memory = device_weights_bytes(w),
     };
     memcpy(filled.id, w->id, sizeof filled.id);
     *info = filled;
@@ -163,10 +164,23 @@ gpuzip_status gpuzip_import_model(gpuzip *gz, const char *name, const char *dst_
     size_t size;
     gz->error[0] = '\0';
     TRY(checkpoint_import(&data, &size, name, options, gz->error));
+    session_warn(gz);
     gpuzip_status status = weights_write(dst_path, data, size);
     if (status != GPUZIP_OK)
         session_fail(gz, status, "%s: cannot be written: %s", dst_path, strerror(errno));
     free(data);
+    return status;
+}
+
+gpuzip_status gpuzip_export_model(gpuzip *gz, int model, const char *dst_path)
+{
+    gz->error[0] = '\0';
+    if (model < 0 || model >= gz->models)
+        return FAIL(GPUZIP_ERR_ARGUMENT);
+    const weights_model *w = gz->model[model].file.weights;
+    gpuzip_status status = weights_write(dst_path, w->file, w->file_size);
+    if (status != GPUZIP_OK)
+        session_fail(gz, status, "%s: cannot be written: %s", dst_path, strerror(errno));
     return status;
 }
 

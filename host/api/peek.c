@@ -14,13 +14,14 @@ static void list_frame(const gpuzip *gz, const container_frame *frame, gpuzip_in
     if (info->frames++)
         return;
     info->version = CONTAINER_VERSION;
-    info->window = (int)frame->window;
-    info->hop = (int)frame->hop;
-    info->update_interval = (int)frame->update_interval;
-    info->window_scope = frame->window_scope;
+    info->window = frame->schedule.window;
+    info->hop = frame->schedule.hop;
+    info->update_interval = frame->schedule.update_interval;
+    info->window_scope = frame->schedule.window_scope;
     info->contexts = frame->contexts;
     info->biases = frame->biases;
     info->learn_alphas = frame->learns_alphas;
+    info->learn_weights = frame->learns_weights;
     info->experts = frame->experts;
     for (int k = 0; k < frame->experts; k++) {
         info->expert[k].kind = (gpuzip_expert_kind)frame->expert[k].kind;

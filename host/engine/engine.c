@@ -61,8 +61,8 @@ static size_t lay_out_step(const engine *e, step_rows *p, int streams, void *mem
 static model_sizes state_sizes(const engine *e, int streams, int run, int rows, int logits_rows)
 {
     return (model_sizes){.slots = streams,
-                         .window = e->config.window,
-                         .run = e->config.hop ? 0 : run,
+                         .window = e->config.schedule.window,
+                         .run = e->config.schedule.hop ? 0 : run,
                          .max_rows = rows,
                          .max_logits = logits_rows};
 }
@@ -106,7 +106,13 @@ size_t engine_bytes(const engine *e, int streams, int states)
             bytes += 2 * counts_bytes(e, states);
     bytes += group_bytes(e->group, states);
     bytes += pending_bytes(e, streams, states);
+    bytes += learn_bytes(e, streams);
     return bytes + lay_out_pass(e, &pass, NULL) + lay_out_step(e, &step, streams, NULL);
+}
+
+size_t engine_plain_bytes(const engine *e, int streams, int states)
+{
+    return engine_bytes(e, streams, states) - learn_bytes(e, streams);
 }
 
 size_t engine_logits_bytes(const engine *e)
@@ -194,6 +200,10 @@ gpuzip_status engine_open(engine **out, const ops *ops, ops_context *ctx,
     e->adaptive = config->bias || config->learn_alpha || config->prior;
     for (int k = 0; k < config->experts; k++)
         e->adaptive |= !is_model(e, k);
+    if (config->learn_weights && !learn_is_possible(config)) {
+        status = GPUZIP_ERR_UNSUPPORTED;
+        goto out;
+    }
     TRY_OUT(choose_rows(e));
     if (e->adaptive)
         TRY_OUT(ops->host_alloc(ctx, &e->zeros, (size_t)config->vocab * sizeof(uint32_t)));
@@ -218,6 +228,7 @@ void engine_join(engine *e, engine_group *group, int rank)
 
 static void close_states(engine *e)
 {
+    learn_close(e);
     for (int k = 0; k < e->config.experts; k++) {
         model_state_close(e->state[k]);
         e->state[k] = NULL;
@@ -275,9 +286,10 @@ static gpuzip_status open_step(engine *e, int streams)
 /* Keeps the memory if it suffices for so many streams, adaptive states and steps of a pass. Else
  * allocates it anew for just these streams and steps: the most of either that any job had could
  * together exceed the memory that each job was planned with. */
-static gpuzip_status reserve_states(engine *e, int streams, int states, int run)
+static gpuzip_status reserve_states(engine *e, int streams, int states, int run, bool learns)
 {
-    if (streams <= e->slots && states <= e->states && run <= e->run)
+    if (streams <= e->slots && states <= e->states && run <= e->run &&
+        (!learns || (size_t)e->learn_most >= schedule_weight_rows((size_t)streams)))
         return GPUZIP_OK;
     states = states > e->states ? states : e->states;
     close_states(e);
@@ -289,6 +301,8 @@ static gpuzip_status reserve_states(engine *e, int streams, int states, int run)
     e->pending_state = e->adaptive ? e->pending + adapt_pending_rows(e, streams, states) : NULL;
     TRY(open_counts(e, states));
     TRY(open_step(e, streams));
+    if (learns)
+        TRY(learn_open(e, streams));
     e->slots = streams;
     e->states = states;
     e->run = run;
@@ -319,9 +333,14 @@ static gpuzip_status begin_job(engine_job *job, engine_stream *stream, int strea
     TRY(job_gather(job, stream, streams));
     if (job->measures && !e->measures)
         TRY(costs_open(&e->measures, e));
-    if (!e->config.hop)
+    if (!e->config.schedule.hop)
         job->run = decodes ? 1 : pass_steps(job, streams, INT_MAX);
-    TRY(reserve_states(e, job->streams, e->adaptive ? group_states(e->group) : 1, job->run));
+    job->learns = engine_learns(&e->config, engine_tokens(stream, streams)) &&
+                  stream[0].state == stream[streams - 1].state;
+    int again = job->learns ? (int)schedule_weight_interval((size_t)streams) : 0;
+    int room = !e->config.schedule.hop && job->run < again ? again : job->run;
+    TRY(reserve_states(e, job->streams, e->adaptive ? group_states(e->group) : 1, room,
+                       job->learns));
     for (int i = 0; i < STAGES; i++)
         e->stage[i].mixed = 0;
     if (e->adaptive)
@@ -333,7 +352,10 @@ static gpuzip_status begin_job(engine_job *job, engine_stream *stream, int strea
 static void end_job(engine_job *job, gpuzip_status status)
 {
     engine *e = job->e;
-    engine_group_leave(e->group);
+    if (status == GPUZIP_OK || status == GPUZIP_ERR_CORRUPT)
+        engine_group_leave(e->group);
+    else
+        engine_group_abandon(e->group);
     if (e->group == e->own_group)
         engine_group_end(e->group);
     if (status != GPUZIP_OK)

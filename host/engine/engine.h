@@ -16,7 +16,8 @@
  * belongs to a block and is shared by its streams. It is updated with the tokens of all of them
  * after each of the first CONTEXT_MODEL_EARLY steps, then every U steps
  * (context_model_next_update()). With window_scope it is reset at the start of each window. Windows
- * and updates depend on the step alone, so the blocks of a batch have them at the same time. A
+ * and updates depend on the step alone, so the blocks of a batch have them at the same time.
+ * Weights that learn have steps of their own (schedule.h), and their block is a batch alone. A
  * stream's bytes depend on its block only, never on the rest of the batch.
  *
  * The encoder runs many steps a pass, the decoder one; both through the same
@@ -38,31 +39,37 @@ typedef struct {
 } engine_expert;
 
 typedef struct {
-    int window;          /* W, 2 .. the smallest context of the models */
-    int hop;             /* H, 1 .. W; 0: sliding, which all models must be able to */
-    int update_interval; /* U >= 1 */
-    bool window_scope;   /* needs hop == window */
-    int escapes;         /* of the tokenizer: 0 or 256 */
-    int vocab;           /* the same for every model */
-    int pass_rows;       /* the most rows of a pass; 0: chosen for the device */
-    int experts;         /* >= 1, at least one a model */
+    schedule schedule; /* W, at most the smallest context of the models; H, which all models must
+                          be able to; U */
+    int escapes;       /* of the tokenizer: 0 or 256 */
+    int vocab;         /* the same for every model */
+    int pass_rows;     /* the most rows of a pass; 0: chosen for the device */
+    int experts;       /* >= 1, at least one a model */
     engine_expert expert[GPUZIP_MAX_EXPERTS];
     bool bias, learn_alpha;       /* adapt the mixer's; then alphas are <= OPS_LEARNT_MAX */
+    bool learn_weights;           /* adapt the models' matrices in blocks that engine_learns() */
     const context_prior *prior;   /* context models propose candidates; NULL: no context models */
     ngrams_table ngrams;          /* n-grams of other texts, for the context models; or none */
     pool *pool;                   /* of the context models on the host; NULL: one thread */
     const uint32_t *token_suffix; /* [vocab + escapes] with context models: theirs */
 } engine_config;
 
-/* Costs of a block, accumulated. Where the device runs asynchronously, seconds_forward is the time
- * that the host waits for it. */
+/* Costs of a block, accumulated. Where the device runs asynchronously, GPUZIP_PHASE_FORWARD is the
+ * time that the host waits for it. */
 typedef struct {
-    double seconds_forward, seconds_mix, seconds_coder;
-    double seconds_contexts;
+    double seconds[GPUZIP_PHASES];
     double forward_ops; /* as in gpuzip_stats */
     double model_bits;  /* sum of -log2(freq / 2^30) */
-    double seconds_measure;
 } engine_costs;
+
+/* Adds a share of the costs. */
+static inline void engine_add_costs(engine_costs *sum, const engine_costs *costs, double share)
+{
+    for (int i = 0; i < GPUZIP_PHASES; i++)
+        sum->seconds[i] += share * costs->seconds[i];
+    sum->forward_ops += share * costs->forward_ops;
+    sum->model_bits += share * costs->model_bits;
+}
 
 /* Measurements of a token, in bits, without the share of the escapes. For an escape, which no
  * expert predicts, all are 0 but the first and the alphas. */
@@ -85,6 +92,21 @@ typedef struct {
     gpuzip_status status;   /* set by the decoder: OK or CORRUPT */
 } engine_stream;
 
+/* Whether the models' weights learn from a block of so many tokens. */
+static inline bool engine_learns(const engine_config *config, size_t tokens)
+{
+    return config->learn_weights && tokens >= SCHEDULE_WEIGHT_TOKENS;
+}
+
+/* Tokens of streams [streams]. */
+static inline size_t engine_tokens(const engine_stream *stream, int streams)
+{
+    size_t tokens = 0;
+    for (int s = 0; s < streams; s++)
+        tokens += stream[s].length;
+    return tokens;
+}
+
 /* Cuts a block of n tokens into streams [streams] of the adaptive state `state`; stream s has
  * code[s]. streams: a value of container_fit_streams() for n. measure: of all tokens, or NULL. */
 void engine_cut(engine_stream *stream, uint32_t streams, int state, uint32_t *token, size_t n,
@@ -105,7 +127,7 @@ typedef struct engine engine;
 
 /* ops, ctx and the models must outlive the engine; ctx runs its work. Engines with
  * contexts of their own may be used at the same time. engine_close() accepts NULL.
- * Errors: MEMORY, DEVICE, UNSUPPORTED (the device's mixing does not learn). */
+ * Errors: MEMORY, DEVICE, UNSUPPORTED (the device's mixing does not learn, or weights do not). */
 gpuzip_status engine_open(engine **e, const ops *ops, ops_context *ctx,
                           const engine_config *config);
 void engine_close(engine *e);
@@ -123,13 +145,17 @@ void engine_group_close(engine_group *group);
 
 /* Call before a batch: members that code it, and the most streams of one of them. Each of them must
  * then call engine_encode() or engine_decode() once, for a part of this array, or
- * engine_group_leave(). Errors: MEMORY. */
+ * engine_group_leave() or engine_group_abandon(). Errors: MEMORY. */
 gpuzip_status engine_group_begin(engine_group *group, const engine_stream *stream, int streams,
                                  int members, int most);
 
 /* Removes one member from the barrier: the others no longer wait for it. An engine does so itself
  * at the end of its call. */
 void engine_group_leave(engine_group *group);
+
+/* Says that a member failed: decoding, its streams' tokens are never known, from which the others
+ * would learn. They end with CANCELLED at the barrier. An engine does so itself. */
+void engine_group_abandon(engine_group *group);
 void engine_group_end(engine_group *group); /* releases the context models of the batch */
 
 /* The engine becomes member `rank`, 0 .. members - 1, of a group of the same config; NULL: alone
@@ -139,6 +165,9 @@ void engine_join(engine *e, engine_group *group, int rank);
 /* Device memory, in bytes, for coding `streams` streams of `states` adaptive states at once, memory
  * in use included, the models' own excluded. */
 size_t engine_bytes(const engine *e, int streams, int states);
+
+/* The same for a batch from which no weights learn. */
+size_t engine_plain_bytes(const engine *e, int streams, int states);
 
 /* The part of engine_bytes() for logits, the same for any number of streams. */
 size_t engine_logits_bytes(const engine *e);

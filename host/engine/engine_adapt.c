@@ -8,7 +8,7 @@ size_t adapt_pending_rows(const engine *e, int streams, int states)
     if (!e->adaptive)
         return rows;
     /* A pass, and those before it since the last update: no more than the blocks have. */
-    uint64_t since = (uint64_t)e->config.update_interval * (uint64_t)streams;
+    uint64_t since = (uint64_t)e->config.schedule.update_interval * (uint64_t)streams;
     uint64_t most = ((uint64_t)CONTAINER_RAW_MAX + 1) * (uint64_t)states;
     return rows + (size_t)(since < most ? since : most);
 }
@@ -26,6 +26,7 @@ gpuzip_status adapt_reset(engine_job *job, size_t step)
     e->pending_first = e->pending_end = 0;
     e->origin = step;
     job->update_due = SIZE_MAX;
+    TRY(learn_reset(job));
     return group_barrier(e->group, step, true);
 }
 
@@ -43,13 +44,13 @@ gpuzip_status adapt_update(engine_job *job, size_t t, size_t n)
     if (e->pending_first == e->pending_end)
         e->pending_first = e->pending_end = 0;
     TRY(group_barrier(e->group, t, false));
-    job->costs->seconds_contexts += clock_seconds() - start;
+    job->costs->seconds[GPUZIP_PHASE_CONTEXTS] += clock_seconds() - start;
     return GPUZIP_OK;
 }
 
 int adapt_steps_to_update(const engine *e, size_t t)
 {
-    return (int)(context_model_next_update(t, e->origin, e->config.update_interval) - t);
+    return (int)(context_model_next_update(t, e->origin, e->config.schedule.update_interval) - t);
 }
 
 int adapt_steps_to_last_update(const engine *e, size_t t, int steps)
@@ -104,7 +105,7 @@ gpuzip_status adapt_predict(engine_job *job, engine_stage *g, int first, int row
                           .candidates = g->rows.candidates + first};
     pool_run(e->config.pool, threads, p.parts, predict_part, &p);
     e->ops->range_pop();
-    job->costs->seconds_contexts += clock_seconds() - start;
+    job->costs->seconds[GPUZIP_PHASE_CONTEXTS] += clock_seconds() - start;
     TRY(e->ops->upload(e->ctx, e->pass.candidate + first, g->rows.candidate + first,
                        n * sizeof *g->rows.candidate));
     return e->ops->upload(e->ctx, e->pass.candidates + first, g->rows.candidates + first,

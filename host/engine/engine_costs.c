@@ -135,7 +135,7 @@ gpuzip_status costs_logits(engine_job *job, const ops_mix *mix, int rows)
         if (is_model(e, k))
             TRY(e->ops->download(e->ctx, e->measures->logits[k], mix->expert[k].logits,
                                  (size_t)rows * mix->expert[k].stride * sizeof(float)));
-    job->costs->seconds_measure += clock_seconds() - start;
+    job->costs->seconds[GPUZIP_PHASE_MEASURE] += clock_seconds() - start;
     return GPUZIP_OK;
 }
 
@@ -193,6 +193,6 @@ gpuzip_status costs_rows(engine_job *job, const engine_stage *g, const ops_mix *
         return GPUZIP_OK;
     for (int state = 0; state < group_states(job->e->group); state++)
         TRY(costs_state(job, g, mix, first, rows, state));
-    job->costs->seconds_measure += clock_seconds() - start;
+    job->costs->seconds[GPUZIP_PHASE_MEASURE] += clock_seconds() - start;
     return GPUZIP_OK;
 }

@@ -5,11 +5,12 @@
 
 /* The streams of a pass at one step: all, unless they exceed the rows of a pass. */
 typedef struct {
-    size_t base, t; /* the first step of the window; the step */
-    bool restart;   /* the first coded step of the window */
-    int first;      /* stream */
-    int rows;       /* streams that have a token at the step; 0: no more steps */
-    int padded;     /* rows computed, padding included */
+    size_t k;               /* of the window */
+    schedule_window window; /* its steps */
+    size_t t;               /* the step */
+    int first;              /* stream */
+    int rows;               /* streams that have a token at the step; 0: no more steps */
+    int padded;             /* rows computed, padding included */
 } step_group;
 
 typedef gpuzip_status part_function(engine_job *job, const step_group *g);
@@ -62,7 +63,7 @@ static gpuzip_status run_mix(engine_job *job, const step_group *g)
         double start = clock_seconds();
         TRY(e->ops->mix_decode(e->ctx, &mix, n, e->step.target + g->first + done,
                                e->step.found + g->first + done));
-        job->costs->seconds_mix += clock_seconds() - start;
+        job->costs->seconds[GPUZIP_PHASE_MIX] += clock_seconds() - start;
     }
     for (int k = 0; k < e->config.experts; k++) {
         if (!is_model(e, k))
@@ -121,13 +122,13 @@ static gpuzip_status set_positions(engine_job *job, const step_group *g)
     TRY(pass_stage(job, &index));
     pass_rows *host = &e->stage[index].rows;
     for (int r = 0; r < g->padded; r++)
-        host->pos[r] = (int32_t)(g->t - g->base);
+        host->pos[r] = (int32_t)(g->t - g->window.base);
     TRY(e->ops->upload(e->ctx, e->step.pos + g->first, host->pos, bytes));
-    for (int k = 0; k < e->config.experts && g->t == g->base; k++) {
+    for (int k = 0; k < e->config.experts && g->t == g->window.base; k++) {
         if (!is_model(e, k))
             continue;
         for (int r = 0; r < g->padded; r++)
-            host->token[k][r] = input_token(e, k, NULL, g->base, g->t);
+            host->token[k][r] = input_token(e, k, NULL, g->window.base, g->t);
         TRY(e->ops->upload(e->ctx, e->step.token[k] + g->first, host->token[k], bytes));
     }
     return e->ops->event(e->ctx, index);
@@ -139,30 +140,33 @@ static gpuzip_status queue_layers(decoder *d, const step_group *g)
 {
     engine_job *job = d->job;
     engine *e = job->e;
-    if (g->restart && g->first == 0) {
-        if (e->config.window_scope)
-            TRY(adapt_reset(job, g->base));
-        TRY(pass_prefill(job, g->base, g->t));
+    bool begins = g->t == g->window.begin;
+    if (begins && g->first == 0) {
+        if (e->config.schedule.window_scope)
+            TRY(adapt_reset(job, g->window.base));
+        TRY(pass_prefill(job, g->window.base, g->t));
     }
-    if (g->restart)
+    if (begins)
         TRY(set_positions(job, g));
     double start = clock_seconds();
     for (int k = 0; k < e->config.experts && g->first == 0; k++)
         if (is_model(e, k))
-            TRY(model_set_positions(e->state[k], g->t - g->base, 1));
+            TRY(model_set_positions(e->state[k], g->t - g->window.base, 1));
     e->ops->range_push("step");
     gpuzip_status status = run_part(d, &d->layers, g);
     e->ops->range_pop();
+    for (int r = 0; r < g->rows; r++)
+        learn_record(job, g->first + r, (int32_t)(g->t - g->window.base));
     for (int k = 0; k < e->config.experts; k++) {
         double forward_ops, extend_ops;
         if (!is_model(e, k))
             continue;
         model_row_ops(e->config.expert[k].m, &forward_ops, &extend_ops);
         forward_ops +=
-            (double)attended(e, g->t - g->base) * model_position_ops(e->config.expert[k].m);
+            (double)attended(e, g->t - g->window.base) * model_position_ops(e->config.expert[k].m);
         job->costs->forward_ops += g->rows * forward_ops;
     }
-    job->costs->seconds_forward += clock_seconds() - start;
+    job->costs->seconds[GPUZIP_PHASE_FORWARD] += clock_seconds() - start;
     return status;
 }
 
@@ -191,7 +195,7 @@ static gpuzip_status queue_mix(decoder *d, const step_group *g)
     double start = clock_seconds();
     for (int s = g->first; s < g->first + g->rows; s++)
         e->host_target[s] = rc_decode_target(&job->decoder[s]);
-    job->costs->seconds_coder += clock_seconds() - start;
+    job->costs->seconds[GPUZIP_PHASE_CODER] += clock_seconds() - start;
     TRY(ops->upload(e->ctx, e->step.target + g->first, e->host_target + g->first,
                     rows * sizeof *e->host_target));
     if (g->first == 0 && job->update_due == g->t)
@@ -233,8 +237,8 @@ static gpuzip_status code_group(engine_job *job, const step_group *g)
         job->stream[s].bits += symbol_bits(found.freq);
     }
     e->ops->range_pop();
-    job->costs->seconds_forward += fetched - start;
-    job->costs->seconds_coder += clock_seconds() - fetched;
+    job->costs->seconds[GPUZIP_PHASE_FORWARD] += fetched - start;
+    job->costs->seconds[GPUZIP_PHASE_CODER] += clock_seconds() - fetched;
     return GPUZIP_OK;
 }
 
@@ -261,14 +265,13 @@ static void fit_group(decoder *d, step_group *g)
 /* The group after g: the next streams of the step, or the first of the next step. */
 static step_group next_group(decoder *d, const step_group *g)
 {
-    const engine_config *c = &d->job->e->config;
+    const engine_job *job = d->job;
     step_group next = *g;
     next.first = g->first + g->rows;
-    if (next.first >= job_active(d->job, g->t)) {
+    if (next.first >= job_active(job, g->t)) {
         next.first = 0;
-        next.t++;
-        next.restart = c->hop && next.t == g->base + (size_t)c->window;
-        next.base += next.restart ? (size_t)c->hop : 0;
+        if (++next.t == g->window.end)
+            next.window = schedule_window_at(&job->e->config.schedule, ++next.k, job->steps);
     }
     fit_group(d, &next);
     return next;
@@ -279,15 +282,21 @@ static gpuzip_status decode_groups(decoder *d)
 {
     engine_job *job = d->job;
     const engine_progress *progress = job->progress;
-    step_group now = {.restart = true};
+    step_group now = {.window = schedule_window_at(&job->e->config.schedule, 0, job->steps)};
     fit_group(d, &now);
     TRY(queue_layers(d, &now));
     while (now.rows > 0) {
         TRY(queue_mix(d, &now));
         step_group next = next_group(d, &now);
+        bool learns = next.t == learn_next_update(job, now.t, now.window.end);
+        if (learns) { /* from tokens that the host knows */
+            TRY(code_group(job, &now));
+            TRY(learn_update(job, now.window.base));
+        }
         if (next.rows > 0)
             TRY(queue_layers(d, &next));
-        TRY(code_group(job, &now));
+        if (!learns)
+            TRY(code_group(job, &now));
         if (next.t > now.t && progress && progress->step(progress->context, next.t, job->steps))
             return FAIL(GPUZIP_ERR_CANCELLED);
         now = next;

@@ -12,7 +12,7 @@ static gpuzip_status mix_rows(engine_job *job, const ops_mix *mix, int first, in
     engine *e = job->e;
     double start = clock_seconds();
     TRY(e->ops->mix_encode(e->ctx, mix, rows, e->pending + at, e->pass.interval + first));
-    job->costs->seconds_mix += clock_seconds() - start;
+    job->costs->seconds[GPUZIP_PHASE_MIX] += clock_seconds() - start;
     return GPUZIP_OK;
 }
 
@@ -116,19 +116,24 @@ static gpuzip_status encode_pass(engine_job *job, int s0, int s1, size_t base, s
     return pass_code(job, e->next_stage);
 }
 
-/* Encodes the steps [t, end) of a window. */
-static gpuzip_status encode_window(engine_job *job, size_t base, size_t t, size_t end)
+static gpuzip_status encode_window(engine_job *job, const schedule_window *w)
 {
     engine *e = job->e;
-    while (t < end) {
-        int active = job_active(job, t), steps = pass_steps(job, active, end - t);
+    size_t t = w->begin;
+    while (t < w->end) {
+        int active = job_active(job, t), steps = pass_steps(job, active, w->end - t);
         int group = e->pass_rows / steps;
         /* End at an update, if the pass reaches one: no pending symbol is then newer. */
+        size_t learns = learn_next_update(job, t, w->end);
+        if (learns - t < (size_t)steps)
+            steps = (int)(learns - t);
         if (e->adaptive)
             steps = adapt_steps_to_last_update(e, t, steps);
         for (int s = 0; s < active; s += group)
-            TRY(encode_pass(job, s, smaller(s + group, active), base, t, steps));
+            TRY(encode_pass(job, s, smaller(s + group, active), w->base, t, steps));
         t += (size_t)steps;
+        if (t == learns)
+            TRY(learn_update(job, w->base));
         if (job->progress && job->progress->step(job->progress->context, t, job->steps))
             return FAIL(GPUZIP_ERR_CANCELLED);
     }
@@ -138,17 +143,16 @@ static gpuzip_status encode_window(engine_job *job, size_t base, size_t t, size_
 gpuzip_status job_encode(engine_job *job)
 {
     engine *e = job->e;
-    size_t hop = (size_t)e->config.hop, window = hop ? (size_t)e->config.window : job->steps, t = 0;
-    for (size_t base = 0; t < job->steps; base += hop) {
-        size_t end = base + window < job->steps ? base + window : job->steps;
-        if (e->config.window_scope)
-            TRY(adapt_reset(job, base));
-        TRY(pass_prefill(job, base, t));
+    const schedule *s = &e->config.schedule;
+    for (size_t k = 0; k < schedule_windows(s, job->steps); k++) {
+        schedule_window w = schedule_window_at(s, k, job->steps);
+        if (s->window_scope)
+            TRY(adapt_reset(job, w.base));
+        TRY(pass_prefill(job, w.base, w.begin));
         e->ops->range_push("encode");
-        gpuzip_status status = encode_window(job, base, t, end);
+        gpuzip_status status = encode_window(job, &w);
         e->ops->range_pop();
         TRY(status);
-        t = end;
     }
     for (int i = 0; i < STAGES; i++) /* the oldest first */
         TRY(pass_code(job, (e->next_stage + i) % STAGES));

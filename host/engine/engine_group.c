@@ -43,6 +43,7 @@ struct engine_group {
     int members, arrived;
     unsigned barriers;           /* completed */
     bool working;                /* all have arrived */
+    bool abandoned;              /* a member failed: the batch cannot be completed */
     int parts_begun, parts_done; /* of the context models' update */
     gpuzip_status status;        /* of the last barrier */
 };
@@ -212,9 +213,8 @@ static gpuzip_status open_context_models(engine_group *group)
                                        .streams = state->streams,
                                        .token = state->token,
                                        .length = state->length,
-                                       .scope =
-                                           c->window_scope ? (size_t)c->window : state->longest,
-                                       .update_interval = c->update_interval};
+                                       .scope = schedule_scope(&c->schedule, state->longest),
+                                       .update_interval = c->schedule.update_interval};
         if (state->streams > 0)
             TRY(context_model_open(&state->cm, &config));
     }
@@ -231,6 +231,7 @@ gpuzip_status engine_group_begin(engine_group *group, const engine_stream *strea
     group->most = most;
     group->arrived = 0;
     group->updated = 0;
+    group->abandoned = false;
     TRY(gather_states(group));
     TRY(reserve_learner(group));
     return group->config.prior ? open_context_models(group) : GPUZIP_OK;
@@ -328,13 +329,13 @@ static void work_alone(engine_group *group, const group_work *w)
     group->parts_begun = group->parts_done = w->parts;
 }
 
-/* Takes parts of the work until none is left. With the lock. */
+/* Takes parts of the work until none is left, or a member fails. With the lock. */
 static void work(engine_group *group, const group_work *w)
 {
     unsigned barrier = group->barriers;
     if (group->members == 1)
         work_alone(group, w);
-    while (group->barriers == barrier) {
+    while (group->barriers == barrier && !group->abandoned) {
         if (group->working && group->parts_begun < w->parts) {
             int part = group->parts_begun++;
             pthread_mutex_unlock(&group->lock);
@@ -355,12 +356,14 @@ gpuzip_status group_barrier(engine_group *group, size_t step, bool resets)
         return GPUZIP_OK;
     group_work w = work_at(group, step, resets);
     pthread_mutex_lock(&group->lock);
-    group->arrived++;
-    assert(group->arrived <= group->members);
-    if (group->arrived == group->members)
-        begin_work(group);
-    work(group, &w);
-    gpuzip_status status = group->status;
+    if (!group->abandoned) {
+        group->arrived++;
+        assert(group->arrived <= group->members);
+        if (group->arrived == group->members)
+            begin_work(group);
+        work(group, &w);
+    }
+    gpuzip_status status = group->abandoned ? FAIL(GPUZIP_ERR_CANCELLED) : group->status;
     pthread_mutex_unlock(&group->lock);
     return status;
 }
@@ -371,5 +374,13 @@ void engine_group_leave(engine_group *group)
     group->members--;
     if (group->members > 0 && group->arrived == group->members)
         begin_work(group);
+    pthread_mutex_unlock(&group->lock);
+}
+
+void engine_group_abandon(engine_group *group)
+{
+    pthread_mutex_lock(&group->lock);
+    group->abandoned = true;
+    pthread_cond_broadcast(&group->changed);
     pthread_mutex_unlock(&group->lock);
 }

@@ -91,6 +91,11 @@ out:
     return status;
 }
 
+void engine_mt_set_limit(engine_mt *mt, uint64_t limit)
+{
+    mt->limit = limit;
+}
+
 void engine_mt_close(engine_mt *mt)
 {
     if (!mt)
@@ -178,6 +183,8 @@ static bool deal_out(engine_mt *mt, const engine_stream *stream, int streams, de
     int blocks = stream[streams - 1].state - stream[0].state + 1;
     bool adaptive = mt->config.bias || mt->config.learn_alpha || mt->config.prior;
     *d = (deal){0};
+    if (engine_learns(&mt->config, engine_tokens(stream, streams)) && blocks == 1)
+        return false; /* one engine has the block's weights */
     if (is_shared(mt, (uint32_t)streams, blocks))
         start_lanes(mt);
     if (!is_shared(mt, (uint32_t)streams, blocks) ||
@@ -200,6 +207,17 @@ size_t engine_mt_bytes(const engine_mt *mt, uint32_t streams, int blocks)
 {
     return is_shared(mt, streams, blocks) ? shared_bytes(mt, streams, blocks)
                                           : engine_bytes(mt->whole, (int)streams, blocks);
+}
+
+size_t engine_mt_batch_bytes(const engine_mt *mt, uint32_t streams, int blocks, bool learns)
+{
+    if (learns)
+        return engine_bytes(mt->whole, (int)streams, blocks);
+    if (!is_shared(mt, streams, blocks))
+        return engine_plain_bytes(mt->whole, (int)streams, blocks);
+    uint32_t each = (streams - 1) / (uint32_t)mt->count + 1;
+    int own = blocks >= mt->count ? (blocks - 1) / mt->count + 1 : blocks;
+    return (size_t)mt->count * engine_plain_bytes(mt->whole, (int)each, own);
 }
 
 size_t engine_mt_logits_bytes(const engine_mt *mt, uint32_t streams)
@@ -263,7 +281,7 @@ static void run_worker(const void *context, int i, int thread)
     if (own->status == GPUZIP_OK)
         own->status = job->code(own->e, job->stream + first, streams, &own->costs, &progress);
     else if (job->d->united)
-        engine_group_leave(mt->group);
+        engine_group_abandon(mt->group);
     if (own->status != GPUZIP_OK && own->status != GPUZIP_ERR_CORRUPT)
         atomic_store(&job->p->stop, true);
 }
@@ -315,14 +333,11 @@ static void add_costs(engine_costs *costs, const engine_mt *mt)
         const engine_costs *c = &mt->worker[i].costs;
         costs->forward_ops += c->forward_ops;
         costs->model_bits += c->model_bits;
-        if (c->seconds_forward > slowest->seconds_forward)
+        if (c->seconds[GPUZIP_PHASE_FORWARD] > slowest->seconds[GPUZIP_PHASE_FORWARD])
             slowest = c;
     }
-    costs->seconds_forward += slowest->seconds_forward;
-    costs->seconds_mix += slowest->seconds_mix;
-    costs->seconds_contexts += slowest->seconds_contexts;
-    costs->seconds_coder += slowest->seconds_coder;
-    costs->seconds_measure += slowest->seconds_measure;
+    for (int i = 0; i < GPUZIP_PHASES; i++)
+        costs->seconds[i] += slowest->seconds[i];
 }
 
 static gpuzip_status run(engine_mt *mt, engine_code_function *code, engine_stream *stream,

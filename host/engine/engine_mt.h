@@ -19,10 +19,15 @@ typedef struct engine_mt engine_mt;
  * must outlive it. engine_mt_close() accepts NULL. Errors: MEMORY, DEVICE. */
 gpuzip_status engine_mt_open(engine_mt **mt, const ops *ops, ops_context *ctx,
                              const engine_config *config, int threads, uint64_t limit);
+/* Sets the limit for the next batches. */
+void engine_mt_set_limit(engine_mt *mt, uint64_t limit);
 void engine_mt_close(engine_mt *mt);
 
 /* Device memory, in bytes, for coding `streams` streams of `blocks` blocks in one batch. */
 size_t engine_mt_bytes(const engine_mt *mt, uint32_t streams, int blocks);
+
+/* The same for a batch of which it is known whether its weights learn. */
+size_t engine_mt_batch_bytes(const engine_mt *mt, uint32_t streams, int blocks, bool learns);
 
 /* The part of engine_mt_bytes() for logits. */
 size_t engine_mt_logits_bytes(const engine_mt *mt, uint32_t streams);

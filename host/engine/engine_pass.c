@@ -28,8 +28,8 @@ gpuzip_status pass_code(engine_job *job, int index)
     }
     e->ops->range_pop();
     g->mixed = 0;
-    job->costs->seconds_forward += fetched - start;
-    job->costs->seconds_coder += clock_seconds() - fetched;
+    job->costs->seconds[GPUZIP_PHASE_FORWARD] += fetched - start;
+    job->costs->seconds[GPUZIP_PHASE_CODER] += clock_seconds() - fetched;
     return GPUZIP_OK;
 }
 
@@ -40,7 +40,7 @@ gpuzip_status pass_stage(engine_job *job, int *index)
     TRY(pass_code(job, oldest));
     double start = clock_seconds();
     TRY(e->ops->wait_event(e->ctx, oldest));
-    job->costs->seconds_forward += clock_seconds() - start;
+    job->costs->seconds[GPUZIP_PHASE_FORWARD] += clock_seconds() - start;
     e->next_stage = (oldest + 1) % STAGES;
     *index = oldest;
     return GPUZIP_OK;
@@ -95,7 +95,9 @@ gpuzip_status pass_forward(engine_job *job, const pass_rows *host, int rows, boo
         job->costs->forward_ops += rows * (logits ? forward_ops : extend_ops) +
                                    positions * model_position_ops(e->config.expert[k].m);
     }
-    job->costs->seconds_forward += clock_seconds() - start;
+    for (int r = 0; r < rows && logits; r++)
+        learn_record(job, host->slot[r], host->pos[r]);
+    job->costs->seconds[GPUZIP_PHASE_FORWARD] += clock_seconds() - start;
     return GPUZIP_OK;
 }
 
@@ -117,7 +119,7 @@ gpuzip_status pass_mix(engine_job *job, ops_mix *mix, int first, int rows, const
     mix->adaptive = group_learner(e->group);
     mix->part = e->rank;
     mix->state = e->adaptive && group_states(e->group) > 1 ? state : NULL;
-    job->costs->seconds_forward += clock_seconds() - start;
+    job->costs->seconds[GPUZIP_PHASE_FORWARD] += clock_seconds() - start;
     return GPUZIP_OK;
 }
 

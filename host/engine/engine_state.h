@@ -15,6 +15,7 @@
 
 #include "clock.h"
 #include "engine.h"
+#include "model_learn.h"
 #include "rangecoder.h"
 
 #define HOST_SHARED 256 /* rows or streams from which host threads pay */
@@ -41,6 +42,12 @@ typedef struct {
     context_model_query *asked; /* [pass_rows] the mixed rows, with context models */
     int mixed;                  /* rows whose intervals are not range-coded yet; 0: none */
 } engine_stage;
+
+/* The rows from which the weights learn. */
+typedef struct {
+    int32_t *slot, *pos; /* in the order of the passes */
+    int32_t *target;     /* the token that followed; -1: an escape, which the models do not know */
+} learn_rows;
 
 /* See engine_costs.c. */
 typedef struct engine_measures engine_measures;
@@ -79,6 +86,12 @@ struct engine {
     int32_t *pending, *pending_state;
     size_t pending_first, pending_end;
 
+    model_learner *learner[GPUZIP_MAX_EXPERTS]; /* of the models, with learn_weights; or NULL */
+    int learn_most, learnt_rows;  /* the most rows of a step of the weights; those recorded for
+                                     the next */
+    learn_rows learn, learn_host; /* [learn_most] on the device; on the host, page-locked */
+    void *learn_memory, *learn_host_memory;
+
     bool adaptive;                          /* some part adapts */
     engine_group *own_group;                /* of this engine alone */
     engine_group *group;                    /* own_group, or the one that it has joined */
@@ -114,6 +127,7 @@ typedef struct {
     size_t update_due;   /* decoding: the next update is before this step */
     engine_costs *costs;
     const engine_progress *progress; /* or NULL */
+    bool learns;                     /* the models' weights do, from these streams */
     bool measures;                   /* some stream's tokens are measured */
 } engine_job;
 
@@ -147,7 +161,7 @@ static inline int host_threads(const engine_config *c, size_t n)
 /* Positions that a row at position pos attends to, the sink among them. */
 static inline size_t attended(const engine *e, size_t pos)
 {
-    size_t window = (size_t)e->config.window;
+    size_t window = (size_t)e->config.schedule.window;
     return pos < window ? pos + 1 : window + 1;
 }
 
@@ -231,8 +245,34 @@ size_t group_bytes(const engine_group *group, int states);
 void group_place(const engine_group *group, const engine_stream *stream, int *state, int *index);
 
 /* Waits for all members. The group then updates its states with the tokens before `step`, all of
- * them known, or with `resets` resets them at `step`. Errors: DEVICE. */
+ * them known, or with `resets` resets them at `step`. Errors: DEVICE; CANCELLED, if a member
+ * failed. */
 gpuzip_status group_barrier(engine_group *group, size_t step, bool resets);
+
+/* engine_learn.c: the models' weights learn. */
+
+/* Whether the devices and the bounds of the models' numbers allow it. */
+bool learn_is_possible(const engine_config *config);
+
+/* Opens the learners for steps with the rows of so many streams, or closes them.
+ * Errors: MEMORY, UNSUPPORTED. */
+gpuzip_status learn_open(engine *e, int streams);
+void learn_close(engine *e);
+/* Device memory that learn_open() takes. */
+size_t learn_bytes(const engine *e, int streams);
+/* Gives the models their trained weights again. Errors: DEVICE. */
+gpuzip_status learn_reset(engine_job *job);
+
+/* The end of the rows, from step t on, that the next step of the weights learns from: at most
+ * `end`, the window's. SIZE_MAX if the weights do not learn. */
+size_t learn_next_update(const engine_job *job, size_t t, size_t end);
+
+/* Remembers a row of a pass with logits, for the next step of the weights. */
+void learn_record(engine_job *job, int32_t slot, int32_t pos);
+
+/* Takes a step of the weights with the recorded rows, of a window from `base` on; the tokens that
+ * follow them are known. Errors: MEMORY, DEVICE. */
+gpuzip_status learn_update(engine_job *job, size_t base);
 
 /* engine_adapt.c: adaptation. All work is queued on the device, except that of the context models,
  * which run on the host. */

@@ -21,8 +21,8 @@ typedef struct {
 
 /* A window of a stream, with the rows [first_row, end_row) among the steps that it codes. */
 typedef struct {
-    const uint32_t *token;   /* of the stream */
-    size_t base, begin, end; /* its first step, the first that it codes, and the end */
+    const uint32_t *token; /* of the stream */
+    schedule_window steps;
     int first_row, end_row;
 } sample_window;
 
@@ -43,36 +43,35 @@ typedef struct {
 
 /* ---- windows ------------------------------------------------------------- */
 
-/* Steps from a window to the next. Sliding windows are sampled as windows that re-read half. */
-static size_t sample_hop(const engine_config *c)
+/* Sliding windows are sampled as windows that re-read half. */
+static schedule sample_schedule(const engine_config *c)
 {
-    return c->hop ? (size_t)c->hop : ((size_t)c->window + 1) / 2;
+    schedule s = c->schedule;
+    s.hop = s.hop ? s.hop : (s.window + 1) / 2;
+    return s;
 }
 
 static size_t count_windows(const sampler *s, size_t stream)
 {
-    size_t length = s->stream[stream].length, window = (size_t)s->config->window;
-    size_t hop = sample_hop(s->config);
-    return length <= window ? 1 : 1 + (length - window + hop - 1) / hop;
+    schedule hops = sample_schedule(s->config);
+    return schedule_windows(&hops, s->stream[stream].length);
 }
 
 /* Window `index` of all streams', one stream after the other. */
 static sample_window find_window(const sampler *s, size_t index)
 {
-    size_t each = count_windows(s, 0), stream = index / each, k = index % each;
-    size_t window = (size_t)s->config->window, hop = sample_hop(s->config);
-    size_t length = s->stream[stream].length, base = k * hop;
-    size_t end = base + window;
-    return (sample_window){.token = s->stream[stream].token,
-                           .base = base,
-                           .begin = k ? base + window - hop : base,
-                           .end = end < length ? end : length};
+    size_t each = count_windows(s, 0), stream = index / each;
+    schedule hops = sample_schedule(s->config);
+    return (sample_window){
+        s->stream[stream].token,
+        schedule_window_at(&hops, index % each, s->stream[stream].length),
+    };
 }
 
 /* Chooses windows at even distances in the block. */
 static gpuzip_status choose_windows(sampler *s)
 {
-    size_t last = (size_t)s->streams - 1, window = (size_t)s->config->window;
+    size_t last = (size_t)s->streams - 1, window = (size_t)s->config->schedule.window;
     size_t all = last * count_windows(s, 0) + count_windows(s, last);
     size_t budget = (last * s->stream[0].length + s->stream[last].length) / TOKENS_SHARE;
     size_t wanted = (budget < TOKENS_MOST ? budget : TOKENS_MOST) / window;
@@ -93,7 +92,7 @@ static gpuzip_status choose_rows(sampler *s, size_t memory)
     size_t row_bytes = (size_t)s->config->experts * (size_t)s->config->vocab * sizeof(int16_t);
     size_t coded = 0, most = memory / row_bytes, at = 0;
     for (int i = 0; i < s->windows; i++)
-        coded += s->window[i].end - s->window[i].begin;
+        coded += s->window[i].steps.end - s->window[i].steps.begin;
     most = most > ROWS_MOST ? ROWS_MOST : most < 1 ? 1 : most;
     most = most > coded ? coded : most;
     s->row = calloc(most, sizeof *s->row);
@@ -104,7 +103,7 @@ static gpuzip_status choose_rows(sampler *s, size_t memory)
     for (int i = 0; i < s->windows; i++) {
         sample_window *w = &s->window[i];
         w->first_row = s->rows;
-        for (size_t step = w->begin; step < w->end; step++, at++) {
+        for (size_t step = w->steps.begin; step < w->steps.end; step++, at++) {
             bool chosen = (at + 1) * most / coded > at * most / coded;
             if (!chosen || w->token[step] >= (uint32_t)s->config->vocab)
                 continue;
@@ -158,11 +157,11 @@ static gpuzip_status read_steps(sampler *s, int k, reader *in, const sample_wind
     const float *logits;
     for (int r = 0; r < n; r++) {
         size_t step = t + (size_t)r;
-        uint32_t before = step == w->base ? UINT32_MAX : w->token[step - 1];
+        uint32_t before = step == w->steps.base ? UINT32_MAX : w->token[step - 1];
         uint32_t bos = (uint32_t)model_weights(s->config->expert[k].m)->config.bos;
         in->rows[r] = (int32_t)(before < vocab ? before : bos);
         in->rows[s->pass_rows + r] = 0;
-        in->rows[2 * s->pass_rows + r] = (int32_t)(step - w->base);
+        in->rows[2 * s->pass_rows + r] = (int32_t)(step - w->steps.base);
     }
     ops_batch batch = {in->device_rows, in->device_rows + s->pass_rows,
                        in->device_rows + 2 * s->pass_rows, n, 0};
@@ -191,15 +190,18 @@ static gpuzip_status read_model(sampler *s, int k)
         goto out;
     }
     TRY_OUT(s->ops->alloc(s->ctx, (void **)&in.device_rows, bytes));
-    model_sizes sizes = {
-        .slots = 1, .window = s->config->window, .max_rows = s->pass_rows, .max_logits = 1};
+    model_sizes sizes = {.slots = 1,
+                         .window = s->config->schedule.window,
+                         .max_rows = s->pass_rows,
+                         .max_logits = 1};
     TRY_OUT(model_state_open(&in.state, s->config->expert[k].m, s->ctx, &sizes));
-    TRY_OUT(model_set_positions(in.state, 0, s->config->window));
+    TRY_OUT(model_set_positions(in.state, 0, s->config->schedule.window));
     for (int i = 0; i < s->windows; i++) {
         const sample_window *w = &s->window[i];
         int row = w->first_row;
-        for (size_t t = w->base; row < w->end_row; t += pass)
-            TRY_OUT(read_steps(s, k, &in, w, t, t + pass < w->end ? t + pass : w->end, &row));
+        for (size_t t = w->steps.base; row < w->end_row; t += pass)
+            TRY_OUT(read_steps(s, k, &in, w, t, t + pass < w->steps.end ? t + pass : w->steps.end,
+                               &row));
     }
 out:
     if (status != GPUZIP_OK)
@@ -248,14 +250,14 @@ static gpuzip_status count_tokens(sampler *s, int k)
     }
     qsort(s->row, (size_t)s->rows, sizeof *s->row, compare_steps);
     for (size_t t = 0; row < s->rows; t = end) {
-        if (s->config->window_scope && t == origin + (size_t)s->config->window) {
+        if (s->config->schedule.window_scope && t == origin + (size_t)s->config->schedule.window) {
             origin = t;
             memset(count, 0, vocab * sizeof *count);
             memset(log, 0, vocab * sizeof *log);
         }
-        end = context_model_next_update(t, origin, s->config->update_interval);
-        if (s->config->window_scope && end > origin + (size_t)s->config->window)
-            end = origin + (size_t)s->config->window;
+        end = context_model_next_update(t, origin, s->config->schedule.update_interval);
+        if (s->config->schedule.window_scope && end > origin + (size_t)s->config->schedule.window)
+            end = origin + (size_t)s->config->schedule.window;
         for (; row < s->rows && s->row[row].step < end; row++)
             memcpy(row_log(s, s->row[row].index, k), log, vocab * sizeof *log);
         count_steps(s, t, end, count, log);

@@ -2,6 +2,7 @@
 #include "block.h"
 
 #include "clock.h"
+#include "model_learn.h"
 #include "packed.h"
 #include "suits.h"
 
@@ -103,9 +104,9 @@ uint64_t block_bytes(const block_rules *rules, size_t content_size)
     return bytes;
 }
 
-/* The adaptive state's part of block_coding_bytes(). */
-static uint64_t adaptive_bytes(const engine_config *c, size_t tokens, uint32_t streams)
+uint64_t block_adaptive_bytes(const block_rules *rules, size_t tokens, uint32_t streams)
 {
+    const engine_config *c = &rules->config;
     uint64_t bytes = 0;
     if (c->bias || c->learn_alpha || c->prior) {
         ops_adaptive_config config = {.vocab = c->vocab,
@@ -118,45 +119,68 @@ static uint64_t adaptive_bytes(const engine_config *c, size_t tokens, uint32_t s
     }
     if (c->prior) {
         size_t longest = container_stream_length((uint32_t)tokens, streams);
-        size_t scope = c->window_scope ? (size_t)c->window : longest;
-        bytes += context_model_bytes(streams, longest, scope, c->update_interval, 0);
+        bytes += context_model_bytes(streams, longest, schedule_scope(&c->schedule, longest),
+                                     c->schedule.update_interval, 0);
     }
     return bytes;
 }
 
 uint64_t block_coding_bytes(const block_rules *rules, size_t tokens, uint32_t streams)
 {
-    uint64_t bytes = adaptive_bytes(&rules->config, tokens, streams);
+    uint64_t bytes = block_adaptive_bytes(rules, tokens, streams);
     for (int k = 0; k < rules->config.experts; k++) {
         if (!rules->model[k])
             continue;
         const weights_config *c = &rules->model[k]->config;
+        if (engine_learns(&rules->config, tokens)) {
+            model_learner_sizes sizes = {.rows = (int)schedule_weight_rows(streams),
+                                         .run = (int)schedule_weight_interval(streams),
+                                         .window = rules->config.schedule.window,
+                                         .logits = NOMINAL_ROWS};
+            bytes += model_learner_bytes(ops_cpu.learn, rules->model[k], &sizes, 1);
+        }
         size_t att = (size_t)c->heads * (size_t)c->head_dim;
-        bytes += ops_cpu.kv_bytes(c->layers, (int)streams, rules->config.window, 1, c->kv_heads,
-                                  c->head_dim, c->kv_bits);
+        bytes += ops_cpu.kv_bytes(c->layers, (int)streams, rules->config.schedule.window, 1,
+                                  c->kv_heads, c->head_dim, c->kv_bits);
         bytes += NOMINAL_ROWS * (sizeof(float) * ((size_t)c->vocab + 2 * (size_t)c->dim +
                                                   2 * (size_t)c->ffn + 2 * att));
     }
     return bytes;
 }
 
+uint64_t block_needed_bytes(const block_rules *rules, size_t content_size, size_t tokens,
+                            uint32_t streams)
+{
+    return block_bytes(rules, content_size) + block_coding_bytes(rules, tokens, streams);
+}
+
+/* Whether coding with so many streams is within the limits. */
+static bool is_affordable(const block_rules *rules, const block *b, size_t streams)
+{
+    uint64_t coding = block_coding_bytes(rules, b->work.tokens, (uint32_t)streams);
+    uint64_t limit = rules->memory_limit ? rules->memory_limit : UINT64_MAX;
+    return coding <= CODING_MEMORY && coding + block_bytes(rules, b->content_size) <= limit;
+}
+
 /* ---- preparing ---------------------------------------------------------- */
 
-/* Streams of a block of n tokens: the caller's or the level's, fewer if memory is short. */
-static uint32_t choose_streams(const block_rules *rules, size_t n)
+/* Streams of a block: the caller's or the level's, fewer if memory is short; 0: not even one is
+ * within the limit. */
+static uint32_t choose_streams(const block_rules *rules, const block *b)
 {
-    uint64_t limit = rules->memory_limit;
-    size_t wanted = rules->streams;
+    size_t n = b->work.tokens, wanted = rules->streams;
     if (!wanted)
         wanted = rules->stream_tokens ? (n + rules->stream_tokens - 1) / rules->stream_tokens : 1;
-    if (!limit || limit > CODING_MEMORY)
-        limit = CODING_MEMORY;
     if (wanted > n)
         wanted = n;
-    if (wanted > CONTAINER_STREAMS_MAX)
-        wanted = CONTAINER_STREAMS_MAX;
-    while (wanted > 1 && block_coding_bytes(rules, n, (uint32_t)wanted) > limit)
+    size_t most = rules->config.learn_weights ? SCHEDULE_WEIGHT_STREAMS : CONTAINER_STREAMS_MAX;
+    if (wanted > most)
+        wanted = most;
+    while (wanted > 1 && !is_affordable(rules, b, wanted))
         wanted = wanted * 7 / 8;
+    if (rules->memory_limit &&
+        block_needed_bytes(rules, b->content_size, n, (uint32_t)wanted) > rules->memory_limit)
+        return 0;
     return container_fit_streams((uint32_t)n, (uint32_t)wanted);
 }
 
@@ -182,7 +206,11 @@ static gpuzip_status prepare_encoding(const block_rules *rules, block *b)
         b->kind = CONTAINER_PACKED;
         return GPUZIP_OK;
     }
-    work->streams = choose_streams(rules, work->tokens);
+    work->streams = choose_streams(rules, b);
+    if (!work->streams) { /* the limit is too short for its many tokens */
+        b->kind = CONTAINER_PACKED;
+        return GPUZIP_OK;
+    }
     if (rules->measure) {
         size_t numbers = ENGINE_MEASURES((size_t)rules->config.experts);
         work->measure = calloc(work->tokens, numbers * sizeof *work->measure);
@@ -192,11 +220,13 @@ static gpuzip_status prepare_encoding(const block_rules *rules, block *b)
     return engine_make_room(&work->stream, &b->stream_bytes, work->tokens, work->streams);
 }
 
-static gpuzip_status prepare_decoding(block *b)
+static gpuzip_status prepare_decoding(const block_rules *rules, block *b)
 {
     block_work *work = &b->work;
     if (b->kind != CONTAINER_CODED)
         return GPUZIP_OK;
+    if (rules->config.learn_weights && b->coded.streams > SCHEDULE_WEIGHT_STREAMS)
+        return FAIL(GPUZIP_ERR_CORRUPT);
     work->tokens = b->coded.tokens;
     work->streams = b->coded.streams;
     work->stream = calloc(work->streams, sizeof *work->stream);
@@ -212,7 +242,7 @@ gpuzip_status block_prepare(const block_rules *rules, block *b)
     release_measures(b);
     b->seconds_tokenizer = b->coder_bits = b->model_bits = 0;
     b->estimate = 0;
-    b->status = rules->decode ? prepare_decoding(b) : prepare_encoding(rules, b);
+    b->status = rules->decode ? prepare_decoding(rules, b) : prepare_encoding(rules, b);
     if (b->status != GPUZIP_OK || b->kind != CONTAINER_CODED)
         release_work(b);
     return b->status;
@@ -339,7 +369,7 @@ static gpuzip_status encode(const block_rules *rules, engine_mt *mt, block *cons
         return GPUZIP_OK;
     double start = clock_seconds();
     TRY(verify(rules, mt, b, n, stream, progress ? &verifying : NULL));
-    costs->seconds_verify = clock_seconds() - start;
+    costs->engine.seconds[GPUZIP_PHASE_VERIFY] = clock_seconds() - start;
     return GPUZIP_OK;
 }
 
@@ -454,6 +484,17 @@ static bool beats_packing(const block *b, size_t coded)
     return b->estimate && coded < b->estimate * BEATS_PACKING_TENTHS / 10;
 }
 
+/* Bytes that packing a block may take: those of a coded one are still in use. */
+static uint64_t packing_memory(const block_rules *rules, const block *b)
+{
+    uint64_t most = rules->pack_memory, left = rules->memory_limit;
+    if (!left || b->kind != CONTAINER_CODED)
+        return most;
+    uint64_t needed = block_needed_bytes(rules, b->content_size, b->work.tokens, b->work.streams);
+    left = left > needed ? left - needed : 1;
+    return left < most ? left : most;
+}
+
 /* Packs the content into *packed[*size], which the caller frees; NULL if the block does not get
  * smaller than `limit` bytes thereby. */
 static gpuzip_status pack(const block_rules *rules, const block *b, size_t limit, uint8_t **packed,
@@ -465,7 +506,7 @@ static gpuzip_status pack(const block_rules *rules, const block *b, size_t limit
     if (!made)
         return FAIL(GPUZIP_ERR_MEMORY);
     gpuzip_status status =
-        packed_pack(made, content_size, size, b->content, content_size, rules->pack_memory);
+        packed_pack(made, content_size, size, b->content, content_size, packing_memory(rules, b));
     if (status == GPUZIP_OK && container_packed_size((uint32_t)content_size, *size) < limit)
         *packed = made;
     else

@@ -61,9 +61,8 @@ typedef struct {
 
 /* Costs of a batch of blocks. */
 typedef struct {
-    engine_costs engine; /* without the verification */
-    double seconds_verify;
-    int blocks; /* of the batch */
+    engine_costs engine; /* of the verification only its seconds */
+    int blocks;          /* of the batch */
 } block_costs;
 
 /* Grows code to so many bytes. Errors: MEMORY. */
@@ -84,7 +83,15 @@ uint64_t block_bytes(const block_rules *rules, size_t content_size);
  * block_code() takes about as much. */
 uint64_t block_coding_bytes(const block_rules *rules, size_t tokens, uint32_t streams);
 
-/* Encoding: cuts content into tokens and streams, unless the model clearly does not suit it.
+/* Of these the adaptive state's part, which each block of a batch takes. */
+uint64_t block_adaptive_bytes(const block_rules *rules, size_t tokens, uint32_t streams);
+
+/* Nominal memory, in bytes, for a block and its coding. */
+uint64_t block_needed_bytes(const block_rules *rules, size_t content_size, size_t tokens,
+                            uint32_t streams);
+
+/* Encoding: cuts content into tokens and streams, unless the model clearly does not suit it or
+ * coding needs more memory than the limit.
  * Decoding: finds the streams of b->coded. Errors (also in b->status): MEMORY. */
 gpuzip_status block_prepare(const block_rules *rules, block *b);
 

@@ -7,8 +7,12 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define HOST_MEMORY  ((uint64_t)2 << 30) /* bytes for blocks, without a limit */
-#define WAIT_SECONDS 0.1                 /* from one progress report to the next */
+#define HOST_MEMORY ((uint64_t)2 << 30) /* bytes for blocks, without a limit */
+/* The share of the limit that blocks may take; one alone is always taken. On the CPU, a half is for
+ * coding (pipeline_cpu_batch()) and a quarter for packing. */
+#define HOST_SHARE     8
+#define HOST_SHARE_GPU 2
+#define WAIT_SECONDS   0.1 /* from one progress report to the next */
 
 /* ---- the host's steps --------------------------------------------------- */
 
@@ -50,17 +54,14 @@ static void *run_helper(void *context)
     return NULL;
 }
 
-/* Says once how much memory the CPU will take for a block such as this. */
-static void tell_cpu_memory(pipeline *p, const ring_entry *entry)
+/* Says once how much memory the CPU will take for blocks such as these. */
+static void tell_cpu_memory(pipeline *p, ring_entry *const *group, int count)
 {
     char text[GPUZIP_ERROR_BYTES];
-    const device *d = &p->gz->cpu;
-    uint64_t available = 0, total;
     if (p->told || !p->gz->note)
         return;
     p->told = true;
-    (void)d->ops->memory(d->ctx, &available, &total);
-    pipeline_describe_memory(p, d, p->cpu, 1, entry->job.b.work.streams, available, text);
+    pipeline_describe_cpu(p, group, pipeline_cpu_batch(p, group, count), text);
     session_note(p->gz, GPUZIP_NOTE_DETAIL, "%s", text);
 }
 
@@ -84,7 +85,7 @@ static void work_alone(pipeline *p)
         group[i]->state = JOB_CODING;
     }
     if (coded > 0) {
-        tell_cpu_memory(p, group[0]);
+        tell_cpu_memory(p, group, coded);
         pipeline_code_on_cpu(p, group, coded);
     }
     for (int i = 0; i < count; i++) {
@@ -103,7 +104,8 @@ static gpuzip_status open_workers(pipeline *p)
     p->worker = calloc(DEVICE_GPUS_MAX, sizeof *p->worker);
     if (!p->worker)
         return FAIL(GPUZIP_ERR_MEMORY);
-    for (int i = 0; i < gz->gpus; i++)
+    bool cpu_only = p->plan.config.learn_weights; /* no GPU's backend has the operations */
+    for (int i = 0; i < gz->gpus && !cpu_only; i++)
         if (!gz->gpu[i].lost)
             p->worker[p->workers++] =
                 (worker){.p = p, .d = &gz->gpu[i], .streams_most = GROUP_STREAMS};
@@ -164,9 +166,9 @@ static void stop(pipeline *p)
 static bool same_config(const coding_plan *a, const coding_plan *b)
 {
     const engine_config *x = &a->config, *y = &b->config;
-    if (x->window != y->window || x->hop != y->hop || x->update_interval != y->update_interval ||
-        x->window_scope != y->window_scope || x->experts != y->experts || x->bias != y->bias ||
-        x->learn_alpha != y->learn_alpha || x->prior != y->prior)
+    if (!schedule_equal(&x->schedule, &y->schedule) || x->experts != y->experts ||
+        x->bias != y->bias || x->learn_alpha != y->learn_alpha ||
+        x->learn_weights != y->learn_weights || x->prior != y->prior)
         return false;
     for (int k = 0; k < x->experts; k++)
         if (x->expert[k].kind != y->expert[k].kind || x->expert[k].alpha != y->expert[k].alpha ||
@@ -192,8 +194,8 @@ gpuzip_status pipeline_prepare(pipeline *p, const coding_plan *plan, const block
     stop(p);
     p->plan = *plan;
     p->rules = *rules;
-    p->room = rules->memory_limit && rules->memory_limit / 2 < HOST_MEMORY ? rules->memory_limit / 2
-                                                                           : HOST_MEMORY;
+    uint64_t share = rules->memory_limit / (p->gz->gpus ? HOST_SHARE_GPU : HOST_SHARE);
+    p->room = rules->memory_limit && share < HOST_MEMORY ? share : HOST_MEMORY;
     gpuzip_status status = start(p);
     if (status != GPUZIP_OK) {
         stop(p);

@@ -2,6 +2,7 @@
 #include "pipeline_internal.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 #define MIB(bytes) ((double)(bytes) / (1 << 20))
 
@@ -46,7 +47,7 @@ void pipeline_describe_memory(const pipeline *p, const device *d, const engine_m
             continue;
         const weights_model *w = model_weights(config.expert[k].m);
         const weights_config *c = &w->config;
-        cache += d->ops->kv_bytes(c->layers, (int)streams, config.window, 1, c->kv_heads,
+        cache += d->ops->kv_bytes(c->layers, (int)streams, config.schedule.window, 1, c->kv_heads,
                                   c->head_dim, c->kv_bits);
         weights += device_weights_bytes(w);
     }
@@ -55,6 +56,60 @@ void pipeline_describe_memory(const pipeline *p, const device *d, const engine_m
              "activations %.1f, logits %.1f, total %.1f; free beside the weights %.1f",
              d->name, blocks, streams, MIB(weights), MIB(cache), MIB(all - cache - logits),
              MIB(logits), MIB(all + weights), MIB(available));
+}
+
+/* The process's memory now, in bytes, without pages that no one has touched; 0: unknown. */
+static uint64_t resident_bytes(void)
+{
+    unsigned long long all, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (!f)
+        return 0;
+    if (fscanf(f, "%llu %llu", &all, &resident) != 2)
+        resident = 0;
+    fclose(f);
+    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Memory that the blocks of a batch take for their adaptive states and the streams. */
+static uint64_t batch_bytes(const pipeline *p, ring_entry *const *group, int count,
+                            uint32_t *streams)
+{
+    uint64_t bytes = 0;
+    *streams = 0;
+    for (int i = 0; i < count; i++) {
+        const block_work *work = &group[i]->job.b.work;
+        bytes += block_adaptive_bytes(&p->rules, work->tokens, work->streams);
+        *streams += work->streams;
+    }
+    return bytes;
+}
+
+/* The engines' workers may take what the blocks of a batch leave of the limit. */
+static void limit_workers(const pipeline *p, ring_entry *const *group, int count)
+{
+    uint32_t streams;
+    uint64_t limit = p->rules.memory_limit, taken = batch_bytes(p, group, count, &streams);
+    if (!limit)
+        return;
+    for (int i = 0; i < p->used; i++)
+        taken += block_bytes(&p->rules, p->ring[(p->first + i) % p->ring_size].content_size);
+    engine_mt_set_limit(p->cpu, limit > taken ? limit - taken : 1);
+}
+
+void pipeline_describe_cpu(const pipeline *p, ring_entry *const *group, int count,
+                           char text[GPUZIP_ERROR_BYTES])
+{
+    uint32_t streams;
+    uint64_t so_far = resident_bytes(), contexts = batch_bytes(p, group, count, &streams);
+    limit_workers(p, group, count);
+    bool learns = engine_learns(&p->plan.config, group[0]->job.b.work.tokens);
+    uint64_t engines = engine_mt_batch_bytes(p->cpu, streams, count, learns);
+    snprintf(text, GPUZIP_ERROR_BYTES,
+             "cpu: blocks at once %d, streams %u; memory in MiB: program, models and blocks %.1f, "
+             "caches, activations and logits %.1f, contexts %.1f, total %.1f",
+             count, streams, MIB(so_far), MIB(engines), MIB(contexts),
+             MIB(so_far + engines + contexts));
 }
 
 /* ---- coding ------------------------------------------------------------- */
@@ -89,18 +144,10 @@ static void share_costs(ring_entry *const *group, int count, const block_costs *
     for (int i = 0; i < count; i++)
         all_tokens += (double)group[i]->job.b.work.tokens;
     for (int i = 0; i < count; i++) {
-        const block *b = &group[i]->job.b;
-        double part = (double)b->work.tokens / all_tokens;
-        const engine_costs *e = &costs->engine;
-        group[i]->job.costs =
-            (block_costs){.engine = {.seconds_forward = part * e->seconds_forward,
-                                     .seconds_contexts = part * e->seconds_contexts,
-                                     .seconds_mix = part * e->seconds_mix,
-                                     .seconds_coder = part * e->seconds_coder,
-                                     .forward_ops = part * e->forward_ops,
-                                     .seconds_measure = part * e->seconds_measure},
-                          .seconds_verify = part * costs->seconds_verify,
-                          .blocks = costs->blocks};
+        ring_entry *entry = group[i];
+        double part = (double)entry->job.b.work.tokens / all_tokens;
+        entry->job.costs = (block_costs){.blocks = costs->blocks};
+        engine_add_costs(&entry->job.costs.engine, &costs->engine, part);
     }
 }
 
@@ -134,6 +181,8 @@ int pipeline_cpu_batch(const pipeline *p, ring_entry *const *group, int count)
     int n = 0;
     for (; n < count && n < CPU_BLOCKS; n++) {
         const block *b = &group[n]->job.b;
+        if (engine_learns(&p->plan.config, b->work.tokens)) /* with weights of its own */
+            return n ? n : 1;
         bool enough = streams >= CPU_STREAMS && n >= p->gz->threads;
         bytes += block_coding_bytes(&p->rules, b->work.tokens, b->work.streams);
         if (n > 0 && (enough || bytes > limit))
@@ -149,6 +198,8 @@ void pipeline_code_on_cpu(pipeline *p, ring_entry *const *group, int count)
     gpuzip_status status = pipeline_open_cpu(p);
     for (int i = 0, n; i < count; i += n) {
         n = pipeline_cpu_batch(p, group + i, count - i);
+        if (status == GPUZIP_OK)
+            limit_workers(p, group + i, n);
         gpuzip_status own = status == GPUZIP_OK ? code(p, p->cpu, group + i, n) : status;
         for (int j = i; j < i + n && own != GPUZIP_OK; j++)
             group[j]->job.b.status = own;

@@ -109,6 +109,10 @@ void pipeline_tell(pipeline *p);
 void pipeline_describe_memory(const pipeline *p, const device *d, const engine_mt *mt, int blocks,
                               uint32_t streams, uint64_t available, char text[GPUZIP_ERROR_BYTES]);
 
+/* The same of a batch on the CPU, to which the process's memory so far is added. */
+void pipeline_describe_cpu(const pipeline *p, ring_entry *const *group, int count,
+                           char text[GPUZIP_ERROR_BYTES]);
+
 /* Makes the CPU ready to code. Errors: MEMORY, DEVICE, SELF_TEST. */
 gpuzip_status pipeline_open_cpu(pipeline *p);
 

@@ -28,12 +28,10 @@ gpuzip_status plan_frame(gpuzip *gz, const container_frame *frame, coding_plan *
 {
     const session_model *first = NULL;
     coding_plan made = {0};
-    engine_config c = {.window = (int)frame->window,
-                       .hop = (int)frame->hop,
-                       .update_interval = (int)frame->update_interval,
-                       .window_scope = frame->window_scope,
+    engine_config c = {.schedule = frame->schedule,
                        .bias = frame->biases,
                        .learn_alpha = frame->learns_alphas,
+                       .learn_weights = frame->learns_weights,
                        .prior = frame->contexts ? &context_prior_builtin : NULL,
                        .experts = frame->experts};
     for (int k = 0; k < frame->experts; k++) {
@@ -51,11 +49,12 @@ gpuzip_status plan_frame(gpuzip *gz, const container_frame *frame, coding_plan *
                                 "'%s' and '%s' have different tokenizers; models that work "
                                 "together must share one",
                                 first->given, m->given);
-        if (c.window > m->file.weights->config.context)
+        if (c.schedule.window > m->file.weights->config.context)
             return session_fail(gz, GPUZIP_ERR_UNSUPPORTED,
                                 "a window of %d tokens is more than the %d that model '%s' knows",
-                                c.window, m->file.weights->config.context, m->file.weights->name);
-        if (c.hop == 0 && !model_slides(m->file.weights))
+                                c.schedule.window, m->file.weights->config.context,
+                                m->file.weights->name);
+        if (c.schedule.hop == 0 && !model_slides(m->file.weights))
             return session_fail(
                 gz, GPUZIP_ERR_UNSUPPORTED,
                 "windows cannot slide over model '%s', whose positions are learned; "
@@ -98,15 +97,15 @@ block_rules plan_rules(const gpuzip *gz, const coding_plan *plan)
     return rules;
 }
 
-gpuzip_status plan_check_memory(gpuzip *gz, const block_rules *rules, size_t tokens,
-                                uint32_t streams)
+gpuzip_status plan_check_memory(gpuzip *gz, const block_rules *rules, size_t content_size,
+                                size_t tokens, uint32_t streams)
 {
-    uint64_t needed = block_coding_bytes(rules, tokens, streams);
+    uint64_t needed = block_needed_bytes(rules, content_size, tokens, streams);
     if (!gz->memory_limit || needed <= gz->memory_limit)
         return GPUZIP_OK;
     return session_fail(gz, GPUZIP_ERR_MEMORY,
-                        "a block of %u streams needs %llu KiB, more than the limit of %llu KiB; "
-                        "raise it with --memory",
+                        "a block of %u streams needs %llu KiB besides the models, more than the "
+                        "%llu KiB that the limit leaves; raise it with --memory",
                         streams, (unsigned long long)((needed + 1023) >> 10),
                         (unsigned long long)(gz->memory_limit >> 10));
 }

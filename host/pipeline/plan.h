@@ -26,7 +26,7 @@ block_rules plan_rules(const gpuzip *gz, const coding_plan *plan);
 
 /* Refuses a block that needs more memory than the limit. Errors: MEMORY, with the session's
  * text set. */
-gpuzip_status plan_check_memory(gpuzip *gz, const block_rules *rules, size_t tokens,
-                                uint32_t streams);
+gpuzip_status plan_check_memory(gpuzip *gz, const block_rules *rules, size_t content_size,
+                                size_t tokens, uint32_t streams);
 
 #endif

@@ -14,8 +14,9 @@
 #include "tokenizer.h"
 #include "tokenizer_import.h"
 
-#define TOKENIZER_FILE_MAX ((size_t)512 << 20) /* bytes of any tokenizer file */
-#define TEST_TOKENS        32                  /* of a model file's test vectors */
+#define TOKENIZER_FILE_MAX ((size_t)512 << 20)                   /* bytes of any tokenizer file */
+#define LFS_POINTER        "version https://git-lfs.github.com/" /* begins such a file */
+#define TEST_TOKENS        32 /* of a model file's test vectors */
 
 /* An import in work. */
 typedef struct {
@@ -104,7 +105,12 @@ bool checkpoint_find(char path[GPUZIP_PATH_BYTES], const char *name)
         strcpy(path, name);
         return true;
     }
-    return cache_lookup(path, name);
+    if (errno != ENOENT && errno != ENOTDIR && strlen(name) < GPUZIP_PATH_BYTES)
+        return false;
+    if (cache_lookup(path, name))
+        return true;
+    errno = ENOENT;
+    return false;
 }
 
 static gpuzip_status resolve(char path[GPUZIP_PATH_BYTES], const char *name,
@@ -112,11 +118,14 @@ static gpuzip_status resolve(char path[GPUZIP_PATH_BYTES], const char *name,
 {
     if (checkpoint_find(path, name))
         return GPUZIP_OK;
+    if (errno != ENOENT) {
+        say(error, "%s: cannot be examined: %s", name, strerror(errno));
+        return FAIL(GPUZIP_ERR_IO);
+    }
     say(error,
         "%s: no such file or folder, nor a model in the local Hugging Face cache "
         "(nothing is ever downloaded; fetch it with 'hf download' first)",
         name);
-    errno = ENOENT;
     return FAIL(GPUZIP_ERR_IO);
 }
 
@@ -147,6 +156,15 @@ static gpuzip_status read_file(const char *path, void **data, size_t *size,
     if (fread(bytes, 1, (size_t)st.st_size, f) != (size_t)st.st_size) {
         status = FAIL(GPUZIP_ERR_IO);
         say(error, "%s: cannot be read", path);
+        goto out;
+    }
+    if ((size_t)st.st_size >= strlen(LFS_POINTER) &&
+        memcmp(bytes, LFS_POINTER, strlen(LFS_POINTER)) == 0) {
+        status = FAIL(GPUZIP_ERR_FORMAT);
+        say(error,
+            "%s: a Git LFS pointer, not the file itself; fetch that with 'git lfs pull' in its "
+            "folder",
+            path);
         goto out;
     }
     *data = bytes;
@@ -284,7 +302,8 @@ static gpuzip_status import_path(void **out, size_t *out_size, const char *path,
     void *blob = NULL, *data = NULL;
     size_t blob_size, size;
     import_job job = {*kind, error, TOKENIZER_BOS_AUTO};
-    if (kind->bos >= 0)
+    bool foreign = kind->bos >= kind->vocab; /* GPT-2's default, with a small vocabulary */
+    if (kind->bos >= 0 && !foreign)
         job.bos = (uint32_t)kind->bos;
     if (options)
         wanted = (weights_import_options){options->weight_bits, options->activation_bits,
@@ -303,6 +322,10 @@ static gpuzip_status import_path(void **out, size_t *out_size, const char *path,
         goto out;
     }
     TRY_OUT(add_test(&data, &size));
+    if (foreign)
+        say(error,
+            "%s: bos_token_id %lld is beyond the vocabulary of %d; texts begin with token %u", path,
+            (long long)kind->bos, kind->vocab, (unsigned)tokenizer_bos(t));
     *out = data;
     *out_size = size;
     data = NULL;
@@ -338,6 +361,23 @@ gpuzip_status checkpoint_import(void **data, size_t *size, const char *name,
     return import_path(data, size, path, &kind, options, error);
 }
 
+/* Says why a model file was not opened. io: the description of errno. */
+static const char *why_closed(gpuzip_status status, const char *io)
+{
+    switch (status) {
+    case GPUZIP_ERR_UNSUPPORTED:
+        return "made by another version of gpuzip; import the model again";
+    case GPUZIP_ERR_MEMORY:
+        return "too little memory for the model";
+    case GPUZIP_ERR_IO:
+        return io;
+    case GPUZIP_ERR_FORMAT:
+        return "not a model file";
+    default:
+        return "the model file is damaged; get or import it anew";
+    }
+}
+
 gpuzip_status checkpoint_open(checkpoint *s, const char *name, const gpuzip_import_options *options,
                               char error[CHECKPOINT_ERROR_BYTES])
 {
@@ -359,10 +399,7 @@ gpuzip_status checkpoint_open(checkpoint *s, const char *name, const gpuzip_impo
     }
 out:
     if (status != GPUZIP_OK) {
-        say(error, "%s: %s", path,
-            status == GPUZIP_ERR_UNSUPPORTED
-                ? "made by another version of gpuzip; import the model again"
-                : "damaged or not a model file; get or import it anew");
+        say(error, "%s: %s", path, why_closed(status, strerror(errno)));
         checkpoint_close(&opened);
         return status;
     }

@@ -9,7 +9,7 @@
 #define CHECKPOINT_ERROR_BYTES GPUZIP_ERROR_BYTES
 
 /* Writes the path of a model file or checkpoint of that name, which may be in the local Hugging
- * Face cache; false where there is none. */
+ * Face cache; false, with errno, where there is none (ENOENT) or it cannot be examined. */
 bool checkpoint_find(char path[GPUZIP_PATH_BYTES], const char *name);
 
 /* A model file in memory or on disk. */
@@ -21,14 +21,15 @@ typedef struct {
 /* Opens the built-in model (name NULL), a .gpzm file, or a checkpoint, which is
  * imported in memory: a Hugging Face folder, a llama2.c or llm.c .bin, or the
  * name of a model in the local Hugging Face cache. Released with
- * checkpoint_close(). options may be NULL. On an error, `error` gets the reason.
+ * checkpoint_close(). options may be NULL. On an error, `error` gets the reason, on success a
+ * warning or "".
  * Errors: IO, FORMAT, CORRUPT, UNSUPPORTED, MEMORY. */
 gpuzip_status checkpoint_open(checkpoint *s, const char *name, const gpuzip_import_options *options,
                               char error[CHECKPOINT_ERROR_BYTES]);
 void checkpoint_close(checkpoint *s);
 
 /* Imports a checkpoint and gives the bytes of its .gpzm, test vectors included;
- * the caller frees *data. Errors: as checkpoint_open(); ARGUMENT for a .gpzm. */
+ * the caller frees *data. `error` and errors: as checkpoint_open(); ARGUMENT for a .gpzm. */
 gpuzip_status checkpoint_import(void **data, size_t *size, const char *name,
                                 const gpuzip_import_options *options,
                                 char error[CHECKPOINT_ERROR_BYTES]);

@@ -33,6 +33,13 @@ void session_note(const gpuzip *gz, gpuzip_note kind, const char *format, ...)
     gz->note(gz->note_context, kind, text);
 }
 
+void session_warn(gpuzip *gz)
+{
+    if (gz->error[0])
+        session_note(gz, GPUZIP_NOTE_WARNING, "%s", gz->error);
+    gz->error[0] = '\0';
+}
+
 /* ---- opening ------------------------------------------------------------ */
 
 static gpuzip_status open_devices(gpuzip *gz, const device_choice *choice,
@@ -100,6 +107,11 @@ gpuzip_status session_fail_load(gpuzip *gz, gpuzip_status status, const device *
                             "%s: the arithmetic of device '%s' does not give the model file's test "
                             "vectors; files made here would not decode elsewhere",
                             model, d->name);
+    if (status == GPUZIP_ERR_CORRUPT)
+        return session_fail(gz, status,
+                            "%s: the model file is damaged: it holds no check, and its test "
+                            "vectors are wrong; get or import it anew",
+                            model);
     if (status == GPUZIP_ERR_MEMORY)
         return session_fail(gz, status, "%s: no room for its weights on device '%s'", model,
                             d->name);
@@ -215,6 +227,7 @@ gpuzip_status session_add_model(gpuzip *gz, const char *name, int *index)
         goto out;
     }
     TRY_OUT(checkpoint_open(&m.file, name, NULL, gz->error));
+    session_warn(gz);
     const weights_model *w = m.file.weights;
     status = tokenizer_open(&m.t, w->tokenizer, w->tokenizer_size, (uint32_t)w->config.vocab);
     if (status != GPUZIP_OK) {

@@ -48,8 +48,11 @@ __attribute__((format(printf, 3, 4))) gpuzip_status session_fail(gpuzip *gz, gpu
 __attribute__((format(printf, 3, 4))) void session_note(const gpuzip *gz, gpuzip_note kind,
                                                         const char *format, ...);
 
+/* Passes on a warning that gz's error text holds after a success, and clears it. */
+void session_warn(gpuzip *gz);
+
 /* Opens the CPU with every model on it, unless it is open. Sets no error text, because worker
- * threads call it. Errors: MEMORY, DEVICE, SELF_TEST. */
+ * threads call it. Errors: MEMORY, DEVICE, SELF_TEST, CORRUPT (a model without a check). */
 gpuzip_status session_cpu(gpuzip *gz, device **cpu);
 
 /* Sets the error text for a device on which loading a model failed; returns status. */

@@ -112,10 +112,7 @@ gpuzip_status cpu_qkv(ops_context *ctx, const ops_batch *batch, const float *qkv
     return GPUZIP_OK;
 }
 
-/* Cuts the batch into items of at most ATTENTION_QUERIES queries, `heads` heads each;
- * items has room for one a row. Every group of heads repeats them: head is left 0.
- * Returns their number. */
-static int cut_items(const ops_batch *batch, int heads, attention_item *items)
+int attention_cut_items(const ops_batch *batch, int heads, attention_item *items)
 {
     int count = 0, max_rows = ATTENTION_QUERIES / heads;
     for (int row = 0; row < batch->rows; row++) {
@@ -128,8 +125,7 @@ static int cut_items(const ops_batch *batch, int heads, attention_item *items)
     return count;
 }
 
-/* The most heads of a group of `group` that an item takes: a divisor of it. */
-static int heads_of_item(int group)
+int attention_item_heads(int group)
 {
     int heads = group < ATTENTION_QUERIES ? group : ATTENTION_QUERIES;
     while (group % heads != 0)
@@ -171,8 +167,7 @@ static attention_scratch scratch_of(const attention_job *job, void *memory)
     return scratch;
 }
 
-/* Positions in the segments that an item whose last row stands at `pos` reads, at most. */
-static int segment_positions(const ops_kv *kv, int pos)
+int attention_positions(const ops_kv *kv, int pos)
 {
     int first = pos - kv->window + 1 - (ATTENTION_QUERIES - 1);
     first = first > 0 ? first / ATTENTION_SEGMENT * ATTENTION_SEGMENT : 0;
@@ -213,7 +208,7 @@ gpuzip_status cpu_attention(ops_context *ctx, const ops_batch *batch, const ops_
     attention_items a = {.job = &job, .path = find_path(ctx)};
     double pairs = 0;
     for (int row = 0; row < batch->rows; row++) {
-        int positions = segment_positions(kv, batch->pos[row]);
+        int positions = attention_positions(kv, batch->pos[row]);
         job.positions = positions > job.positions ? positions : job.positions;
         pairs += positions;
     }
@@ -223,9 +218,9 @@ gpuzip_status cpu_attention(ops_context *ctx, const ops_batch *batch, const ops_
     TRY(reserve(ctx, scratch + (size_t)batch->rows * sizeof *a.item));
     a.memory = ctx->attention;
     a.item = (attention_item *)((char *)ctx->attention + scratch);
-    int item_heads = heads_of_item(heads / kv->kv_heads);
+    int item_heads = attention_item_heads(heads / kv->kv_heads);
     a.groups = heads / item_heads;
-    a.items = cut_items(batch, item_heads, a.item) * a.groups;
+    a.items = attention_cut_items(batch, item_heads, a.item) * a.groups;
     a.portion = threads > 1 ? 1 + a.items / (PORTIONS * threads) : a.items;
     pool_run(ctx->pool, threads, (a.items + a.portion - 1) / a.portion, attend_portion, &a);
     return GPUZIP_OK;

@@ -1,5 +1,5 @@
-/* cpu_attention.h: shared by cpu_attention.c, the driver, and cpu_attention_isa.c,
- * the inner loops compiled once an instruction set. Private to these two.
+/* cpu_attention.h: shared by cpu_attention.c, the driver, cpu_attention_isa.c, the inner loops
+ * compiled once an instruction set, and the backward pass (learn/cpu_attention_back.h).
  *
  * The cache. A sequence is one (layer, slot, KV head). Values of 8 or 12 bits are
  * held as s16, arranged for i32x16_dot(), which adds two products a lane:
@@ -85,6 +85,19 @@ extern const attention_path attention_path_c;
 #if defined(__x86_64__)
 extern const attention_path attention_path_avx2, attention_path_avx512, attention_path_avx512vnni;
 #endif
+
+/* cpu_attention.c, for attention_back() too. */
+
+/* Cuts the batch into items of at most ATTENTION_QUERIES queries, `heads` heads each;
+ * items has room for one a row. Every group of heads repeats them: head is left 0.
+ * Returns their number. */
+int attention_cut_items(const ops_batch *batch, int heads, attention_item *items);
+
+/* The most heads of a group of `group` that an item takes: a divisor of it. */
+int attention_item_heads(int group);
+
+/* Positions in the segments that an item whose last row stands at `pos` reads, at most. */
+int attention_positions(const ops_kv *kv, int pos);
 
 /* The index of a sequence in the cache's arrays. */
 static inline size_t kv_sequence(const ops_kv *kv, int layer, int slot, int kv_head)

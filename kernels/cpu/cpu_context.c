@@ -10,6 +10,7 @@
 #include "clock.h"
 #include "cores.h"
 #include "cpu.h"
+#include "learn/cpu_learn.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -296,6 +297,7 @@ const ops ops_cpu = {
     .mix_learn = cpu_mix_learn,
     .next_tokens = cpu_next_tokens,
     .count_add = cpu_count_add,
+    .learn = &cpu_learn,
     .measure_peak = cpu_measure_peak,
     .measure_product = cpu_measure_product,
     .measure_copy = cpu_measure_copy,

@@ -88,7 +88,7 @@ static void pack_part(const void *of, int i, int worker)
 
 gpuzip_status cpu_matrix_create(ops_context *ctx, ops_matrix **m, const ops_weights *src)
 {
-    assert(src->n > 0 && src->k > 0 && src->k <= OPS_MAX_DIM);
+    assert(src->n > 0 && src->k > 0 && src->k <= OPS_MAX_VOCAB);
     gpuzip_status status = GPUZIP_OK;
     ops_matrix *packed = calloc(1, sizeof *packed);
     if (!packed) {

@@ -18,7 +18,7 @@
  * exact s32 total, made in one of two ways: from s16 activations directly, or as
  * 128 * hi + lo of two plane sums, modulo 2^32. Chunks and planes of weights are
  * added as doubles, which hold every integer below 2^53 (the sum is below
- * 65536 * 16256^2 < 2^44), so these sums are exact too, and the conversion to
+ * 2^18 * 16256^2 < 2^46), so these sums are exact too, and the conversion to
  * float rounds once, as ops.h asks. */
 #ifndef GPUZIP_CPU_LINEAR_H
 #define GPUZIP_CPU_LINEAR_H

@@ -123,6 +123,7 @@ const ops ops_cuda = {
     .mix_learn = cuda_mix_learn,
     .next_tokens = cuda_next_tokens,
     .count_add = cuda_count_add,
+    .learn = NULL, /* weights do not learn on GPUs yet */
     .measure_peak = cuda_measure_peak,
     .measure_product = cuda_measure_product,
     .measure_copy = cuda_measure_copy,

@@ -20,7 +20,7 @@ header() {
 
 header '^none window 512 hop 0 update 1 [0-9a-f]\{16\}\*65536$' --adapt none
 prints '^    coded [0-9]* 1$'
-header '^contexts+biases+alphas window 512 hop 0 update 16 [0-9a-f]*\*65536$' --adapt all
+header '^contexts+biases+alphas+weights window 512 hop 0 update 16 [0-9a-f]*\*65536$' --adapt all
 header '^contexts window 32 hop 8 update 5 ' --adapt contexts --window 32 --hop 8 --update 5
 header '^scope+biases window 64 hop 64 ' --adapt biases --window 64 --hop 64 --window-scope
 header '^alphas .*\*32768 bayes\*6554$' --adapt alphas --naive-bayes --alpha 0.5,0.1

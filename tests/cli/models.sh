@@ -1,5 +1,5 @@
 # gpuzip model, --model and the exit codes of models. Second argument: the program that makes a
-# tiny checkpoint.
+# tiny checkpoint; third: the one that gives a model file its check.
 . "$(dirname "$0")/check.sh"
 
 run 0 "$gz" model info
@@ -122,11 +122,61 @@ run 3 "$gz" -t --model tiny.gpzm dull.gpz
 run 0 "$gz" -l dull.gpz
 prints '[0-9a-f]\{8\}+[0-9a-f]\{8\}  dull.gpz$'
 
-# A wrong fingerprint in the model file looks like wrong arithmetic.
-cp tiny.gpzm wrong.gpzm
-byte=$(dd if=tiny.gpzm bs=1 skip=104 count=1 2>/dev/null | od -An -tu1)
-# shellcheck disable=SC2059 # the octal number is the format
-printf "\\$(printf %o $((byte ^ 1)))" | dd of=wrong.gpzm bs=1 seek=104 conv=notrunc 2>/dev/null
+# export: the same model in a file of its own, with a check, which files of before lack.
+cp tiny.gpzm old.gpzm
+dd if=/dev/zero of=old.gpzm bs=1 count=8 seek=184 conv=notrunc 2>/dev/null
+run 0 "$gz" -d --model narrow.gpzm --model old.gpzm -c dull.gpz
+run 0 "$gz" model export old.gpzm -o new.gpzm
+same new.gpzm tiny.gpzm
+run 1 "$gz" model export old.gpzm -o new.gpzm
+says 'already exists'
+run 1 "$gz" model export -f old.gpzm -o old.gpzm
+run 1 "$gz" model export old.gpzm
+run 3 "$gz" model export missing.gpzm -o x
+absent x
+run 0 "$gz" model export -o builtin.gpzm
+run 0 "$gz" model info builtin.gpzm
+cp $out first
+run 0 "$gz" model info
+same $out first
+rm builtin.gpzm
+
+# The name is no part of the id.
+run 0 "$gz" model import checkpoint/tiny.bin --tokenizer tokenizer.bin -o named.gpzm --name Other
+run 0 "$gz" -d --model narrow.gpzm --model named.gpzm -c dull.gpz
+
+# flip FILE POSITION MASK: changes bits of a byte
+flip() {
+    byte=$(dd if="$1" bs=1 skip="$2" count=1 2>/dev/null | od -An -tu1)
+    # shellcheck disable=SC2059 # the octal number is the format
+    printf "\\$(printf %o $((byte ^ $3)))" | dd of="$1" bs=1 seek="$2" conv=notrunc 2>/dev/null
+}
+
+# A damaged file is refused, wherever the damage is: no archive is made with it.
+size=$(wc -c <tiny.gpzm)
+position=0
+bit=1
+while [ $position -lt "$size" ]; do
+    cp tiny.gpzm wrong.gpzm
+    flip wrong.gpzm $position $bit
+    run 1 "$gz" --model wrong.gpzm text -o x
+    says 'wrong.gpzm: '
+    [ $position -lt 192 ] || says 'the model file is damaged'
+    absent x
+    position=$((position + size / 61))
+    bit=$((bit < 128 ? 2 * bit : 1))
+done
+head -c $((size - 64)) tiny.gpzm >wrong.gpzm
+run 1 "$gz" model info wrong.gpzm
+says 'the model file is damaged'
+
+# A wrong fingerprint is damage where there is no check, wrong arithmetic where there is one.
+cp old.gpzm wrong.gpzm
+flip wrong.gpzm 104 1
+run 1 "$gz" --model wrong.gpzm text -o x
+says 'the model file is damaged'
+absent x
+"$3" wrong.gpzm || fail "no check"
 run 4 "$gz" --model wrong.gpzm text -o x
 says 'self-test'
 absent x

@@ -74,11 +74,15 @@ adapts() {
 }
 adapts 'contexts biases alphas'
 cp text.gpz default
-adapts 'contexts biases alphas' --adapt all
+adapts 'contexts biases alphas' --adapt contexts,biases,alphas
 same text.gpz default
 adapts 'contexts biases' --alpha 1
-adapts 'contexts biases alphas' --alpha 1 --adapt all
+adapts 'contexts biases alphas' --alpha 1 --adapt contexts,biases,alphas
 same text.gpz default
+adapts 'contexts biases alphas weights' --adapt all
+adapts 'weights' --adapt weights
+adapts 'contexts biases alphas weights' -8
+adapts 'contexts biases' -9 --alpha 1
 adapts 'biases' --adapt biases
 adapts 'contexts alphas' --adapt alphas,contexts
 run 1 "$gz" -f --adapt alphas --alpha 2.5 text

@@ -160,11 +160,11 @@ static void use_fields(source *in)
 {
     uint8_t bytes[CONTAINER_FRAME_BOUND], again[CONTAINER_FRAME_BOUND];
     size_t size, again_size, peeked;
-    container_frame frame = {.window = take_number(in)}, back;
+    container_frame frame = {.schedule.window = (int)take_number(in)}, back;
     uint32_t features = take_number(in);
-    frame.hop = features & 32 ? frame.window : take_number(in);
-    frame.update_interval = take_number(in);
-    frame.window_scope = features & 1;
+    frame.schedule.hop = features & 32 ? frame.schedule.window : (int)take_number(in);
+    frame.schedule.update_interval = (int)take_number(in);
+    frame.schedule.window_scope = features & 1;
     frame.contexts = features & 2;
     frame.biases = features & 4;
     frame.learns_alphas = features & 8;
@@ -183,9 +183,7 @@ static void use_fields(source *in)
         return;
     REQUIRE(container_peek_frame(bytes, size, &peeked) == GPUZIP_OK && peeked == size);
     REQUIRE(container_read_frame(&back, bytes, size) == GPUZIP_OK);
-    REQUIRE(back.window == frame.window && back.hop == frame.hop &&
-            back.update_interval == frame.update_interval &&
-            back.window_scope == frame.window_scope && back.contexts == frame.contexts &&
+    REQUIRE(schedule_equal(&back.schedule, &frame.schedule) && back.contexts == frame.contexts &&
             back.biases == frame.biases && back.learns_alphas == frame.learns_alphas &&
             back.prior == frame.prior && back.experts == frame.experts);
     for (int k = 0; k < frame.experts; k++)

@@ -170,7 +170,7 @@ class Frame:
             raise Corrupt("magic or version")
         size = reader.varint(4, 4096)
         end = reader.at + size - 4
-        features = reader.varint(0, 15)
+        features = reader.varint(0, 31)
         window = reader.varint(2, 2**20)
         hop = window - reader.varint(0, 0 if features & SCOPE else window)  # 0: sliding
         update = reader.varint(1, 2**20)
@@ -191,7 +191,7 @@ class Frame:
         return Frame(features, window, hop, update, experts, prior)
 
     def __str__(self):
-        names = ["scope", "contexts", "biases", "alphas"]
+        names = ["scope", "contexts", "biases", "alphas", "weights"]
         features = "+".join(n for i, n in enumerate(names) if self.features >> i & 1) or "none"
         experts = " ".join(f"{'bayes' if kind else model.hex()}*{alpha}"
                            for kind, alpha, model in self.experts)

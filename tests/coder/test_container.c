@@ -37,9 +37,7 @@ enum { GOLDEN_STORED_RAW = 14, GOLDEN_CODED_RAW = 31, GOLDEN_PACKED_RAW = 40 };
 static const uint8_t golden_payload[] = {1, 0x28, 0xb5, 0x2f, 0xfd, 0x20, 40, 0x43, 1, 0, 'x'};
 
 static const container_frame golden_frame = {
-    .window = 1024,
-    .hop = 512,
-    .update_interval = 16,
+    .schedule = {.window = 1024, .hop = 512, .update_interval = 16},
     .experts = 2,
     .expert = {{CONTAINER_EXPERT_MODEL,
                 CONTAINER_ALPHA_ONE,
@@ -229,10 +227,7 @@ static void container_golden_read(void **state)
 
     container_frame frame;
     assert_int_equal(container_read_frame(&frame, file, GOLDEN_STORED), GPUZIP_OK);
-    assert_int_equal(frame.window, golden_frame.window);
-    assert_int_equal(frame.hop, golden_frame.hop);
-    assert_int_equal(frame.update_interval, golden_frame.update_interval);
-    assert_int_equal(frame.window_scope, golden_frame.window_scope);
+    assert_true(schedule_equal(&frame.schedule, &golden_frame.schedule));
     assert_int_equal(frame.experts, golden_frame.experts);
     for (int k = 0; k < frame.experts; k++) {
         assert_int_equal(frame.expert[k].kind, golden_frame.expert[k].kind);

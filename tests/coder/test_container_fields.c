@@ -25,7 +25,7 @@ static void seal(uint8_t *data, size_t size)
 static gpuzip_status read_body(uint8_t version, const char *body, size_t size)
 {
     size_t frame_size, whole = 6 + size + 4;
-    container_frame frame = {.window = 12345};
+    container_frame frame = {.schedule.window = 12345};
     uint8_t *src = malloc(whole);
     assert_non_null(src);
     memcpy(src, "\xb7g\r\n", 4);
@@ -37,7 +37,7 @@ static gpuzip_status read_body(uint8_t version, const char *body, size_t size)
     assert_int_equal(frame_size, whole);
     assert_int_equal(container_frame_version(src), version);
     gpuzip_status status = container_read_frame(&frame, src, whole);
-    assert_true(status == GPUZIP_OK || frame.window == 12345);
+    assert_true(status == GPUZIP_OK || frame.schedule.window == 12345);
     free(src);
     return status;
 }
@@ -62,7 +62,8 @@ static void container_frame_bodies(void **state)
     assert_int_equal(read_body(BODY("\0\x10\0\1\1\2\0")), GPUZIP_ERR_UNSUPPORTED);
     assert_int_equal(read_body(BODY("\0\x10\0\1\2\1\0\x80\1\0")), GPUZIP_ERR_UNSUPPORTED);
 
-    assert_int_equal(read_body(BODY("\x10\x10\0\1\1\1\0")), GPUZIP_ERR_UNSUPPORTED);
+    assert_int_equal(read_body(BODY("\x10\x10\0\1\1\1\0")), GPUZIP_OK);
+    assert_int_equal(read_body(BODY("\x20\x10\0\1\1\1\0")), GPUZIP_ERR_UNSUPPORTED);
     assert_int_equal(read_body(BODY("\2\x10\0\1\1\1\1\0")), GPUZIP_ERR_UNSUPPORTED); /* prior */
     assert_int_equal(read_body(BODY("\x0e\x10\0\1\0\1\1\0")), GPUZIP_OK);
     assert_int_equal(read_body(BODY("\0\2\2\1\1\1\0")), GPUZIP_OK); /* sliding */
@@ -112,41 +113,30 @@ static const char golden_headers[] = "b7670d0a021a0e8008800410000200000102030405
                                      "070878f4d3f8";
 
 static const container_frame golden_frames[] = {
-    {.window = 1024,
-     .hop = 512,
-     .update_interval = 16,
+    {.schedule = {.window = 1024, .hop = 512, .update_interval = 16},
      .contexts = true,
      .biases = true,
      .learns_alphas = true,
      .experts = 2,
      .expert = {{CONTAINER_EXPERT_MODEL, CONTAINER_ALPHA_ONE, {1, 2, 3, 4, 5, 6, 7, 8}},
                 {CONTAINER_EXPERT_NAIVE_BAYES, 6554, {0}}}},
-    {.window = 2048,
-     .hop = 2048,
-     .update_interval = 1,
-     .window_scope = true,
+    {.schedule = {.window = 2048, .hop = 2048, .update_interval = 1, .window_scope = true},
      .contexts = true,
      .biases = true,
      .learns_alphas = true,
      .experts = 1,
      .expert = {{CONTAINER_EXPERT_MODEL, CONTAINER_LEARNT_MAX, {1, 2, 3, 4, 5, 6, 7, 8}}}},
-    {.window = 256,
-     .hop = 128,
-     .update_interval = 3,
+    {.schedule = {.window = 256, .hop = 128, .update_interval = 3},
      .learns_alphas = true,
      .experts = 3,
      .expert = {{CONTAINER_EXPERT_MODEL, CONTAINER_ALPHA_ONE / 2, {1, 2, 3, 4, 5, 6, 7, 8}},
                 {CONTAINER_EXPERT_MODEL, 0, {9, 8, 7, 6, 5, 4, 3, 2}},
                 {CONTAINER_EXPERT_NAIVE_BAYES, CONTAINER_LEARNT_MAX, {0}}}},
-    {.window = 2,
-     .hop = 1,
-     .update_interval = CONTAINER_STEPS_MAX,
+    {.schedule = {.window = 2, .hop = 1, .update_interval = SCHEDULE_STEPS_MAX},
      .contexts = true,
      .experts = 1,
      .expert = {{CONTAINER_EXPERT_MODEL, CONTAINER_ALPHA_MAX, {9, 8, 7, 6, 5, 4, 3, 2}}}},
-    {.window = CONTAINER_STEPS_MAX,
-     .hop = 1,
-     .update_interval = 128,
+    {.schedule = {.window = SCHEDULE_STEPS_MAX, .hop = 1, .update_interval = 128},
      .biases = true,
      .experts = 2,
      .expert = {{CONTAINER_EXPERT_NAIVE_BAYES, CONTAINER_LEARNT_MAX + 1, {0}},
@@ -155,10 +145,7 @@ static const container_frame golden_frames[] = {
 
 static void check_frame(const container_frame *a, const container_frame *b)
 {
-    assert_int_equal(a->window, b->window);
-    assert_int_equal(a->hop, b->hop);
-    assert_int_equal(a->update_interval, b->update_interval);
-    assert_int_equal(a->window_scope, b->window_scope);
+    assert_true(schedule_equal(&a->schedule, &b->schedule));
     assert_int_equal(a->contexts, b->contexts);
     assert_int_equal(a->biases, b->biases);
     assert_int_equal(a->learns_alphas, b->learns_alphas);
@@ -223,9 +210,7 @@ static void container_frame_arguments(void **state)
 {
     (void)state;
     container_frame most = {
-        .window = CONTAINER_STEPS_MAX,
-        .hop = 1,
-        .update_interval = CONTAINER_STEPS_MAX,
+        .schedule = {.window = SCHEDULE_STEPS_MAX, .hop = 1, .update_interval = SCHEDULE_STEPS_MAX},
         .experts = CONTAINER_EXPERTS_MAX,
     };
     for (int k = 0; k < CONTAINER_EXPERTS_MAX; k++)
@@ -235,7 +220,7 @@ static void container_frame_arguments(void **state)
     container_frame back;
     assert_int_equal(container_write_frame(dst, sizeof dst, &size, &most), GPUZIP_OK);
     assert_int_equal(container_read_frame(&back, dst, size), GPUZIP_OK);
-    assert_int_equal(back.hop, 1);
+    assert_int_equal(back.schedule.hop, 1);
     assert_int_equal(back.expert[7].alpha, CONTAINER_ALPHA_MAX);
 
     most.expert[7].alpha = 0;
@@ -243,14 +228,14 @@ static void container_frame_arguments(void **state)
     assert_int_equal(container_read_frame(&back, dst, size), GPUZIP_OK);
     assert_int_equal(back.expert[7].alpha, 0);
 
-    static const container_frame good = {
-        .window = 16, .hop = 8, .update_interval = 1, .experts = 2};
+    static const container_frame good = {.schedule = {.window = 16, .hop = 8, .update_interval = 1},
+                                         .experts = 2};
     assert_int_equal(container_write_frame(dst, sizeof dst, &size, &good), GPUZIP_OK);
     container_frame sliding = good;
-    sliding.hop = 0;
+    sliding.schedule.hop = 0;
     assert_int_equal(container_write_frame(dst, sizeof dst, &size, &sliding), GPUZIP_OK);
     assert_int_equal(container_read_frame(&back, dst, size), GPUZIP_OK);
-    assert_true(back.window == 16 && back.hop == 0);
+    assert_true(back.schedule.window == 16 && back.schedule.hop == 0);
     container_frame learning = good;
     learning.contexts = learning.biases = learning.learns_alphas = true;
     learning.expert[1].alpha = CONTAINER_LEARNT_MAX;
@@ -268,16 +253,16 @@ static void container_frame_arguments(void **state)
     container_frame bad[10];
     for (size_t i = 0; i < 10; i++)
         bad[i] = good;
-    bad[0].window = 1;
-    bad[1].window = CONTAINER_STEPS_MAX + 1;
-    bad[2].hop = 0;
-    bad[2].window_scope = true;
-    bad[3].hop = bad[3].window + 1;
-    bad[4].update_interval = 0;
-    bad[5].update_interval = CONTAINER_STEPS_MAX + 1;
+    bad[0].schedule.window = 1;
+    bad[1].schedule.window = SCHEDULE_STEPS_MAX + 1;
+    bad[2].schedule.hop = 0;
+    bad[2].schedule.window_scope = true;
+    bad[3].schedule.hop = bad[3].schedule.window + 1;
+    bad[4].schedule.update_interval = 0;
+    bad[5].schedule.update_interval = SCHEDULE_STEPS_MAX + 1;
     bad[6].experts = 0;
     bad[7].experts = CONTAINER_EXPERTS_MAX + 1;
-    bad[8].window_scope = true;
+    bad[8].schedule.window_scope = true;
     bad[9].expert[1].alpha = CONTAINER_ALPHA_MAX + 1;
     for (size_t i = 0; i < 10; i++)
         assert_int_equal(container_write_frame(dst, sizeof dst, &size, &bad[i]),

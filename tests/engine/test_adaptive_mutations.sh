@@ -125,6 +125,8 @@ mutations=(
     'engine|workers*|host/engine_group.c|s/    group->arrived = 0;$/;/'
     'engine|nobody*|host/engine_group.c|s/if (group->members > 0 && group->arrived == group->members)/if (false)/'
     'engine|nobody*|host/engine_group.c|s/group->members--;/;/'
+    'engine|nobody*|host/engine_group.c|s/group->barriers == barrier && !group->abandoned/group->barriers == barrier/'
+    'engine|nobody*|host/engine_group.c|s/group->abandoned ? FAIL(GPUZIP_ERR_CANCELLED) : //'
     'engine|workers*|host/engine_group.c|s/context_model_learn_end(group->state\[i\].cm, w->step);/context_model_learn_end(group->state[i].cm, w->step - 1);/'
     'engine|workers*|host/engine_group.c|s/context_model_reset(group->state\[part\].cm, w->step);/;/'
     'engine_plain||host/engine_group.c|s/adaptive_reset(group->ctx, group->learner, 0, w->states)/adaptive_reset(group->ctx, group->learner, 0, 0)/'
@@ -136,18 +138,54 @@ mutations=(
     'engine_plain||host/engine_adapt.c|s/e->origin = step;/e->origin = 0;/'
     'engine|workers*|host/engine_adapt.c|s/query = g->asked + first/query = g->asked/'
     'engine_plain||host/engine_group.c|s/c->prior ? c->prior->weights\[0\] : NULL/NULL/'
-    'engine_plain||host/engine_adapt.c|s/context_model_next_update(t, e->origin, e->config.update_interval)/(t + 1)/'
+    # windows: which steps each codes
+    'engine_plain||host/engine_encode.c|s/schedule_window_at(s, k, job->steps)/schedule_window_at(s, 0, job->steps)/'
+    'engine|blocks_decode|host/engine_decode.c|s/++next.k, job->steps/next.k, job->steps/'
+    'engine_plain||host/engine_adapt.c|s/context_model_next_update(t, e->origin, e->config.schedule.update_interval)/(t + 1)/'
     # sliding windows: passes longer than the ring has room for, rotations of another block's positions
     'engine|batches*|host/engine_pass.c|s/if (job->run > 0 \&\& steps > job->run)/if (false)/'
-    'engine|batches*|host/engine.c|s/ \&\& run <= e->run)/)/'
-    'engine|batches*|host/model.c|s/s->rope_first = begin = first;/s->rope_first = first;/'
-    'engine|blocks_are*|host/model.c|s/s->rope_first = end - rows;/s->rope_first = 0;/'
-    'engine|batches*|host/model.c|s/size_t wrap = (at \/ rows + 1) \* rows;/size_t wrap = end;/'
+    'engine|batches*|host/engine.c|s/ \&\& run <= e->run \&\&/ \&\&/'
+    'engine|batches*|host/model_state.c|s/s->rope_first = begin = first;/s->rope_first = first;/'
+    'engine|blocks_are*|host/model_state.c|s/s->rope_first = end - rows;/s->rope_first = 0;/'
+    'engine|batches*|host/model_state.c|s/size_t wrap = (at \/ rows + 1) \* rows;/size_t wrap = end;/'
     # counts are forgotten with a block, and learnt once
     'engine|batches*|host/engine_decode.c|s/e->step.state + g->first + done/e->step.state + done/'
     'engine|blocks_are*|host/engine_adapt.c|s/TRY(e->ops->upload(e->ctx, e->count\[k\] + i . vocab, e->zeros, bytes));//'
     'engine|blocks_d*|host/engine_adapt.c|s/e->pending_first += n;/;/'
     'engine|blocks_d*|host/engine_adapt.c|s/e->pending_first = e->pending_end = 0;$/;/'
+
+    # weights that learn: signs, terms, transposes and planes of the backward pass, the step's bounds
+    'model_learn||kernels/cpu/learn/cpu_attention_back_isa.c|s/inv) \* (sink_error(s, query) - delta)/inv) * (sink_error(s, query) + delta)/'
+    'model_learn||kernels/cpu/learn/cpu_attention_back_isa.c|s/unit = s->sink\[query\]/unit = -s->sink[query]/'
+    'model_learn||kernels/cpu/learn/cpu_attention_back_isa.c|s/(e\[j\] - delta)/e[j]/'
+    'model_learn||kernels/cpu/learn/cpu_attention_back_isa.c|s/rotate_back(job, h, job->rope->rows, f);/rotate_back(job, h, 0, f);/'
+    'model_learn||kernels/cpu/learn/cpu_attention_back_isa.c|s/job->rope->sine + at, -1, /job->rope->sine + at, 1, /'
+    'model_learn||kernels/cpu/learn/cpu_attention_back_isa.c|s/sequence->key_error, sequence->q,/sequence->key_error, sequence->a,/'
+    'model_learn||kernels/cpu/learn/cpu_attention_back_isa.c|s/key_error\[j - first\] = e\[j\] \* scale;/key_error[j - first] = e[j];/'
+    'model_learn||kernels/cpu/learn/cpu_attention_back_isa.c|s/e\[j\] \*= s->scratch->k_scale\[j\];/;/'
+    'model_learn||kernels/cpu/learn/cpu_attention_back_isa.c|s/(x & 0xffff0000u) << 16/(x \& 0xffff0000u)/'
+    'model_learn||kernels/cpu/learn/cpu_attention_back_isa.c|s/begin = s->begin\[query\] > first ? s->begin\[query\] : first;/begin = first > 0 ? first : 0;/'
+    'model_learn||kernels/cpu/learn/cpu_attention_back.c|s/return x->slot < y->slot ? -1 : 1;/return 0;/'
+    'model_learn||kernels/cpu/learn/cpu_attention_back.c|s/s->kv_head \* item.heads \* c->groups + //'
+    'learn||kernels/cpu/learn/cpu_learn_rows_isa.c|s/(h\[i\] - m) - y\[i\] \* c/(h[i] - m) + y[i] * c/'
+    'learn||kernels/cpu/learn/cpu_learn_rows_isa.c|s/float m = job->kind == OPS_NORM_RMS ? 0 : /float m = 0 * /'
+    'learn||kernels/cpu/learn/cpu_learn_rows_isa.c|s/fmaf(gate, 1.0f - s, 1.0f)/fmaf(gate, s, 1.0f)/'
+    'learn||kernels/cpu/learn/cpu_learn_rows_isa.c|s/followed = g\[symbol\] \* inv - 1.0f/followed = g[symbol] * inv/'
+    'learn||kernels/detmath.h kernels/cpu/learn/cpu_learn_rows_isa.c|s/x < 0.0f ? tail : 1.0f - tail/tail/'
+    'learn||kernels/cpu/learn/cpu_trainable_isa.c|s/hi\[c\] + (lo\[c\] >> 6)/hi[c]/'
+    'learn||kernels/cpu/learn/cpu_trainable_isa.c|s/master\[c\] - det_rint_s32(step)/master[c] + det_rint_s32(step)/'
+    'learn||kernels/cpu/learn/cpu_trainable_isa.c|s/m = m < most ? m : most;//'
+    'learn||kernels/cpu/learn/cpu_trainable_isa.c|s/factor < 0x1p90f ? factor : 0x1p90f/factor/'
+    'learn||kernels/cpu/learn/cpu_trainable_isa.c|s/pack_columns(t, p, panel, n, plane);//'
+    'learn||kernels/cpu/learn/cpu_trainable_isa.c|s/p == 1 ? 127 : 255/255/'
+    'learn||kernels/cpu/learn/cpu_trainable_isa.c|s/w \* WORD_ROWS + i < x->rows/w * WORD_ROWS + i + 1 < x->rows/'
+    'model_learn||host/experts/model_learn.c|s/r.norm2_in, l->narrow, l->stream, l->stream/r.norm2_in, l->narrow, NULL, l->stream/'
+    'model_learn||host/experts/model_learn.c|s/target + first, m->head.w/target, m->head.w/'
+    'model_learn||host/experts/model_learn.c|s/&r->up_in, l->wide, residual/\&r->qkv_in, l->wide, residual/'
+    'model_learn||host/experts/model_learner.c|s/    r.up += .*//'
+    'model_learn||host/experts/model_learner.c|s/    r.q.sink_scale += heads;//'
+    'model_learn||host/experts/model_learner.c|s/rows->rows == l->rows;/true;/'
+    'model_learn||host/experts/model_forward.c|s/    s->has_step_logits = false;//'
 )
 
 # Files that are compiled once a level of instruction set, with the flags of each.
@@ -234,7 +272,7 @@ try()
 
 rm -rf "$work"
 mkdir -p "$work" || exit 1
-for test in context_model ngrams mix_adaptive mix_states engine_plain engine; do
+for test in context_model ngrams mix_adaptive mix_states learn model_learn engine_plain engine; do
     compile "$(find_file "$source/tests" "test_$test.c")" "$work/$test.o" \
         "$source/tests/support" || exit 1
     link "$work/$test" "$work/$test.o" || exit 1

@@ -99,10 +99,10 @@ static const job jobs[] = {
 
 static engine_config config_of(const job *j, const side *s)
 {
-    engine_config c = {.window = j->window,
-                       .hop = j->hop,
-                       .update_interval = j->update,
-                       .window_scope = j->scope,
+    engine_config c = {.schedule = {.window = j->window,
+                                    .hop = j->hop,
+                                    .update_interval = j->update,
+                                    .window_scope = j->scope},
                        .escapes = 256,
                        .vocab = TINY_VOCAB,
                        .bias = j->adapts & MIXING,

@@ -62,7 +62,8 @@ static const float *plain_forward(model_state *state, const fixture *f, const te
 static void plain_encode(const fixture *f, const engine_config *c, text_block *block)
 {
     size_t length = container_stream_length((uint32_t)block->tokens, block->streams), t = 0;
-    size_t window = c->hop ? (size_t)c->window : length, origin = 0, update = 1, lengths[64];
+    const schedule *plan = &c->schedule;
+    size_t window = plan->hop ? (size_t)plan->window : length, origin = 0, update = 1, lengths[64];
     const uint32_t *tokens[64];
     rc_encoder rc[64];
     model_state *state;
@@ -90,25 +91,25 @@ static void plain_encode(const fixture *f, const engine_config *c, text_block *b
                                   .streams = (int)block->streams,
                                   .token = tokens,
                                   .length = lengths,
-                                  .scope = c->window_scope ? window : length,
-                                  .update_interval = c->update_interval};
+                                  .scope = plan->window_scope ? window : length,
+                                  .update_interval = plan->update_interval};
     int rows = (int)block->streams;
     model_sizes sizes = {.slots = rows,
-                         .window = c->window,
-                         .run = c->hop ? 0 : 1,
+                         .window = plan->window,
+                         .run = plan->hop ? 0 : 1,
                          .max_rows = rows,
                          .max_logits = rows};
     assert_int_equal(model_state_open(&state, f->m, f->ctx, &sizes), GPUZIP_OK);
     assert_int_equal(ops_cpu.adaptive_create(f->ctx, &learner, &config), GPUZIP_OK);
     if (c->prior)
         assert_int_equal(context_model_open(&cm, &asked), GPUZIP_OK);
-    for (size_t base = 0; t < length; base += (size_t)c->hop) { /* sliding: one window of all */
-        if (c->window_scope) {
+    for (size_t base = 0; t < length; base += (size_t)plan->hop) { /* sliding: one window of all */
+        if (plan->window_scope) {
             if (cm)
                 context_model_reset(cm, base);
             assert_int_equal(ops_cpu.adaptive_reset(f->ctx, learner, 0, 1), GPUZIP_OK);
             origin = base;
-            update = context_model_next_update(base, origin, c->update_interval);
+            update = context_model_next_update(base, origin, plan->update_interval);
         }
         for (size_t at = base; at < base + window && at < length; at++) {
             const float *logits = plain_forward(state, f, block, base, at);
@@ -121,7 +122,7 @@ static void plain_encode(const fixture *f, const engine_config *c, text_block *b
             if (cm)
                 context_model_learn(cm, t);
             assert_int_equal(ops_cpu.mix_learn(f->ctx, learner, 1), GPUZIP_OK);
-            update = context_model_next_update(t, origin, c->update_interval);
+            update = context_model_next_update(t, origin, plan->update_interval);
         }
     }
     for (uint32_t s = 0; s < block->streams; s++)

@@ -197,10 +197,10 @@ typedef struct {
 
 static engine_config config_of(const geometry *g)
 {
-    engine_config c = {.window = g->window,
-                       .hop = g->hop,
-                       .update_interval = g->update,
-                       .window_scope = g->scope,
+    engine_config c = {.schedule = {.window = g->window,
+                                    .hop = g->hop,
+                                    .update_interval = g->update,
+                                    .window_scope = g->scope},
                        .escapes = 256,
                        .vocab = TINY_VOCAB,
                        .pass_rows = 10,

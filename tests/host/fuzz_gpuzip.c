@@ -49,13 +49,14 @@ static gpuzip_status decompress(const uint8_t *data, size_t size, memory_io *io)
 /* The settings in HEAD bytes. */
 static container_frame frame_of(const uint8_t head[HEAD])
 {
-    container_frame frame = {.window = 2 + head[0] % 63u,
-                             .update_interval = 1 + head[1] % 40u,
-                             .window_scope = head[2] & 1,
+    container_frame frame = {.schedule = {.window = 2 + head[0] % 63,
+                                          .update_interval = 1 + head[1] % 40,
+                                          .window_scope = head[2] & 1},
                              .contexts = head[2] & 2,
                              .biases = head[2] & 4,
                              .learns_alphas = head[2] & 8};
-    frame.hop = frame.window_scope ? frame.window : head[3] % (frame.window + 1);
+    schedule *s = &frame.schedule;
+    s->hop = s->window_scope ? s->window : head[3] % (s->window + 1);
     for (int i = 0; i < MODELS; i++) {
         container_expert *expert = &frame.expert[frame.experts];
         if (i > 0 && !(head[2] & 16))
@@ -97,10 +98,10 @@ static size_t wrap(uint8_t *file, const uint8_t head[HEAD], const uint8_t *body,
 static gpuzip_options options_of(const uint8_t head[HEAD])
 {
     container_frame frame = frame_of(head);
-    gpuzip_options o = {.window = (int)frame.window,
-                        .hop = (int)frame.hop,
-                        .update_interval = (int)frame.update_interval,
-                        .window_scope = frame.window_scope,
+    gpuzip_options o = {.window = frame.schedule.window,
+                        .hop = frame.schedule.hop,
+                        .update_interval = frame.schedule.update_interval,
+                        .window_scope = frame.schedule.window_scope,
                         .adapt = (frame.contexts ? GPUZIP_ADAPT_CONTEXTS : 0u) |
                                  (frame.biases ? GPUZIP_ADAPT_BIASES : 0u) |
                                  (frame.learns_alphas ? GPUZIP_ADAPT_ALPHAS : 0u),

@@ -114,7 +114,8 @@ static void wrong_options_are_refused(void **state)
         {.block_size = GPUZIP_BLOCK_MAX + 1},
         {.streams = -1},
         {.update_interval = -1},
-        {.adapt = GPUZIP_ADAPT_ALL + 1},
+        {.adapt = GPUZIP_ADAPT_DEFAULT + 1},
+        {.adapt = 2 * GPUZIP_ADAPT_DEFAULT},
         {.experts = 9},
         {.experts = 1, .expert = {{GPUZIP_EXPERT_MODEL, 1, 1.0}}},
         {.experts = 1, .expert = {{GPUZIP_EXPERT_MODEL, 0, -1.0}}},
@@ -323,7 +324,7 @@ static void packed_blocks_prove_their_content(void **state)
 {
     static const uint8_t payload[] = {1, 0x28, 0xb5, 0x2f, 0xfd, 0x20, 40, 0x43, 1, 0, 'x'};
     static const container_frame frame = {
-        .window = 16, .hop = 8, .update_interval = 1, .experts = 1};
+        .schedule = {.window = 16, .hop = 8, .update_interval = 1}, .experts = 1};
     (void)state;
     for (int wrong = 0; wrong < 4; wrong++) {
         uint8_t file[512], raw[41];

@@ -47,7 +47,7 @@ END
     }
     touch x.gpz x.txt
     completes '--recursive' gpuzip --re
-    completes 'import learn info' gpuzip model ''
+    completes 'import learn export info' gpuzip model ''
     completes 'contexts' gpuzip --adapt c
     completes 'cpu cuda' gpuzip --device = c
     completes 'x.gpz x.txt' gpuzip x

@@ -74,7 +74,7 @@ class Buffers(unittest.TestCase):
         self.assertEqual(gpuzip.content_size(PACKED + PACKED), 2 * len(TEXT))
 
     def test_bad_settings(self):
-        for options in ({"level": 0}, {"level": 10}, {"adapt": 8}, {"alphas": [1, 2]},
+        for options in ({"level": 0}, {"level": 10}, {"adapt": 17}, {"alphas": [1, 2]},
                         {"block_size": 1 << 30}, {"block_size": -1}):
             with self.assertRaises(ValueError, msg=str(options)):
                 gpuzip.compress(b"x", **options)

@@ -2,11 +2,12 @@
  * one element at a time. */
 #include <math.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "reference.h"
 
 enum { FLAG_POST_NORM = 1, FLAG_ROPE = 2, FLAG_TIED = 4, FLAG_QKV = 8, FLAG_OUT = 16 };
-enum { FLAG_UP = 32, FLAG_DOWN = 64, FLAG_HEAD = 128 };
+enum { FLAG_UP = 32, FLAG_DOWN = 64, FLAG_HEAD = 128, FLAG_NAMELESS_ID = 256 };
 enum { NORM_LAYER = 1, GELU_TANH = 1, GELU_ERF = 2, SWIGLU = 3, NONE = 0 };
 
 /* ---- the file ---------------------------------------------------------------------------------
@@ -76,6 +77,22 @@ static void read_header(model *m, const uint8_t *f)
     m->tokenizer_size = u32_at(f, 112);
 }
 
+/* Compares the check, and computes the id from a copy without it. */
+static void identify(model *m, const char *path, uint32_t flags)
+{
+    uint64_t check;
+    uint8_t *copy = take(section_size, 1);
+    memcpy(copy, section_file, section_size);
+    memcpy(&check, copy + 184, 8);
+    memset(copy + 184, 0, 8);
+    if (check != 0 &&
+        check != XXH3_64bits_withSeed(copy + 192, section_size - 192, XXH3_64bits(copy, 192)))
+        fail("%s: damaged", path);
+    if (flags & FLAG_NAMELESS_ID)
+        memset(copy + 120, 0, 64);
+    sha256(copy, section_size, m->id);
+}
+
 void model_read(model *m, const char *path)
 {
     *m = (model){0};
@@ -86,9 +103,9 @@ void model_read(model *m, const char *path)
     memcpy(&size, f + 16, 8);
     if (size != section_size)
         fail("%s: wrong size", path);
-    sha256(f, section_size, m->id);
     read_header(m, f);
     uint32_t flags = u32_at(f, 12);
+    identify(m, path, flags);
     bool bias = m->norm == NORM_LAYER;
     int d = m->dim, attention = m->heads * m->head_dim;
     m->post_norm = flags & FLAG_POST_NORM;

@@ -15,7 +15,15 @@
 
 #include "reference.h"
 
-enum { SCOPE = 1, CONTEXTS = 2, BIASES = 4, ALPHAS = 8, EACH_STEP = 16, RAW_MAX = 1 << 24 };
+enum {
+    SCOPE = 1,
+    CONTEXTS = 2,
+    BIASES = 4,
+    ALPHAS = 8,
+    WEIGHTS = 16,
+    EACH_STEP = 16,
+    RAW_MAX = 1 << 24
+};
 
 /* ---- helpers ----------------------------------------------------------------------------------
  */
@@ -200,7 +208,7 @@ static void read_frame(frame *f, reader *r, const model *models, int count, cons
     get(r, rest - 4);
     get_check(r, begin);
 
-    f->features = get_varint(&header, 0, 15);
+    f->features = get_varint(&header, 0, 31);
     f->window = (uint32_t)get_varint(&header, 2, 1 << 20);
     f->hop = f->window - (uint32_t)get_varint(&header, 0, f->window);
     f->update = (uint32_t)get_varint(&header, 1, 1 << 20);
@@ -357,6 +365,8 @@ static void coding_open(coding *c, const frame *f, uint32_t n, uint32_t streams)
     uint32_t each = (n + streams - 1) / streams;
     if (streams != (n + each - 1) / each)
         fail("empty streams");
+    if ((f->features & WEIGHTS) && n >= 4096)
+        fail("the weights learn in this block, which this program does not do yet");
     *c = (coding){.frame = f, .tokens.streams = streams};
     c->tokens.token = take(streams, sizeof *c->tokens.token);
     c->tokens.length = take(streams, sizeof *c->tokens.length);

@@ -8,7 +8,9 @@
 #include "ngrams_build.h"
 #include "tiny_checkpoint.h"
 
+#ifndef TOKENS_MAX
 #define TOKENS_MAX 3000
+#endif
 
 static void *model_bytes; /* a .gpzm of the tiny checkpoint */
 static size_t model_size;
@@ -50,10 +52,10 @@ static engine_config config_of(const fixture *f, int window, int hop, int update
                                int learns)
 {
     bool bayes = learns & BAYES;
-    engine_config c = {.window = window,
-                       .hop = hop,
-                       .update_interval = update,
-                       .window_scope = scope,
+    engine_config c = {.schedule = {.window = window,
+                                    .hop = hop,
+                                    .update_interval = update,
+                                    .window_scope = scope},
                        .escapes = 256,
                        .vocab = TINY_VOCAB,
                        .bias = learns & MIXING,

@@ -97,6 +97,63 @@ static void odd_vocabulary(void **state)
     close_opened(&o);
 }
 
+/* Patterns with the same meaning in both engines, and steps that ByteLevel does not disturb. */
+static void accepted_patterns(void **state)
+{
+    (void)state;
+    static const char *const pattern[] = {"[[:alpha:]]+[^a]", "[a&b]|&&", "\\\\p{N}{1,3}", "[^]a]",
+                                          "a++|[\\\\[&]&|\\\\p{L}+"};
+    for (size_t i = 0; i < sizeof(pattern) / sizeof(*pattern); i++) {
+        char json[512];
+        opened o;
+        snprintf(
+            json, sizeof(json),
+            "{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\","
+            "\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"%s\"}},{\"type\":\"ByteLevel\","
+            "\"use_regex\":false},{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":"
+            "{\"Regex\":\"[0-9][0-9]\"}}]},\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}",
+            pattern[i]);
+        open_json(&o, test_copy(json, strlen(json)));
+        close_opened(&o);
+    }
+}
+
+/* A vocabulary may have the character NUL as a token. */
+static void nul_is_a_token(void **state)
+{
+    (void)state;
+    static const char json[] =
+        "{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"\u2581\","
+        "\"prepend_scheme\":\"never\"},\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,"
+        "\"vocab\":{\"a\":0,\"\\u0000\":1,\"a\\u0000\":2,\"\\\\u0000\":3,\"b\":4},"
+        "\"merges\":[[\"a\",\"\\u0000\"]]}}";
+    static const uint8_t text[] = {'a', 0, 0, 'b'};
+    static const uint32_t expected[] = {2, 1, 4};
+    opened o;
+    uint32_t *ids;
+    size_t count;
+    open_json(&o, test_copy(json, strlen(json)));
+    assert_int_equal(tokenizer_encode(o.t, text, sizeof(text), &ids, &count), GPUZIP_OK);
+    assert_int_equal(count, 3);
+    assert_memory_equal(ids, expected, sizeof(expected));
+    free(ids);
+    close_opened(&o);
+}
+
+/* A byte-level tokenizer with a pattern, and one with a step behind ByteLevel. */
+#define SPLIT(pattern, part)                                                                       \
+    {                                                                                              \
+        "{\"model\":{},\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" pattern    \
+        "\"},\"behavior\":\"Isolated\"}}",                                                         \
+            part, GPUZIP_ERR_UNSUPPORTED                                                           \
+    }
+#define BEHIND_BYTES(step)                                                                         \
+    {                                                                                              \
+        "{\"model\":{},\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":"     \
+        "\"ByteLevel\"}," step "]}}",                                                              \
+            "stands behind ByteLevel", GPUZIP_ERR_UNSUPPORTED                                      \
+    }
+
 /* Each refused tokenizer gives a reason. */
 static void refusals(void **state)
 {
@@ -138,6 +195,12 @@ static void refusals(void **state)
         {"{\"model\":{},\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},"
          "\"behavior\":\"Sideways\"}}",
          "behavior", GPUZIP_ERR_UNSUPPORTED},
+        SPLIT("[a-z&&[^\\\\p{Han}]]", "intersection"),
+        SPLIT("[a[bc]]", "a class within a class"),
+        SPLIT("\\\\p{N}{1,3}+", "a repeated count"),
+        BEHIND_BYTES("{\"type\":\"Digits\",\"individual_digits\":true}"),
+        BEHIND_BYTES("{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":"
+                     "\"\\\\p{L}\"}}"),
     };
     for (size_t i = 0; i < sizeof(refused) / sizeof(*refused); i++) {
         void *blob;
@@ -156,7 +219,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(byte_level_escapes), cmocka_unit_test(whole_pieces),
         cmocka_unit_test(equal_scores),       cmocka_unit_test(odd_vocabulary),
-        cmocka_unit_test(refusals),
+        cmocka_unit_test(refusals),           cmocka_unit_test(accepted_patterns),
+        cmocka_unit_test(nul_is_a_token),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,10 +25,10 @@ typedef struct {
 
 /* Made by: golden_import.py test_import.c */
 static const golden goldens[] = {
-    {"import_gpt2", 8, "28b08775a41ac3a89ae5ce3f93f21838ff1d435ab5c480e7da9482a1bcfe1402"},
-    {"import_gpt2", 15, "37b3c6c732e565b70d8191fcc825394977b7dca49ec09b0cef0c6ee29e002740"},
-    {"import_llama", 8, "4532f1336da67eb3e7fd326574c5708d03b68a90b0b0bcdb5888604e27f4ba7c"},
-    {"import_llama", 15, "2bc876e7991e44ee8cb636ab8db301a9762787b75d1accec864da6454c601d01"},
+    {"import_gpt2", 8, "f19a2343b507ea089f19690a973fd525e8255fed021c21d0f695027d258a84a2"},
+    {"import_gpt2", 15, "b6c45b624ba06e38f9bba09a5f7bd403140feb6027ada6b5642d0cb00d82696a"},
+    {"import_llama", 8, "70df84b58be4a24bdc058021272b902cf89ad5ab8c862ff5884fbd851e8c8e80"},
+    {"import_llama", 15, "a307f60973f95c21437e9225c39a98df2d05dee14608d2c3a0d57a047e022ab0"},
 };
 
 /* An imported model and its bytes. */

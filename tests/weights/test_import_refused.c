@@ -128,7 +128,7 @@ static void changed_checkpoints(void **state)
         {GPT2, "n_layer", "[1e3]", GPUZIP_ERR_UNSUPPORTED, "n_layer"},
         {GPT2, "n_embd", "[99999999999]", GPUZIP_ERR_UNSUPPORTED, "n_embd"},
         {GPT2, "n_head", "[3]", GPUZIP_ERR_CORRUPT, "divide"},
-        {GPT2, "n_head", "[16]", GPUZIP_ERR_UNSUPPORTED, "head dim 1"},
+        {GPT2, "n_head", "[16]", GPUZIP_ERR_UNSUPPORTED, "(head_dim) is 1"},
         {GPT2, "n_inner", "[64]", GPUZIP_OK, ""},
         {GPT2, "n_inner", "[63]", GPUZIP_ERR_CORRUPT, "c_fc"},
         {GPT2, "n_positions", "[31]", GPUZIP_ERR_CORRUPT, "wpe"},
@@ -138,7 +138,7 @@ static void changed_checkpoints(void **state)
         {GPT2, "scale_attn_weights", "[false]", GPUZIP_ERR_UNSUPPORTED, "scale_attn_weights"},
         {GPT2, "tie_word_embeddings", "[false]", GPUZIP_ERR_CORRUPT, "lm_head"},
         {GPT2, "tie_word_embeddings", "[1]", GPUZIP_ERR_FORMAT, "tie_word_embeddings"},
-        {GPT2, "layer_norm_epsilon", "[0.1]", GPUZIP_ERR_UNSUPPORTED, "range"},
+        {GPT2, "layer_norm_epsilon", "[0.1]", GPUZIP_ERR_UNSUPPORTED, "eps of the norms is 0.1"},
         {WTE, "dtype", "[\"I64\"]", GPUZIP_ERR_UNSUPPORTED, "I64"},
         {WTE, "dtype", "[\"F16\"]", GPUZIP_ERR_CORRUPT, "wte"},
         {WTE, "dtype", "[null]", GPUZIP_ERR_CORRUPT, "malformed"},
@@ -173,13 +173,15 @@ static void changed_checkpoints(void **state)
         {LLAMA, "mlp_bias", "[true]", GPUZIP_ERR_CORRUPT, "gate_proj.bias"},
         {LLAMA, "tie_word_embeddings", "[true]", GPUZIP_OK, ""},
         {LLAMA, "sliding_window", "[16]", GPUZIP_OK, ""},
+        {GPT2, "quantization_config", "[{\"quant_method\": \"gptq\"}]", GPUZIP_ERR_UNSUPPORTED,
+         "quantization_config (gptq)"},
         {LLAMA, "sliding_window", "[1]", GPUZIP_ERR_UNSUPPORTED, "sliding_window"},
         {LLAMA, "rope_parameters", "[3]", GPUZIP_ERR_FORMAT, "rope_parameters"},
         {LLAMA, "rope_parameters", "[null]", GPUZIP_OK, ""},
         {LLAMA, "rope_parameters", "[{\"rope_type\": \"yarn\"}]", GPUZIP_ERR_UNSUPPORTED, "yarn"},
         {LLAMA, "rope_parameters", "[{\"type\": \"linear\", \"factor\": 2}]", GPUZIP_OK, ""},
         {LLAMA, "rope_parameters", "[{\"type\": \"linear\", \"factor\": 0}]",
-         GPUZIP_ERR_UNSUPPORTED, "RoPE"},
+         GPUZIP_ERR_UNSUPPORTED, "factor 0"},
         {LLAMA, "rope_parameters", "[{\"rope_theta\": \"10000\"}]", GPUZIP_ERR_FORMAT,
          "rope_theta"},
         {LLAMA, "partial_rotary_factor", "[0.5]", GPUZIP_ERR_UNSUPPORTED, "partial"},
@@ -204,6 +206,7 @@ static void kept_context(void **state)
     } kept[] = {
         {{LLAMA, "sliding_window", "[16]", GPUZIP_OK, ""}, 16},
         {{LLAMA, "sliding_window", "[null]", GPUZIP_OK, ""}, 64},
+        {{LLAMA, "sliding_window", "[0]", GPUZIP_OK, ""}, 64},
         {{LLAMA, "sliding_window", "[4096]", GPUZIP_OK, ""}, 64},
         {{LLAMA, "max_position_embeddings", "[131072]", GPUZIP_OK, ""}, 8192},
     };
@@ -223,8 +226,9 @@ static void overlapping_tensors(void **state)
         "{\"wte.weight\":{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,16]},"
         "\"wpe.weight\":{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,16]}}";
     static const char config[] =
-        "{\"model_type\":\"gpt2\",\"n_layer\":1,\"n_embd\":2,\"n_head\":1,\"vocab_size\":2,"
-        "\"n_positions\":2,\"n_inner\":1}";
+        "{\"model_type\":\"gpt2\",\"num_hidden_layers\":1,\"hidden_size\":2,"
+        "\"num_attention_heads\":1,\"vocab_size\":2,\"max_position_embeddings\":2,"
+        "\"n_inner\":1}"; /* names that transformers takes for GPT-2's own */
     static const char *const name[12] = {
         "ln_1.weight",        "ln_1.bias",        "ln_2.weight",        "ln_2.bias",
         "attn.c_attn.weight", "attn.c_attn.bias", "attn.c_proj.weight", "attn.c_proj.bias",
@@ -339,6 +343,7 @@ static void refused_paths(void **state)
         {"\2\0\0\0\0\0\0\0{}", 10, GPUZIP_ERR_UNSUPPORTED, "safetensors"},
         {"24ka\1\0\0\0", 8, GPUZIP_ERR_UNSUPPORTED, "llama2.c"},
         {"\306\327\064\1\1\0\0\0", 8, GPUZIP_ERR_CORRUPT, "truncated"}, /* 20240326 */
+        {"version https://git-lfs.github.com/spec/v1\noid", 46, GPUZIP_ERR_FORMAT, "git lfs pull"},
         {"\x89GPZM\r\n\x1a", 8, GPUZIP_ERR_UNSUPPORTED, "already"},
     };
     assert_non_null(mkdtemp(folder));
@@ -367,7 +372,15 @@ static void refused_paths(void **state)
         expect_refusal(folder, i == 5 ? GPUZIP_ERR_IO : GPUZIP_ERR_FORMAT, "");
     }
     write_text(folder, "model.safetensors", "none", 4);
-    expect_refusal(folder, GPUZIP_ERR_FORMAT, "not a whole safetensors file");
+    expect_refusal(folder, GPUZIP_ERR_FORMAT, "not a whole safetensors file: it is shorter");
+    write_text(folder, "model.safetensors", "\x15\0\0\0\0\0\0\0{\"wte\":1, \"wte\":1 }   ", 29);
+    expect_refusal(folder, GPUZIP_ERR_FORMAT, "duplicate object key near '\"wte\"'");
+    /* Python's writers leave numbers in it that are none in JSON, and keys twice. */
+    static const char loose[] =
+        "{\"model_type\": \"x\", \"a\": NaN, \"b\": [-Infinity, \"\\\"NaN\"], "
+        "\"model_type\": \"gpt2\", \"vocab_size\": 4, \"c\": Infinity}";
+    write_text(folder, "config.json", loose, strlen(loose));
+    expect_refusal(folder, GPUZIP_ERR_FORMAT, "duplicate object key");
     static const char *const names[] = {"config.json", "model.safetensors",
                                         "model.safetensors.index.json"};
     for (int i = 0; i < 3; i++) {

@@ -35,6 +35,7 @@ enum {
     AT_TEST_HASH = 104,
     AT_TOKENIZER_SIZE = 112,
     AT_NAME = 120,
+    AT_CHECK = 184,
     HEADER = 192
 };
 
@@ -128,6 +129,40 @@ static void round_trip(void **state)
     assert_int_equal(rmdir(folder), 0); /* nothing else was left there */
 }
 
+/* A written file is refused with any bit changed. Without its check it is the same model. */
+static void written_files_are_checked(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/gpuzip-test-XXXXXX", path[64];
+    size_t size;
+    uint8_t id[32], other[32], *data = make_model(&size, 8);
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/a.gpzm", folder);
+    assert_int_equal(try_open(data, size, id), GPUZIP_OK);
+    assert_int_equal(weights_write(path, data, size), GPUZIP_OK);
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    assert_int_equal(fread(data, 1, size, f), size);
+    fclose(f);
+    for (size_t bit = 0; bit < 8 * size; bit++) {
+        data[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        assert_int_not_equal(try_open(data, size, NULL), GPUZIP_OK);
+        data[bit / 8] ^= (uint8_t)(1 << bit % 8);
+    }
+    assert_int_equal(try_open(data, size, other), GPUZIP_OK);
+    assert_memory_equal(other, id, 32);
+    memset(data + AT_CHECK, 0, 8);
+    data[AT_NAME] = 'X';
+    assert_int_equal(try_open(data, size, other), GPUZIP_OK);
+    assert_memory_equal(other, id, 32);
+    data[AT_FLAGS + 1] ^= 1; /* a model whose name counts */
+    assert_int_equal(try_open(data, size, other), GPUZIP_OK);
+    assert_memory_not_equal(other, id, 32);
+    free(data);
+    unlink(path);
+    rmdir(folder);
+}
+
 static void write_failures(void **state)
 {
     (void)state;
@@ -166,7 +201,7 @@ static void every_cut(void **state)
     free(data);
 }
 
-/* A changed file is refused, or is another model. */
+/* A changed file without a check is refused, or is another model, unless its name alone changed. */
 static void every_bit(void **state)
 {
     (void)state;
@@ -181,7 +216,7 @@ static void every_bit(void **state)
         else if (i / 8 < AT_FLAGS)
             assert_int_equal(status, GPUZIP_ERR_UNSUPPORTED);
         else if (status == GPUZIP_OK)
-            assert_memory_not_equal(id, other, 32);
+            assert_true((memcmp(id, other, 32) == 0) == (i / 8 >= AT_NAME && i / 8 < AT_CHECK));
         else
             assert_int_equal(status, GPUZIP_ERR_CORRUPT);
         accepted += status == GPUZIP_OK;
@@ -204,7 +239,7 @@ static void header_bounds(void **state)
 {
     (void)state;
     static const patch patches[] = {
-        {AT_FLAGS, 2 | 256, 4, GPUZIP_ERR_CORRUPT},
+        {AT_FLAGS, 2 | 512, 4, GPUZIP_ERR_CORRUPT},
         {AT_FLAGS, 2 | 4, 4, GPUZIP_ERR_CORRUPT}, /* tied: another size */
         {24, 3, 4, GPUZIP_ERR_CORRUPT},
         {24, 2, 4, GPUZIP_OK},
@@ -459,11 +494,12 @@ static void ngrams(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(round_trip),    cmocka_unit_test(write_failures),
-        cmocka_unit_test(every_cut),     cmocka_unit_test(every_bit),
-        cmocka_unit_test(header_bounds), cmocka_unit_test(header_agreement),
-        cmocka_unit_test(tensor_bounds), cmocka_unit_test(overflow_bound),
-        cmocka_unit_test(test_vectors),  cmocka_unit_test(ngrams),
+        cmocka_unit_test(round_trip),       cmocka_unit_test(written_files_are_checked),
+        cmocka_unit_test(write_failures),   cmocka_unit_test(every_cut),
+        cmocka_unit_test(every_bit),        cmocka_unit_test(header_bounds),
+        cmocka_unit_test(header_agreement), cmocka_unit_test(tensor_bounds),
+        cmocka_unit_test(overflow_bound),   cmocka_unit_test(test_vectors),
+        cmocka_unit_test(ngrams),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

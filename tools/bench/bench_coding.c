@@ -193,9 +193,9 @@ static void report_run(const coding_run *run, bool decode, double total, const e
     row.floor_seconds =
         coding_floor(run, decode, first, end, &row.operations, &row.context, &row.bound);
     /* The costs are of the whole run. */
-    row.forward = costs->seconds_forward / total * row.seconds;
-    row.mix = costs->seconds_mix / total * row.seconds;
-    row.coder = costs->seconds_coder / total * row.seconds;
+    row.forward = costs->seconds[GPUZIP_PHASE_FORWARD] / total * row.seconds;
+    row.mix = costs->seconds[GPUZIP_PHASE_MIX] / total * row.seconds;
+    row.coder = costs->seconds[GPUZIP_PHASE_CODER] / total * row.seconds;
     row.bits = costs->model_bits / ((double)run->streams * (double)run->last);
     bench_report_coding(run->b, &row);
 }
@@ -318,14 +318,15 @@ static gpuzip_status bench_streams(bench *b, const model *m, engine_mt *mt, cons
                                    const engine_config *c, uint32_t streams)
 {
     gpuzip_status status = GPUZIP_OK;
-    size_t most = (size_t)c->window + (c->hop ? 2 * (size_t)c->hop : (size_t)c->window);
+    size_t window = (size_t)c->schedule.window, hop = (size_t)c->schedule.hop;
+    size_t most = window + (hop ? 2 * hop : window);
     double rate = 0;
     char shape[64];
     coding_run run = {.b = b,
                       .m = m,
                       .mt = mt,
-                      .window = c->window,
-                      .hop = c->hop,
+                      .window = c->schedule.window,
+                      .hop = c->schedule.hop,
                       .streams = streams,
                       .done = calloc(most + 1, sizeof *run.done),
                       .token = calloc((size_t)streams * most, sizeof *run.token),
@@ -339,8 +340,8 @@ static gpuzip_status bench_streams(bench *b, const model *m, engine_mt *mt, cons
     TRY_OUT(estimate_rate(&run, &rate));
     double affordable = rate * b->coding_seconds / streams;
     run.steps = affordable < 16 ? 16 : affordable < (double)most ? (size_t)affordable : most;
-    if (c->hop && run.steps >= (size_t)c->window) /* whole windows */
-        run.steps -= (run.steps - (size_t)c->window) % (size_t)c->hop;
+    if (hop && run.steps >= window) /* whole windows */
+        run.steps -= (run.steps - window) % hop;
     set_tokens(&run, run.steps, text, c->vocab);
     TRY_OUT(time_both(&run, b->coding_seconds));
 out:
@@ -374,14 +375,14 @@ gpuzip_status bench_whole(bench *b, const bench_model *bm, const bench_text *tex
     const weights_config *c = &bm->weights->config;
     model *m = NULL;
     engine_mt *mt = NULL;
-    engine_config config = {.update_interval = 1,
+    engine_config config = {.schedule.update_interval = 1,
                             .escapes = bm->t ? (int)tokenizer_escapes(bm->t) : 0,
                             .vocab = c->vocab,
                             .experts = 1};
-    config.window = b->window && b->window <= c->context ? b->window
-                    : c->context < 1024                  ? c->context
-                                                         : 1024;
-    config.hop = model_slides(bm->weights) ? 0 : (config.window + 1) / 2;
+    config.schedule.window = b->window && b->window <= c->context ? b->window
+                             : c->context < 1024                  ? c->context
+                                                                  : 1024;
+    config.schedule.hop = model_slides(bm->weights) ? 0 : (config.schedule.window + 1) / 2;
     TRY_OUT(model_open(&m, b->ops, b->ctx, bm->weights));
     TRY_OUT(bench_pass(b, m));
     config.expert[0] = (engine_expert){GPUZIP_EXPERT_MODEL, m, CONTAINER_ALPHA_ONE};

@@ -9,6 +9,8 @@
 #include <wchar.h>
 #include <wctype.h>
 
+#define TEXT_BYTES 8192 /* of a message; a path has 4096 */
+
 static const char *program = "gpuzip";
 static int verbosity_now;
 static exit_code worst;
@@ -118,11 +120,21 @@ char *message_printable(const char *text)
     return shown;
 }
 
+/* Takes no memory, which may be short when there is something to say. */
 void message_put(FILE *stream, const char *text)
 {
-    char *shown = message_printable(text);
-    fputs(shown ? shown : "?", stream);
-    free(shown);
+    size_t size = strlen(text);
+    locale_t before = terminal_ctype ? uselocale(terminal_ctype) : (locale_t)0;
+    for (size_t from = 0; from < size;) {
+        size_t used = printable_size(text + from, size - from);
+        if (used > 0)
+            fwrite(text + from, 1, used, stream);
+        else
+            fprintf(stream, "\\x%02x", (unsigned char)text[from]);
+        from += used > 0 ? used : 1;
+    }
+    if (before)
+        uselocale(before);
 }
 
 void message_line(const char *text)
@@ -139,9 +151,8 @@ void message_line(const char *text)
 
 static void print(const char *file, const char *kind, const char *format, va_list arguments)
 {
-    char *text = NULL;
-    if (vasprintf(&text, format, arguments) < 0)
-        text = NULL; /* its value is undefined then */
+    char text[TEXT_BYTES];
+    vsnprintf(text, sizeof text, format, arguments);
     message_line("");
     fprintf(stderr, "%s: ", program);
     if (file) {
@@ -149,9 +160,8 @@ static void print(const char *file, const char *kind, const char *format, va_lis
         fputs(": ", stderr);
     }
     fputs(kind, stderr);
-    message_put(stderr, text ? text : format);
+    message_put(stderr, text);
     fputc('\n', stderr);
-    free(text);
 }
 
 void message_error(const char *file, const char *format, ...)
@@ -190,20 +200,18 @@ void message_info(int verbosity, const char *file, const char *format, ...)
 {
     if (verbosity_now < verbosity)
         return;
-    char *text = NULL;
+    char text[TEXT_BYTES];
     va_list arguments;
     va_start(arguments, format);
-    if (vasprintf(&text, format, arguments) < 0)
-        text = NULL;
+    vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     message_line("");
     if (file) {
         message_put(stderr, file);
         fputs(": ", stderr);
     }
-    message_put(stderr, text ? text : format);
+    message_put(stderr, text);
     fputc('\n', stderr);
-    free(text);
 }
 
 /* Advice to the user on a status, or NULL. */

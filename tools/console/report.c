@@ -203,31 +203,34 @@ static void print_text(FILE *stream, const gpuzip *gz, const report_call *call,
     char rate[20];
     progress_format_rate(rate, (double)d->original, call->seconds);
     message_put(stream, call->input);
-    fprintf(stream,
-            "\n"
-            "  original             %14llu bytes\n"
-            "  compressed           %14llu bytes, %.2f%%, %.4f bits/byte\n"
-            "  models               %14llu bytes, not counted\n"
-            "  blocks               %14llu, of which stored %llu, packed %llu\n"
-            "  tokens               %14llu, of %llu bytes\n"
-            "  uniform cost S_0     %14.0f bits\n"
-            "  model cost S         %14.0f bits, %.4f bits/byte, %.4f bits/token\n"
-            "  saving r = 1 - S/S_0 %14.4f\n"
-            "  coder's overhead     %14.0f bits\n"
-            "  time                 %14.2f s, %s\n"
-            "    tokenizer %.2f s, forward %.2f s, contexts %.2f s, mix %.2f s,\n"
-            "    coder %.2f s, verification %.2f s, measuring %.2f s\n",
-            (unsigned long long)d->original, (unsigned long long)d->compressed, 100 * d->ratio,
-            d->bits_per_byte, (unsigned long long)d->model_file_bytes,
-            (unsigned long long)s->blocks, (unsigned long long)s->stored_blocks,
-            (unsigned long long)s->packed_blocks, (unsigned long long)s->tokens,
-            (unsigned long long)s->model_bytes, d->uniform_bits, s->model_bits,
-            d->model_bits_per_byte, d->model_bits_per_token, d->saving, d->coder_overhead_bits,
-            call->seconds, rate, s->seconds_tokenizer, s->seconds_forward, s->seconds_contexts,
-            s->seconds_mix, s->seconds_coder, s->seconds_verify, s->seconds_measure);
-    if (s->seconds_forward > 0)
+    fprintf(
+        stream,
+        "\n"
+        "  original             %14llu bytes\n"
+        "  compressed           %14llu bytes, %.2f%%, %.4f bits/byte\n"
+        "  models               %14llu bytes, not counted\n"
+        "  blocks               %14llu, of which stored %llu, packed %llu, in batches of up to %d\n"
+        "  tokens               %14llu, of %llu bytes\n"
+        "  uniform cost S_0     %14.0f bits\n"
+        "  model cost S         %14.0f bits, %.4f bits/byte, %.4f bits/token\n"
+        "  saving r = 1 - S/S_0 %14.4f\n"
+        "  coder's overhead     %14.0f bits\n"
+        "  time                 %14.2f s, %s\n"
+        "    tokenizer %.2f s, forward %.2f s, contexts %.2f s, weights %.2f s, mix %.2f s,\n"
+        "    coder %.2f s, verification %.2f s, measuring %.2f s\n",
+        (unsigned long long)d->original, (unsigned long long)d->compressed, 100 * d->ratio,
+        d->bits_per_byte, (unsigned long long)d->model_file_bytes, (unsigned long long)s->blocks,
+        (unsigned long long)s->stored_blocks, (unsigned long long)s->packed_blocks, s->batch_blocks,
+        (unsigned long long)s->tokens, (unsigned long long)s->model_bytes, d->uniform_bits,
+        s->model_bits, d->model_bits_per_byte, d->model_bits_per_token, d->saving,
+        d->coder_overhead_bits, call->seconds, rate, s->seconds[GPUZIP_PHASE_TOKENIZER],
+        s->seconds[GPUZIP_PHASE_FORWARD], s->seconds[GPUZIP_PHASE_CONTEXTS],
+        s->seconds[GPUZIP_PHASE_WEIGHTS], s->seconds[GPUZIP_PHASE_MIX],
+        s->seconds[GPUZIP_PHASE_CODER], s->seconds[GPUZIP_PHASE_VERIFY],
+        s->seconds[GPUZIP_PHASE_MEASURE]);
+    if (s->seconds[GPUZIP_PHASE_FORWARD] > 0)
         fprintf(stream, "  forward pass         %14.2f GOP/s\n",
-                s->forward_ops / s->seconds_forward / 1e9);
+                s->forward_ops / s->seconds[GPUZIP_PHASE_FORWARD] / 1e9);
     if (s->forward_ops > 0)
         fprintf(stream, "  saved per compute    %14.1f bits/GOP\n", d->saved_bits_per_gop);
     if (d->information_capacity != 0)
@@ -238,28 +241,41 @@ static void print_text(FILE *stream, const gpuzip *gz, const report_call *call,
     message_flush();
 }
 
+/* Seconds of the call and of its phases; NULL without memory. */
+static json_t *seconds_json(const report_call *call)
+{
+    static const char *const name[GPUZIP_PHASES] = {[GPUZIP_PHASE_TOKENIZER] = "tokenizer",
+                                                    [GPUZIP_PHASE_FORWARD] = "forward",
+                                                    [GPUZIP_PHASE_CONTEXTS] = "contexts",
+                                                    [GPUZIP_PHASE_WEIGHTS] = "weights",
+                                                    [GPUZIP_PHASE_MIX] = "mix",
+                                                    [GPUZIP_PHASE_CODER] = "coder",
+                                                    [GPUZIP_PHASE_VERIFY] = "verify",
+                                                    [GPUZIP_PHASE_MEASURE] = "measure"};
+    json_t *seconds = json_pack("{sf}", "total", call->seconds);
+    for (int i = 0; i < GPUZIP_PHASES; i++)
+        json_object_set_new(seconds, name[i], json_real(call->stats.seconds[i]));
+    return seconds;
+}
+
 static json_t *to_json(const gpuzip *gz, const report_call *call, const report_figures *d)
 {
     const gpuzip_stats *s = &call->stats;
     return json_pack(
-        "{so so ss sI sI sf sf sI sI sI sI sI sI sf sf sf sf sf sf sf sf s{sf sf sf sf sf sf sf "
-        "sf} "
-        "sf sf so}",
-        "input", report_json_string(call->input), "output", report_json_string(call->output),
-        "operation", call->decompressed ? "decompress" : "compress", "original_bytes",
-        (json_int_t)d->original, "compressed_bytes", (json_int_t)d->compressed, "ratio", d->ratio,
-        "bits_per_byte", d->bits_per_byte, "model_file_bytes", (json_int_t)d->model_file_bytes,
-        "blocks", (json_int_t)s->blocks, "stored_blocks", (json_int_t)s->stored_blocks,
-        "packed_blocks", (json_int_t)s->packed_blocks, "tokens", (json_int_t)s->tokens,
-        "model_bytes", (json_int_t)s->model_bytes, "uniform_bits", d->uniform_bits, "model_bits",
-        s->model_bits, "saving", d->saving, "model_bits_per_byte", d->model_bits_per_byte,
-        "model_bits_per_token", d->model_bits_per_token, "coder_bits", s->coder_bits,
-        "coder_overhead_bits", d->coder_overhead_bits, "bytes_per_second",
-        call->seconds > 0 ? (double)d->original / call->seconds : 0.0, "seconds", "total",
-        call->seconds, "tokenizer", s->seconds_tokenizer, "forward", s->seconds_forward, "contexts",
-        s->seconds_contexts, "mix", s->seconds_mix, "coder", s->seconds_coder, "verify",
-        s->seconds_verify, "measure", s->seconds_measure, "forward_ops", s->forward_ops,
-        "saved_bits_per_gop", d->saved_bits_per_gop, "measured", measured_json(gz, call, d));
+        "{so so ss sI sI sf sf sI sI sI sI si sI sI sf sf sf sf sf sf sf sf so sf sf so}", "input",
+        report_json_string(call->input), "output", report_json_string(call->output), "operation",
+        call->decompressed ? "decompress" : "compress", "original_bytes", (json_int_t)d->original,
+        "compressed_bytes", (json_int_t)d->compressed, "ratio", d->ratio, "bits_per_byte",
+        d->bits_per_byte, "model_file_bytes", (json_int_t)d->model_file_bytes, "blocks",
+        (json_int_t)s->blocks, "stored_blocks", (json_int_t)s->stored_blocks, "packed_blocks",
+        (json_int_t)s->packed_blocks, "batch_blocks", s->batch_blocks, "tokens",
+        (json_int_t)s->tokens, "model_bytes", (json_int_t)s->model_bytes, "uniform_bits",
+        d->uniform_bits, "model_bits", s->model_bits, "saving", d->saving, "model_bits_per_byte",
+        d->model_bits_per_byte, "model_bits_per_token", d->model_bits_per_token, "coder_bits",
+        s->coder_bits, "coder_overhead_bits", d->coder_overhead_bits, "bytes_per_second",
+        call->seconds > 0 ? (double)d->original / call->seconds : 0.0, "seconds",
+        seconds_json(call), "forward_ops", s->forward_ops, "saved_bits_per_gop",
+        d->saved_bits_per_gop, "measured", measured_json(gz, call, d));
 }
 
 void report_print(FILE *stream, bool json, const gpuzip *gz, const report_call *call)

@@ -25,6 +25,7 @@ enum {
     OPT_WINDOW_SCOPE,
     OPT_NO_VERIFY,
     OPT_NO_PACK,
+    OPT_KEEP_GOING,
     OPT_DEVICE,
     OPT_LIST_DEVICES,
     OPT_STATS,
@@ -67,6 +68,7 @@ static const struct option long_options[] = {
     {"window-scope", no_argument, NULL, OPT_WINDOW_SCOPE},
     {"no-verify", no_argument, NULL, OPT_NO_VERIFY},
     {"no-pack", no_argument, NULL, OPT_NO_PACK},
+    {"keep-going", no_argument, NULL, OPT_KEEP_GOING},
     {"device", required_argument, NULL, OPT_DEVICE},
     {"list-devices", no_argument, NULL, OPT_LIST_DEVICES},
     {"stats", no_argument, NULL, OPT_STATS},
@@ -161,11 +163,9 @@ static bool read_adapt(args *a, const char *text)
     static const struct {
         const char *word;
         unsigned bits;
-    } known[] = {{"all", GPUZIP_ADAPT_ALL},
-                 {"none", GPUZIP_ADAPT_NONE},
-                 {"contexts", GPUZIP_ADAPT_CONTEXTS},
-                 {"biases", GPUZIP_ADAPT_BIASES},
-                 {"alphas", GPUZIP_ADAPT_ALPHAS}};
+    } known[] = {{"all", GPUZIP_ADAPT_ALL},           {"none", GPUZIP_ADAPT_NONE},
+                 {"contexts", GPUZIP_ADAPT_CONTEXTS}, {"biases", GPUZIP_ADAPT_BIASES},
+                 {"alphas", GPUZIP_ADAPT_ALPHAS},     {"weights", GPUZIP_ADAPT_WEIGHTS}};
     const size_t words = sizeof known / sizeof *known;
 
     bool none = false;
@@ -178,7 +178,8 @@ static bool read_adapt(args *a, const char *text)
             adapt |= known[i].bits;
         none |= i < words && known[i].bits == GPUZIP_ADAPT_NONE;
         if (i == words || (none && (adapt || at[size])))
-            return refuse("--adapt", text, "all, none, or some of contexts, biases, alphas");
+            return refuse("--adapt", text,
+                          "all, none, or some of contexts, biases, alphas, weights");
         at += size;
         if (!*at)
             break;
@@ -297,6 +298,9 @@ static bool take_flag(args *a, int option)
     case OPT_NO_PACK:
         a->options.no_packing = true;
         return true;
+    case OPT_KEEP_GOING:
+        a->keep_going = true;
+        return true;
     default:
         if (option < '1' || option > '9')
             return false;
@@ -319,10 +323,12 @@ static bool check(const args *a)
         wrong = "at most 8 experts work together";
     else if (a->alphas > 0 && a->alphas != experts)
         wrong = "--alpha takes one number for each --model, then one for --naive-bayes";
-    else if (a->learns_alphas && !(a->options.adapt & GPUZIP_ADAPT_ALPHAS))
+    else if (a->learns_alphas && a->adapt_given && !(a->options.adapt & GPUZIP_ADAPT_ALPHAS))
         wrong = "--alpha learn needs alphas in --adapt";
     else if (a->options.window > 0 && a->options.hop > a->options.window)
         wrong = "--hop can be no larger than --window";
+    else if (a->keep_going && a->mode != MODE_DECOMPRESS && a->mode != MODE_TEST)
+        wrong = "--keep-going belongs to -d and -t";
     if (wrong)
         message_error(NULL, "%s", wrong);
     return !wrong;

@@ -19,6 +19,7 @@ typedef struct {
     bool to_stdout, force, remove_source, recursive, stats, json;
     const char *output; /* of -o; NULL: made from the input's name */
     const char *device; /* NULL: not given */
+    bool keep_going;    /* behind damage */
     int threads;        /* 0: one a core */
     bool limits_memory;
     uint64_t memory_limit;                /* bytes, 0: none; with limits_memory */

@@ -72,26 +72,28 @@ static void print_direction(const char *name, const measurement *m, uint64_t byt
 {
     const gpuzip_stats *s = &m->stats;
     double part = m->seconds > 0 ? 100 / m->seconds : 0;
-    double forward = per_second(s->forward_ops, s->seconds_forward);
+    double forward = per_second(s->forward_ops, s->seconds[GPUZIP_PHASE_FORWARD]);
     printf("    %-10s %9.4f MB/s %10.0f token/s   forward %8.1f GOP/s, %4.1f%% of the peak\n"
            "               time: tokenizer %.1f%%, forward %.1f%%, mix %.1f%%, coder %.1f%%"
            " (best of %d)\n",
            name, per_second((double)bytes, m->seconds) / 1e6,
            per_second((double)s->tokens, m->seconds), forward / 1e9,
-           peak > 0 ? 100 * forward / peak : 0, part * s->seconds_tokenizer,
-           part * s->seconds_forward, part * s->seconds_mix, part * s->seconds_coder, m->runs);
+           peak > 0 ? 100 * forward / peak : 0, part * s->seconds[GPUZIP_PHASE_TOKENIZER],
+           part * s->seconds[GPUZIP_PHASE_FORWARD], part * s->seconds[GPUZIP_PHASE_MIX],
+           part * s->seconds[GPUZIP_PHASE_CODER], m->runs);
 }
 
 static json_t *direction_json(const measurement *m, uint64_t bytes, double peak)
 {
     const gpuzip_stats *s = &m->stats;
-    double forward = per_second(s->forward_ops, s->seconds_forward);
+    double forward = per_second(s->forward_ops, s->seconds[GPUZIP_PHASE_FORWARD]);
     return json_pack("{si sf sf sf sf sf sf sf sf sf}", "runs", m->runs, "seconds", m->seconds,
                      "bytes_per_second", per_second((double)bytes, m->seconds), "tokens_per_second",
                      per_second((double)s->tokens, m->seconds), "forward_ops_per_second", forward,
                      "forward_of_peak", peak > 0 ? forward / peak : 0.0, "seconds_tokenizer",
-                     s->seconds_tokenizer, "seconds_forward", s->seconds_forward, "seconds_mix",
-                     s->seconds_mix, "seconds_coder", s->seconds_coder);
+                     s->seconds[GPUZIP_PHASE_TOKENIZER], "seconds_forward",
+                     s->seconds[GPUZIP_PHASE_FORWARD], "seconds_mix", s->seconds[GPUZIP_PHASE_MIX],
+                     "seconds_coder", s->seconds[GPUZIP_PHASE_CODER]);
 }
 
 static void print_level(const args *a, const char *name, int level, size_t original,

@@ -21,7 +21,8 @@ typedef struct code_transfer {
     file_target target;
     progress progress;
     report_call call;
-    curve *curve; /* NULL: experts are not measured */
+    curve *curve;  /* NULL: experts are not measured */
+    bool has_lost; /* bytes of the original, which on_lost() named */
     double begun;
 } transfer;
 
@@ -44,6 +45,19 @@ static int on_progress(void *context, uint64_t bytes_in, uint64_t bytes_out)
 static void on_token(void *context, const gpuzip_token *token)
 {
     curve_add(((transfer *)context)->curve, token);
+}
+
+static void on_lost(void *context, uint64_t offset, uint64_t size)
+{
+    transfer *t = context;
+    t->has_lost = true;
+    if (size > 0)
+        message_error(t->source.name, "bytes %llu to %llu are lost; zeros stand in their place",
+                      (unsigned long long)offset, (unsigned long long)(offset + size - 1));
+    else
+        message_error(t->source.name,
+                      "an unknown number of bytes is lost before byte %llu of the result",
+                      (unsigned long long)offset);
 }
 
 bool code_file_has_suffix(const char *name)
@@ -158,7 +172,9 @@ static void on_ended(void *context, gpuzip_status status, const gpuzip_stats *st
         /* A callback that failed has reported its error. */
         if (!t->source.failed && !t->target.failed)
             message_status(t->source.name, status, gpuzip_error(run->gz));
-        if (run->a->mode != MODE_TEST)
+        if (status == GPUZIP_ERR_CORRUPT && t->has_lost && run->a->mode != MODE_TEST)
+            file_commit_target(&t->target, &t->source, NULL);
+        else if (run->a->mode != MODE_TEST)
             file_discard_target(&t->target);
     }
     free_transfer(t);
@@ -223,7 +239,8 @@ static void begin(transfer *t)
                     .read = on_read,
                     .write = a->mode == MODE_TEST ? NULL : on_write,
                     .progress = on_progress,
-                    .ended = on_ended};
+                    .ended = on_ended,
+                    .lost = a->keep_going ? on_lost : NULL};
     while (*last)
         last = &(*last)->next;
     *last = t;

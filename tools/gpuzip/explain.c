@@ -97,6 +97,8 @@ static bool take_settings(gpuzip_options *o, gpuzip *gz, const char *name, const
         o->adapt |= GPUZIP_ADAPT_BIASES;
     if (info->learn_alphas)
         o->adapt |= GPUZIP_ADAPT_ALPHAS;
+    if (info->learn_weights)
+        o->adapt |= GPUZIP_ADAPT_WEIGHTS;
     for (int k = 0; k < info->experts; k++) {
         gpuzip_model_info model;
         gpuzip_expert *expert = &o->expert[k];
@@ -152,21 +154,23 @@ static const char *describe_match(const buffer *given, const buffer *made)
 
 /* ---- the page ------------------------------------------------------------ */
 
+static ssize_t on_page_write(void *target, const char *data, size_t size)
+{
+    return file_write(target, data, size) == 0 ? (ssize_t)size : 0; /* 0 is an error here */
+}
+
+/* Errors of the target have been reported by file_write(). */
 static bool write_page(file_target *target, const page *p)
 {
-    char *html = NULL;
-    size_t size = 0;
-    FILE *f = open_memstream(&html, &size);
-    bool done = false;
+    FILE *f = fopencookie(target, "w", (cookie_io_functions_t){.write = on_page_write});
+    bool done = f;
     if (f) {
         page_write(f, p);
         done = !ferror(f);
         done = fclose(f) == 0 && done;
     }
-    if (!done)
+    if (!done && !target->failed)
         message_error(target->name, "%s", strerror(ENOMEM));
-    done = done && file_write(target, html, size) == 0;
-    free(html);
     return done;
 }
 

@@ -72,10 +72,10 @@ static void print_paragraph(const char *name, const gpuzip_info *info)
         printf("  expert       %s %s%salpha %.5g\n", kind_name(info->expert[i].kind), id,
                *id ? " " : "", info->expert[i].alpha);
     }
-    if (info->contexts || info->biases || info->learn_alphas)
-        printf("  adapts      %s%s%s, every %d steps\n", info->contexts ? " contexts" : "",
+    if (info->contexts || info->biases || info->learn_alphas || info->learn_weights)
+        printf("  adapts      %s%s%s%s, every %d steps\n", info->contexts ? " contexts" : "",
                info->biases ? " biases" : "", info->learn_alphas ? " alphas" : "",
-               info->update_interval);
+               info->learn_weights ? " weights" : "", info->update_interval);
     printf("  models       %s\n", info->model_known
                                       ? "at hand"
                                       : "not among those given with --model (or the built-in one)");
@@ -92,9 +92,9 @@ static json_t *to_json(const char *name, const gpuzip_info *info)
             experts, json_pack("{ss ss* sf}", "kind", kind_name(info->expert[i].kind), "model_id",
                                is_model ? id : NULL, "alpha", info->expert[i].alpha));
     }
-    json_t *adapts =
-        json_pack("{sb sb sb si}", "contexts", (int)info->contexts, "biases", (int)info->biases,
-                  "alphas", (int)info->learn_alphas, "update_interval", info->update_interval);
+    json_t *adapts = json_pack("{sb sb sb sb si}", "contexts", (int)info->contexts, "biases",
+                               (int)info->biases, "alphas", (int)info->learn_alphas, "weights",
+                               (int)info->learn_weights, "update_interval", info->update_interval);
     return json_pack("{so sI sI sI sI sI sI sf si si si so so sb}", "file",
                      report_json_string(name), "frames", (json_int_t)info->frames, "blocks",
                      (json_int_t)info->blocks, "stored_blocks", (json_int_t)info->stored_blocks,

@@ -115,15 +115,19 @@ static bool parse(command *c, int argc, char **argv)
     c->texts = argv + 1;
     c->text_count = argc - 1;
     bool imports = strcmp(c->verb, "import") == 0, learns = strcmp(c->verb, "learn") == 0;
-    if (!imports && !learns && strcmp(c->verb, "info") != 0)
+    bool exports = strcmp(c->verb, "export") == 0;
+    if (!imports && !learns && !exports && strcmp(c->verb, "info") != 0)
         message_error(NULL, "the words after 'model' are 'import SOURCE -o X.gpzm', 'learn TEXT... "
-                            "-o X.gpzm' or 'info [MODEL]'; a file of that name is './model'");
+                            "-o X.gpzm', 'export [MODEL] -o X.gpzm' or 'info [MODEL]'; a file of "
+                            "that name is './model'");
     else if (learns && (c->text_count < 1 || !c->output))
         message_error(NULL, "'model learn' takes TEXTs and -o X.gpzm");
     else if (argc > 2 && !learns)
         message_error(NULL, "one model at a time");
     else if (imports && (!c->source || !c->output))
         message_error(NULL, "'model import' takes a SOURCE and -o X.gpzm");
+    else if (exports && !c->output)
+        message_error(NULL, "'model export' takes -o X.gpzm");
     else
         return true;
     return false;
@@ -134,7 +138,7 @@ static bool open_output(file_model_target *m, const command *c)
 {
     inputs_add_model(c->model);
     inputs_add_model(c->import.tokenizer);
-    if (strcmp(c->verb, "import") == 0)
+    if (strcmp(c->verb, "learn") != 0)
         inputs_add_model(c->source);
     else
         for (int i = 0; i < c->text_count; i++)
@@ -173,6 +177,18 @@ static void learn_texts(gpuzip *gz, const command *c)
         end_output(gz, c, &m,
                    gpuzip_learn_texts(gz, model, (const char *const *)c->texts, c->text_count,
                                       (uint64_t)c->megabytes << 20, m.target.temporary));
+    else
+        file_end_model(&m, false);
+}
+
+static void export_model(gpuzip *gz, const command *c)
+{
+    int model;
+    file_model_target m;
+    if (!open_output(&m, c))
+        return;
+    if (setup_add_model(gz, c->source, &model))
+        end_output(gz, c, &m, gpuzip_export_model(gz, model, m.target.temporary));
     else
         file_end_model(&m, false);
 }
@@ -242,6 +258,8 @@ void model_cmd(int argc, char **argv)
         import_model(gz, &c);
     else if (strcmp(c.verb, "learn") == 0)
         learn_texts(gz, &c);
+    else if (strcmp(c.verb, "export") == 0)
+        export_model(gz, &c);
     else
         print_info(gz, &c);
     gpuzip_close(gz);

@@ -30,6 +30,13 @@ typedef struct {
     import_shards shards;
 } checkpoint_files;
 
+/* Whether a file only says where Git LFS keeps the true one. */
+static bool is_pointer(const void *data, size_t size)
+{
+    static const char begin[] = "version https://git-lfs.github.com/";
+    return size >= sizeof begin - 1 && memcmp(data, begin, sizeof begin - 1) == 0;
+}
+
 static gpuzip_status map_file(mapped_file *file, const char *path, weights_error *error)
 {
     gpuzip_status status = GPUZIP_OK;
@@ -50,6 +57,14 @@ static gpuzip_status map_file(mapped_file *file, const char *path, weights_error
         goto out;
     }
     *file = (mapped_file){map, (size_t)st.st_size};
+    if (is_pointer(map, (size_t)st.st_size)) {
+        munmap(map, (size_t)st.st_size);
+        *file = (mapped_file){0};
+        status = import_fail(error, GPUZIP_ERR_FORMAT,
+                             "%s: a Git LFS pointer, not the file itself; fetch that with 'git lfs "
+                             "pull' in its folder",
+                             path);
+    }
 out:
     if (fd >= 0)
         close(fd);
@@ -72,6 +87,41 @@ static gpuzip_status join(char path[PATH_BYTES], const char *folder, const char 
     return GPUZIP_OK;
 }
 
+/* Parses JSON as Python's writers make it: NaN, Infinity and -Infinity, which JSON does not know,
+ * become strings, so that only who needs such a number is refused. Of equal keys the last counts,
+ * as there. NULL with *where on an error. */
+static json_t *parse_json(const mapped_file *file, json_error_t *where)
+{
+    static const char *const words[] = {"NaN", "Infinity", "-Infinity"};
+    const char *text = (const char *)file->data;
+    char *copy = malloc(2 * file->size + 1);
+    size_t used = 0;
+    bool quoted = false;
+    *where = (json_error_t){.text = "not enough memory"};
+    if (!copy)
+        return NULL;
+    for (size_t i = 0; i < file->size; i++) {
+        const char *word = NULL;
+        for (int k = 0; k < 3 && !quoted && !word; k++)
+            if (file->size - i >= strlen(words[k]) &&
+                memcmp(text + i, words[k], strlen(words[k])) == 0)
+                word = words[k];
+        if (word) {
+            used += (size_t)sprintf(copy + used, "\"%s\"", word);
+            i += strlen(word) - 1;
+            continue;
+        }
+        if (quoted && text[i] == '\\' && i + 1 < file->size)
+            copy[used++] = text[i++];
+        else if (text[i] == '"')
+            quoted = !quoted;
+        copy[used++] = text[i];
+    }
+    json_t *parsed = json_loadb(copy, used, 0, where);
+    free(copy);
+    return parsed;
+}
+
 /* Reads an object from folder/name; the caller owns *json. */
 static gpuzip_status load_json(json_t **json, const char *folder, const char *name,
                                weights_error *error)
@@ -87,7 +137,7 @@ static gpuzip_status load_json(json_t **json, const char *folder, const char *na
         status = import_fail(error, GPUZIP_ERR_UNSUPPORTED, "%s: larger than 4 MiB", path);
         goto out;
     }
-    parsed = json_loadb((const char *)file.data, file.size, JSON_REJECT_DUPLICATES, &where);
+    parsed = parse_json(&file, &where);
     if (!json_is_object(parsed)) {
         status = import_fail(error, GPUZIP_ERR_FORMAT, "%s: %s (line %d)", path,
                              parsed ? "not a JSON object" : where.text, parsed ? 1 : where.line);
@@ -115,8 +165,11 @@ static gpuzip_status open_shard(checkpoint_files *f, const char *folder, const c
     *headers += s->header_size;
     if (status == GPUZIP_ERR_UNSUPPORTED || *headers > MAX_ALL_HEADERS)
         return import_fail(error, GPUZIP_ERR_UNSUPPORTED, "%s: the header is too long", path);
-    if (status != GPUZIP_OK)
-        return import_fail(error, status, "%s: not a whole safetensors file", path);
+    if (status != GPUZIP_OK) {
+        char why[JSON_ERROR_TEXT_LENGTH];
+        safetensors_why_not(why, f->shard[i].data, f->shard[i].size);
+        return import_fail(error, status, "%s: not a whole safetensors file: %s", path, why);
+    }
     return GPUZIP_OK;
 }
 

@@ -159,6 +159,52 @@ static gpuzip_status fill(const builder *b, const import_checkpoint *c)
     return fill_floats(b, m->head_bias, g->vocab, 1, &c->head_bias, -1, "bias of the head");
 }
 
+/* Names the first field that is out of range. */
+static gpuzip_status refuse_config(const weights_model *m, const import_checkpoint *c,
+                                   weights_error *error)
+{
+    const weights_config *g = &m->config;
+    const struct {
+        const char *name;
+        int value, least, most;
+    } fields[] = {
+        {"number of layers", g->layers, 1, WEIGHTS_MAX_LAYERS},
+        {"width (hidden_size)", g->dim, 1, WEIGHTS_MAX_DIM},
+        {"number of heads", g->heads, 1, WEIGHTS_MAX_DIM / (g->head_dim > 0 ? g->head_dim : 1)},
+        {"number of key and value heads", g->kv_heads, 1, g->heads},
+        {"width of a head (head_dim)", g->head_dim, 2, WEIGHTS_MAX_HEAD_DIM},
+        {"width of the MLP (intermediate_size)", g->ffn, 1, WEIGHTS_MAX_DIM},
+        {"vocabulary (vocab_size)", g->vocab, 2, WEIGHTS_MAX_VOCAB},
+        {"context (max_position_embeddings)", g->context, 2, WEIGHTS_MAX_CONTEXT},
+        {"start token (bos_token_id)", g->bos, 0, g->vocab - 1},
+    };
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+        if (fields[i].value < fields[i].least || fields[i].value > fields[i].most)
+            return import_fail(error, GPUZIP_ERR_UNSUPPORTED,
+                               "the %s is %d; gpuzip takes %d to %d (weights/FORMAT.md)",
+                               fields[i].name, fields[i].value, fields[i].least, fields[i].most);
+    if (g->head_dim % 2 != 0 || g->heads % g->kv_heads != 0)
+        return import_fail(
+            error, GPUZIP_ERR_UNSUPPORTED,
+            "%d heads of width %d with %d of keys and values: the width must be even "
+            "and the latter divide the former",
+            g->heads, g->head_dim, g->kv_heads);
+    if (!(g->eps >= 1e-12f && g->eps <= 1e-2f))
+        return import_fail(error, GPUZIP_ERR_UNSUPPORTED,
+                           "the eps of the norms is %g; gpuzip takes 1e-12 to 1e-2",
+                           (double)g->eps);
+    if (g->rope && !rope_config_valid(&c->rope))
+        return import_fail(error, GPUZIP_ERR_UNSUPPORTED,
+                           "the rotary positions (rope_theta %g, factor %g, low_freq_factor %g, "
+                           "high_freq_factor %g, original_max_position_embeddings %g) are out of "
+                           "gpuzip's range",
+                           c->rope.theta, c->rope.factor, c->rope.low_freq_factor,
+                           c->rope.high_freq_factor, c->rope.original_context);
+    return import_fail(error, GPUZIP_ERR_UNSUPPORTED,
+                       "the widths of bits, the size of the tokenizer or a factor of the "
+                       "checkpoint are out of gpuzip's range (weights/FORMAT.md)");
+}
+
 /* Completes m->config and m->name, and checks them. Allocates m->layer. */
 static gpuzip_status settle_config(weights_model *m, const import_checkpoint *c,
                                    const weights_import_options *options, weights_error *error)
@@ -173,12 +219,7 @@ static gpuzip_status settle_config(weights_model *m, const import_checkpoint *c,
     g->kv_bits = options->kv_bits ? options->kv_bits : 12;
     g->attention_factor = (float)(0x1.71547652b82fep+0 / sqrt((double)g->head_dim));
     if (!format_config_valid(m, c->flags) || (g->rope && !rope_config_valid(&c->rope)))
-        return import_fail(error, GPUZIP_ERR_UNSUPPORTED,
-                           "a size, an option, bos or a RoPE parameter is out of gpuzip's range "
-                           "(layers %d, dim %d, heads %d, KV heads %d, head dim %d, ffn %d, "
-                           "vocabulary %d, context %d, bos %d)",
-                           g->layers, g->dim, g->heads, g->kv_heads, g->head_dim, g->ffn, g->vocab,
-                           g->context, g->bos);
+        return refuse_config(m, c, error);
     m->layer = calloc((size_t)g->layers, sizeof *m->layer);
     if (!m->layer)
         return FAIL(GPUZIP_ERR_MEMORY);
@@ -204,13 +245,14 @@ gpuzip_status import_build(void **data, size_t *size, const import_checkpoint *c
                        .embedding_factor = c->embedding_factor,
                        .tokenizer_size = tokenizer_size};
     builder b = {.model = &m, .error = error};
+    uint32_t flags = c->flags | FORMAT_NAMELESS_ID;
     m.config.bos = bos < (uint32_t)WEIGHTS_MAX_VOCAB ? (int)bos : -1;
     TRY_OUT(settle_config(&m, c, options, error));
 
     int widest = m.config.dim > m.config.ffn ? m.config.dim : m.config.ffn;
     int attention = m.config.heads * m.config.head_dim;
     widest = widest > attention ? widest : attention;
-    m.file_size = format_layout(&m, c->flags, NULL);
+    m.file_size = format_layout(&m, flags, NULL);
     bytes = aligned_alloc(FORMAT_ALIGN, m.file_size);
     b.block = malloc((size_t)widest * IMPORT_BLOCK_ROWS * sizeof *b.block);
     if (!bytes || !b.block) {
@@ -218,8 +260,8 @@ gpuzip_status import_build(void **data, size_t *size, const import_checkpoint *c
         goto out;
     }
     memset(bytes, 0, m.file_size); /* the pads */
-    format_layout(&m, c->flags, bytes);
-    format_write_header(bytes, &m, c->flags);
+    format_layout(&m, flags, bytes);
+    format_write_header(bytes, &m, flags);
     if (tokenizer_size > 0)
         memcpy((uint8_t *)m.tokenizer, tokenizer, tokenizer_size);
     TRY_OUT(fill(&b, c));

@@ -247,7 +247,10 @@ static void llama_config(hf_reader *r, import_checkpoint *c)
     g->vocab = config_int(r, "vocab_size", -1, 2, WEIGHTS_MAX_VOCAB);
     int context = config_int(r, "max_position_embeddings", 2048, 2, 1 << 24);
     /* Within the window, sliding attention is attention. */
-    int window = config_int(r, "sliding_window", context, 2, 1 << 24);
+    const json_t *sliding = lookup(r->config, "sliding_window");
+    bool slides =
+        !json_is_integer(sliding) || json_integer_value(sliding) != 0; /* 0: it does not */
+    int window = slides ? config_int(r, "sliding_window", context, 2, 1 << 24) : context;
     g->context = context < window ? context : window;
     g->eps = (float)number(r, r->config, "rms_norm_eps", 1e-6);
     expect(r, "hidden_act", "silu");
@@ -302,17 +305,26 @@ static void llama_tensors(hf_reader *r, import_checkpoint *c)
 
 /* ---- GPT-2 --------------------------------------------------------------- */
 
+/* GPT-2's own name for a field, or the one that newer models have, which transformers takes, too.
+ */
+static const char *named(const hf_reader *r, const char *own, const char *newer)
+{
+    return !lookup(r->config, own) && lookup(r->config, newer) ? newer : own;
+}
+
 static void gpt2_config(hf_reader *r, import_checkpoint *c)
 {
     weights_config *g = &c->config;
     *g = (weights_config){.arch = WEIGHTS_GPT2, .norm = WEIGHTS_NORM_LAYER};
-    g->layers = config_int(r, "n_layer", -1, 1, WEIGHTS_MAX_LAYERS);
-    g->dim = config_int(r, "n_embd", -1, 1, WEIGHTS_MAX_DIM / 4);
-    g->heads = g->kv_heads = config_int(r, "n_head", -1, 1, WEIGHTS_MAX_DIM);
+    g->layers = config_int(r, named(r, "n_layer", "num_hidden_layers"), -1, 1, WEIGHTS_MAX_LAYERS);
+    g->dim = config_int(r, named(r, "n_embd", "hidden_size"), -1, 1, WEIGHTS_MAX_DIM / 4);
+    g->heads = g->kv_heads =
+        config_int(r, named(r, "n_head", "num_attention_heads"), -1, 1, WEIGHTS_MAX_DIM);
     g->head_dim = head_dim_of(r, g->dim, g->heads);
     g->ffn = config_int(r, "n_inner", 4 * g->dim, 1, WEIGHTS_MAX_DIM);
     g->vocab = config_int(r, "vocab_size", -1, 2, WEIGHTS_MAX_VOCAB);
-    g->context = config_int(r, "n_positions", 1024, 2, 1 << 24);
+    g->context =
+        config_int(r, named(r, "n_positions", "max_position_embeddings"), 1024, 2, 1 << 24);
     g->eps = (float)number(r, r->config, "layer_norm_epsilon", 1e-5);
     const char *act = string(r, r->config, "activation_function", "gelu_new");
     if (strcmp(act, "gelu_new") == 0 || strcmp(act, "gelu_pytorch_tanh") == 0)
@@ -442,6 +454,13 @@ static const hf_family *find_family(hf_reader *r)
         {"wpoe_transformer_decoder", wpoe_config, wpoe_tensors},
     };
     const char *type = string(r, r->config, "model_type", "");
+    const json_t *quantised = lookup(r->config, "quantization_config");
+    if (quantised)
+        REFUSE(
+            r, GPUZIP_ERR_UNSUPPORTED,
+            "config.json: quantization_config (%.40s): the weights are quantised already; import "
+            "the checkpoint that they were made of, in F32, F16 or BF16",
+            string(r, quantised, "quant_method", "of an unknown method"));
     for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
         if (strcmp(type, families[i].model_type) == 0)
             return &families[i];

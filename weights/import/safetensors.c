@@ -1,15 +1,35 @@
 /* safetensors.c: see safetensors.h. */
 #include "safetensors.h"
 
+#include <stdio.h>
 #include <string.h>
+
+/* Of data of at least 8 bytes. */
+static uint64_t read_header_size(const uint8_t *data)
+{
+    uint64_t size = 0;
+    for (int i = 7; i >= 0; i--)
+        size = size << 8 | data[i];
+    return size;
+}
+
+void safetensors_why_not(char why[JSON_ERROR_TEXT_LENGTH], const uint8_t *data, size_t size)
+{
+    json_error_t error = {.text = "its header is no JSON object"};
+    uint64_t header_size = size < 8 ? 0 : read_header_size(data);
+    if (size < 8 || header_size > size - 8)
+        snprintf(error.text, sizeof error.text, "it is shorter than its header");
+    else if (header_size >= 2 && data[8] == '{')
+        json_decref(json_loadb((const char *)data + 8, (size_t)header_size, JSON_REJECT_DUPLICATES,
+                               &error));
+    memcpy(why, error.text, JSON_ERROR_TEXT_LENGTH);
+}
 
 gpuzip_status safetensors_open_memory(safetensors *s, const uint8_t *data, size_t size)
 {
-    uint64_t header_size = 0;
     if (size < 8)
         return FAIL(GPUZIP_ERR_FORMAT);
-    for (int i = 7; i >= 0; i--)
-        header_size = header_size << 8 | data[i];
+    uint64_t header_size = read_header_size(data);
     if (header_size > size - 8 || header_size < 2 || data[8] != '{')
         return FAIL(GPUZIP_ERR_FORMAT);
     if (header_size > SAFETENSORS_MAX_HEADER)

@@ -32,6 +32,9 @@ typedef struct {
  * accepts a zeroed one. Errors: FORMAT (not safetensors), UNSUPPORTED (header too
  * long). */
 gpuzip_status safetensors_open_memory(safetensors *s, const uint8_t *data, size_t size);
+/* Says why safetensors_open_memory() refuses data as FORMAT. */
+void safetensors_why_not(char why[JSON_ERROR_TEXT_LENGTH], const uint8_t *data, size_t size);
+
 void safetensors_close(safetensors *s);
 
 /* Finds a tensor. Errors: ARGUMENT (no such name), CORRUPT (its entry is malformed

@@ -102,7 +102,7 @@ def main(path, folder):
     header = struct.unpack_from(HEADER, data)
     magic, version, flags, size = header[:4]
     arch, _, _, layers, dim, heads, kv_heads, head_dim, ffn, vocab, context, bits = header[4:16]
-    if magic != b"\x89GPZM\r\n\x1a" or version != 2 or size != len(data) or arch != 0 or flags != 6:
+    if magic != b"\x89GPZM\r\n\x1a" or version != 2 or size != len(data) or arch != 0 or flags & ~256 != 6:
         sys.exit(f"{path}: not a Llama with RoPE and tied embeddings in version 2 of the format")
     model = Model(Config(vocab, dim, ffn, layers, heads, kv_heads, head_dim, context))
     reader = Reader(data)

@@ -9,7 +9,7 @@ import struct
 import sys
 from pathlib import Path
 
-AT_FILE_SIZE, AT_NGRAMS, BUCKET = 16, 100, 64  # of weights/FORMAT.md; bytes of a bucket
+AT_FILE_SIZE, AT_NGRAMS, AT_CHECK, BUCKET = 16, 100, 184, 64  # of weights/FORMAT.md; bytes of a bucket
 
 
 def mix(a, b, share, out):
@@ -33,6 +33,7 @@ def ngrams(model, other, out):
     data += source[len(source) - buckets * BUCKET :]  # the last section
     struct.pack_into("<I", data, AT_NGRAMS, buckets)
     struct.pack_into("<Q", data, AT_FILE_SIZE, len(data))
+    struct.pack_into("<Q", data, AT_CHECK, 0)  # `gpuzip model export` puts it in
     Path(out).write_bytes(data)
 
 

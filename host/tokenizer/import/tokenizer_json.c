@@ -18,6 +18,12 @@ static const char *const bos_names[] = {
     "<|startoftext|>",   "<|endoftext|>",         "<|end_of_text|>", "</s>", "<eos>",
 };
 
+/* Jansson takes no NUL in a key, but some vocabularies have it as a token. Until
+ * import_json_token() another character stands for it, which no token has: the last of Unicode,
+ * U+10FFFF. */
+#define NUL_CHARACTER "\xf4\x8f\xbf\xbf"
+#define NUL_ESCAPE    "\\u0000"
+
 /* Byte-level vocabularies are written with a character a byte: itself if it is
  * printable in Latin-1, else the next of U+0100 ... Fills byte_of[324] with the
  * byte of each of these characters, or -1. */
@@ -69,6 +75,26 @@ static void mark_specials(const json_t *added, uint8_t *special, size_t vocab)
     }
 }
 
+/* A token's text; U+10FFFF is NUL, see parse_with_nul(). */
+static gpuzip_status import_text_with_nul(importer *im, uint32_t id, const char *name, size_t size)
+{
+    const char *nul = strstr(name, NUL_CHARACTER);
+    if (!nul)
+        return size ? import_text(im, id, (const uint8_t *)name, size, 0) : GPUZIP_OK;
+    uint8_t *bytes = malloc(size);
+    if (!bytes)
+        return tokenizer_import_fail(im, GPUZIP_ERR_MEMORY, "out of memory");
+    size_t used = 0, character = sizeof NUL_CHARACTER - 1;
+    for (size_t i = 0; i < size; used++) {
+        bool is_nul = size - i >= character && memcmp(name + i, NUL_CHARACTER, character) == 0;
+        bytes[used] = is_nul ? 0 : (uint8_t)name[i];
+        i += is_nul ? character : 1;
+    }
+    gpuzip_status status = import_text(im, id, bytes, used, 0);
+    free(bytes);
+    return status;
+}
+
 static gpuzip_status import_json_token(importer *im, const int16_t byte_of[324], const char *name,
                                        uint32_t id, bool byte_fallback)
 {
@@ -77,7 +103,7 @@ static gpuzip_status import_json_token(importer *im, const int16_t byte_of[324],
         int byte = byte_fallback ? import_byte_name((const uint8_t *)name, size) : -1;
         if (byte >= 0)
             return import_byte(im, id, (uint8_t)byte);
-        return size ? import_text(im, id, (const uint8_t *)name, size, 0) : GPUZIP_OK;
+        return import_text_with_nul(im, id, name, size);
     }
     uint8_t *bytes = malloc(size + 1);
     if (!bytes)
@@ -253,6 +279,35 @@ static gpuzip_status import_tokenizer(importer *im, pattern_arena *patterns, con
     return GPUZIP_OK;
 }
 
+/* Parses JSON in which "\\u0000" may stand. */
+static json_t *parse_with_nul(const char *json, size_t size, json_error_t *error)
+{
+    if (!memmem(json, size, NUL_ESCAPE, sizeof NUL_ESCAPE - 1) ||
+        memmem(json, size, NUL_CHARACTER, sizeof NUL_CHARACTER - 1))
+        return json_loadb(json, size, 0, error);
+    char *copy = malloc(size);
+    size_t used = 0;
+    *error = (json_error_t){.text = "not enough memory"};
+    if (!copy)
+        return NULL;
+    for (size_t i = 0; i < size; i++) {
+        size_t left = size - i;
+        if (left >= sizeof NUL_ESCAPE - 1 &&
+            memcmp(json + i, NUL_ESCAPE, sizeof NUL_ESCAPE - 1) == 0) {
+            memcpy(copy + used, NUL_CHARACTER, sizeof NUL_CHARACTER - 1);
+            used += sizeof NUL_CHARACTER - 1;
+            i += sizeof NUL_ESCAPE - 2;
+            continue;
+        }
+        if (json[i] == '\\' && left > 1) /* the next character is no escape's begin */
+            copy[used++] = json[i++];
+        copy[used++] = json[i];
+    }
+    json_t *parsed = json_loadb(copy, used, 0, error);
+    free(copy);
+    return parsed;
+}
+
 /* Parses JSON that must be an object; the caller releases *root. */
 static gpuzip_status load(importer *im, const void *json, size_t size, json_t **root)
 {
@@ -260,7 +315,7 @@ static gpuzip_status load(importer *im, const void *json, size_t size, json_t **
     if (size > JSON_BYTES_MAX)
         return tokenizer_import_fail(im, GPUZIP_ERR_FORMAT, "the file is larger than %zu MiB",
                                      JSON_BYTES_MAX >> 20);
-    *root = json_loadb(json, size, 0, &error);
+    *root = parse_with_nul(json, size, &error);
     if (!*root && json_error_code(&error) == json_error_out_of_memory)
         return tokenizer_import_fail(im, GPUZIP_ERR_MEMORY, "out of memory");
     if (!*root)

@@ -76,6 +76,39 @@ static const char *translate_escape(char escape, bool inside)
     return NULL;
 }
 
+/* Says which construct of a pattern PCRE2 reads otherwise than Oniguruma with Ruby's syntax, which
+ * the tokenizers' authors use; NULL: none. */
+static const char *find_foreign(const char *pattern)
+{
+    bool inside = false, counted = false; /* within [...]; behind {n,m} */
+    for (const char *c = pattern; *c; c++) {
+        bool was_counted = counted;
+        counted = false;
+        if (*c == '\\' && c[1]) {
+            c++;
+            if ((*c == 'p' || *c == 'P' || *c == 'x') && c[1] == '{' && strchr(c, '}'))
+                c = strchr(c, '}');
+        } else if (inside) {
+            if (c[0] == '&' && c[1] == '&')
+                return "an intersection of classes (&&)";
+            if (c[0] == '[' && c[1] != ':')
+                return "a class within a class";
+            if (c[0] == '[') /* [:alpha:] */
+                c = strstr(c, ":]") ? strstr(c, ":]") + 1 : c;
+            else if (*c == ']')
+                inside = false;
+        } else if (*c == '[') {
+            inside = true;
+            c += c[1] == '^';
+        } else if (*c == '}') {
+            counted = true;
+        } else if (*c == '+' && was_counted) {
+            return "a repeated count ({n,m}+)";
+        }
+    }
+    return NULL;
+}
+
 /* Returns an allocated pattern for PCRE2, or NULL without memory. */
 static char *pattern_translate(const char *pattern)
 {
@@ -154,8 +187,15 @@ static gpuzip_status read_split(settings *s, const json_t *step)
     const json_t *regex = json_object_get(pattern, "Regex");
     const json_t *string = json_object_get(pattern, "String");
     TRY(read_behaviour(s, step, &behaviour));
-    if (json_is_string(regex) && !s->sentencepiece)
+    if (json_is_string(regex) && !s->sentencepiece) {
+        const char *foreign = find_foreign(json_string_value(regex));
+        if (foreign)
+            return tokenizer_import_fail(s->im, GPUZIP_ERR_UNSUPPORTED,
+                                         "the pattern of a Split has %s, which cannot be "
+                                         "translated: %.100s",
+                                         foreign, json_string_value(regex));
         return add_stage(s, behaviour, pattern_translate(json_string_value(regex)));
+    }
     /* No space is left to be found. */
     if (is_text(string, " ") && s->replaced)
         return GPUZIP_OK;
@@ -192,6 +232,17 @@ static gpuzip_status read_metaspace(settings *s, const json_t *step)
     return add_stage(s, BLOB_NEXT, strdup(" "));
 }
 
+/* Whether a step is a Split by a pattern that means the same before and after ByteLevel: classes
+ * of ASCII digits and letters, which it leaves as they are. */
+static bool is_plain_split(const json_t *step)
+{
+    const char *regex =
+        json_string_value(json_object_get(json_object_get(step, "pattern"), "Regex"));
+    return is_type(step, "Split") && regex && *regex &&
+           strspn(regex, "[]-+{},0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") ==
+               strlen(regex);
+}
+
 static gpuzip_status read_step(settings *s, const json_t *step, int depth)
 {
     if (json_is_null(step) || !step)
@@ -203,6 +254,12 @@ static gpuzip_status read_step(settings *s, const json_t *step, int depth)
             TRY(read_step(s, part, depth + 1));
         return GPUZIP_OK;
     }
+    if (s->byte_level && !is_plain_split(step))
+        return tokenizer_import_fail(s->im, GPUZIP_ERR_UNSUPPORTED,
+                                     "the pre-tokenizer \"%.64s\" stands behind ByteLevel and sees "
+                                     "its characters instead of the text's; only a Split at ASCII "
+                                     "digits and letters can be imported there",
+                                     type_of(step));
     if (is_type(step, "Split"))
         return read_split(s, step);
     if (is_type(step, "ByteLevel"))

@@ -53,6 +53,7 @@ struct {
     std::map<const void *, size_t> granted; /* dynamic shared memory, by kernel */
     size_t memory;                          /* of each device */
     unsigned long failure;                  /* kernels until one fails; 0: never */
+    unsigned long call_failure;             /* calls until one fails; 0: never */
     bool wrong;                             /* results that are copied to the host are changed */
     bool pageable;                          /* copies read all host memory late */
     unsigned long kernels, graphs;
@@ -73,6 +74,7 @@ struct entry {
         runtime.devices.resize(emulator_setting("GPUZIP_EMULATOR_DEVICES", 1));
         runtime.memory = emulator_setting("GPUZIP_EMULATOR_MEMORY", MEMORY_DEFAULT);
         runtime.failure = emulator_setting("GPUZIP_EMULATOR_FAIL", 0);
+        runtime.call_failure = emulator_setting("GPUZIP_EMULATOR_FAIL_CALL", 0);
         runtime.wrong = emulator_setting("GPUZIP_EMULATOR_WRONG", 0) != 0;
         runtime.pageable = emulator_pageable();
     }
@@ -80,6 +82,8 @@ struct entry {
 
 cudaError_t result(cudaError_t error)
 {
+    if (runtime.call_failure > 0 && --runtime.call_failure == 0)
+        error = cudaErrorMemoryAllocation;
     if (runtime.devices[current].broken != cudaSuccess)
         error = runtime.devices[current].broken;
     if (error != cudaSuccess)
@@ -144,9 +148,9 @@ cudaError_t allocate(void **ptr, size_t bytes, size_t align, int device)
 {
     void *memory = NULL;
     if (device >= 0 && bytes > runtime.memory - runtime.devices[device].used)
-        return cudaErrorMemoryAllocation;
+        return last_error = cudaErrorMemoryAllocation;
     if (posix_memalign(&memory, align, bytes ? bytes : 1) != 0)
-        return cudaErrorMemoryAllocation;
+        return last_error = cudaErrorMemoryAllocation;
     emulator_noise(memory, bytes);
     runtime.allocations[memory] = {bytes, device};
     if (device >= 0)
@@ -320,7 +324,7 @@ cudaError_t cudaMalloc(void **ptr, size_t bytes)
     if (breaks_recording())
         return result(cudaErrorStreamCaptureUnsupported);
     cudaError_t error = result(cudaSuccess);
-    return error != cudaSuccess ? error : result(allocate(ptr, bytes, 256, current));
+    return error != cudaSuccess ? error : allocate(ptr, bytes, 256, current);
 }
 
 /* Waits for the whole device, then frees, even on a broken device. */
@@ -339,7 +343,7 @@ cudaError_t cudaHostAlloc(void **ptr, size_t bytes, unsigned)
     if (breaks_recording())
         return result(cudaErrorStreamCaptureUnsupported);
     cudaError_t error = result(cudaSuccess);
-    return error != cudaSuccess ? error : result(allocate(ptr, bytes, 64, -1));
+    return error != cudaSuccess ? error : allocate(ptr, bytes, 64, -1);
 }
 
 /* Does not wait: a copy still in a queue then meets freed memory. */
@@ -387,8 +391,8 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpy
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)
 {
     entry e;
-    if (result(cudaSuccess) != cudaSuccess)
-        return result(cudaSuccess);
+    if (cudaError_t error = result(cudaSuccess))
+        return error;
     std::shared_ptr<queue> q(new queue());
     q->device = current;
     runtime.queues.push_back(q);
@@ -423,8 +427,9 @@ cudaError_t cudaEventCreate(cudaEvent_t *event)
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned)
 {
     entry e;
-    *event = new emulator_event();
-    return result(cudaSuccess);
+    cudaError_t error = result(cudaSuccess);
+    *event = error == cudaSuccess ? new emulator_event() : NULL;
+    return error;
 }
 
 cudaError_t cudaEventDestroy(cudaEvent_t event)
@@ -525,8 +530,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode)
     entry e;
     if (recorded != NULL || stream->q->device != current)
         return result(cudaErrorStreamCaptureUnsupported);
-    cudaError_t error = result(cudaSuccess);
-    if (error != cudaSuccess)
+    if (cudaError_t error = result(cudaSuccess))
         return error;
     recorded = stream->q.get();
     recorded->record = new recording();
@@ -575,8 +579,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream)
         return result(cudaErrorStreamCaptureUnsupported);
     runtime.graphs++;
     for (const work &w : exec->works) {
-        cudaError_t error = add(stream, w);
-        if (error != cudaSuccess)
+        if (cudaError_t error = add(stream, w))
             return result(error);
     }
     return result(cudaSuccess);

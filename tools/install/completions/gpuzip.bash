@@ -40,11 +40,12 @@ _gpuzip() {
 _gpuzip_operand() {
     local word=$1 line=$2
     if [[ $COMP_CWORD -eq 2 && ${COMP_WORDS[1]} == model ]]; then
-        _gpuzip_words 'import learn info' "$word"
+        _gpuzip_words 'import learn export info' "$word"
     elif [[ $word == -* && ${COMP_WORDS[1]} == model ]]; then
         case ${COMP_WORDS[2]} in
         import) _gpuzip_words '-o --output -f --force -q --quiet -v --verbose --weight-bits
             --activation-bits --kv-bits --tokenizer --name' "$word" ;;
+        export) _gpuzip_words '-o --output -f --force -q --quiet -v --verbose' "$word" ;;
         learn) _gpuzip_words '-o --output -f --force -q --quiet -v --verbose --model --size' "$word" ;;
         *) _gpuzip_words '--json -q --quiet -v --verbose' "$word" ;;
         esac
@@ -52,6 +53,7 @@ _gpuzip_operand() {
         _gpuzip_words '-1 -2 -3 -4 -5 -6 -7 -8 -9 -z --compress -d --decompress --uncompress
             -t --test -l --list -b --benchmark -i -k --keep --rm -c --stdout --to-stdout -o --output
             -f --force -r --recursive --window --hop --streams --block-size --no-verify --no-pack
+            --keep-going
             --model --naive-bayes --alpha --adapt --update --window-scope --device --list-devices
             -T --threads -M --memory -q --quiet -v --verbose --stats --json -h --help
             -H --long-help -V --version' "$word"

@@ -52,7 +52,9 @@ class Adapt(enum.IntFlag):
     CONTEXTS = 1
     BIASES = 2
     ALPHAS = 4
-    ALL = 7
+    WEIGHTS = 8  # the language models learn; slow, and on CPUs only
+    ALL = 15
+    DEFAULT = 16  # of the level: all at level 9, all but WEIGHTS below
 
 class GpuzipError(Exception):
     status: int

@@ -30,7 +30,9 @@ class Adapt(enum.IntFlag):
     CONTEXTS = 1
     BIASES = 2
     ALPHAS = 4
-    ALL = 7
+    WEIGHTS = 8  # the language models learn; slow, and on CPUs only
+    ALL = 15
+    DEFAULT = 16  # of the level: all at level 9, all but WEIGHTS below
 
 
 LEVEL_DEFAULT = 6
@@ -120,8 +122,8 @@ def compress_settings(level=None, *, models=(), device=None, threads=0, memory_l
     key = session_key(models, device, threads, memory_limit)
     count = len(key[3])
     if adapt is None:  # given alphas stay fixed
-        adapt = Adapt.ALL if alphas is None else Adapt.ALL & ~Adapt.ALPHAS
-    if not 0 <= adapt <= Adapt.ALL:
+        adapt = Adapt.DEFAULT if alphas is None else Adapt.CONTEXTS | Adapt.BIASES
+    if not 0 <= adapt <= Adapt.ALL and adapt != Adapt.DEFAULT:
         raise ValueError("adapt is not a combination of the flags of Adapt")
     if fit_alphas is None:
         fit_alphas = count > 1 and alphas is None
