@@ -110,7 +110,7 @@ static const char all_options[] =
     "\n"
     "Output:\n"
     "  -q, --quiet          no warnings and progress; -qq: no errors either\n"
-    "  -v, --verbose        a line a file\n"
+    "  -v, --verbose        a line a file; twice: the process's peak memory, too\n"
     "      --no-progress    no progress on the terminal\n"
     "      --stats          statistics of experts and coder; measuring each expert\n"
     "                       alone takes time\n"

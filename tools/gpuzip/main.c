@@ -15,6 +15,7 @@
 #include <fts.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 /* The state of a run over all files. */
 typedef struct {
@@ -164,6 +165,10 @@ static void work_on_all(const args *a)
             list_end(a, &w.totals);
     }
     gpuzip_close(w.gz);
+    struct rusage usage;
+    if (getrusage(RUSAGE_SELF, &usage) == 0)
+        message_info(VERBOSITY_SUMMARY + 1, NULL, "peak memory %.1f MiB",
+                     (double)usage.ru_maxrss / 1024);
 }
 
 /* Moves the word `explain` or `model` before -q and -v that precede it. */
