@@ -131,12 +131,32 @@ static gpuzip_status submit_block(decoding *d, const container_block *read, size
     return GPUZIP_OK;
 }
 
+/* Adds the frame's models that nobody named, if they are at hand. Errors: those of adding one; none
+ * if there is none, which plan_frame() reports. */
+static gpuzip_status fetch_models(decoding *d, const container_frame *frame)
+{
+    gpuzip *gz = d->f.gz;
+    for (int k = 0; k < frame->experts; k++) {
+        const container_expert *expert = &frame->expert[k];
+        if (expert->kind != CONTAINER_EXPERT_MODEL ||
+            session_find_model(gz, expert->model_id, CONTAINER_MODEL_BYTES))
+            continue;
+        pipeline_drain(gz->p); /* the devices must be free */
+        gz->error[0] = '\0';
+        gpuzip_status status = session_fetch_model(gz, expert->model_id, CONTAINER_MODEL_BYTES);
+        if (status != GPUZIP_OK && (status != GPUZIP_ERR_MODEL || gz->error[0]))
+            return status;
+    }
+    return GPUZIP_OK;
+}
+
 /* Makes the pipeline ready for a coded block. Others need no model, and perhaps none is
  * there. */
 static gpuzip_status prepare_coded(decoding *d, const container_frame *frame,
                                    const container_block *read)
 {
     coding_plan plan;
+    TRY(fetch_models(d, frame));
     TRY(plan_frame(d->f.gz, frame, &plan));
     block_rules rules = plan_rules(d->f.gz, &plan);
     rules.decode = true;

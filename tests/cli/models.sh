@@ -141,6 +141,27 @@ run 0 "$gz" model info
 same $out first
 rm builtin.gpzm
 
+# Models under their ids, in the folders where they are looked for.
+mkdir -p found/gpuzip/models
+run 0 "$gz" model export tiny.gpzm -o found
+tiny_id=$(ls found | grep gpzm | cut -d. -f1)
+run 0 "$gz" model export narrow.gpzm -o found/gpuzip/models
+run 0 env GPUZIP_MODEL_PATH=/missing:found XDG_DATA_HOME="$folder/found" "$gz" -dc dull.gpz
+same $out dull
+run 0 env GPUZIP_MODEL_PATH=found "$gz" -dc --model narrow.gpzm dull.gpz
+same $out dull
+run 3 env GPUZIP_MODEL_PATH=found "$gz" -dc dull.gpz
+run 0 env GPUZIP_MODEL_PATH=found "$gz" model info "$(echo "$tiny_id" | head -c 8)"
+prints "^id  *$tiny_id\$"
+run 3 env GPUZIP_MODEL_PATH=found "$gz" model info "$(echo "$tiny_id" | head -c 7)"
+mv "found/$tiny_id.gpzm" "found/$(echo "$tiny_id" | head -c 16)-renamed.gpzm"
+run 0 env GPUZIP_MODEL_PATH=found XDG_DATA_HOME="$folder/found" "$gz" -t dull.gpz
+rm found/*-renamed.gpzm
+cp narrow.gpzm "found/$tiny_id.gpzm"
+run 3 env GPUZIP_MODEL_PATH=found "$gz" -t --model narrow.gpzm dull.gpz
+says 'its id is another than its name says'
+rm -r found
+
 # The name is no part of the id.
 run 0 "$gz" model import checkpoint/tiny.bin --tokenizer tokenizer.bin -o named.gpzm --name Other
 run 0 "$gz" -d --model narrow.gpzm --model named.gpzm -c dull.gpz

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* A file in progress: the context of the library's callbacks. */
@@ -129,16 +130,20 @@ static void print_summary(const args *a, const report_call *call, bool was_shown
     uint64_t original = call->decompressed ? s->bytes_out : s->bytes_in;
     uint64_t compressed = call->decompressed ? s->bytes_in : s->bytes_out;
     char rate[20];
+    struct rusage usage = {0};
+    getrusage(RUSAGE_SELF, &usage);
+    double peak = (double)usage.ru_maxrss / 1024; /* of the process so far, in MiB */
     progress_format_rate(rate, (double)original, call->seconds);
     if (a->mode == MODE_COMPRESS)
-        message_info(level, call->input, "%.2f%% (%llu => %llu bytes, %.3f bits/byte) %s",
+        message_info(level, call->input,
+                     "%.2f%% (%llu => %llu bytes, %.3f bits/byte) %s, peak memory %.1f MiB",
                      original > 0 ? 100.0 * (double)compressed / (double)original : 100.0,
                      (unsigned long long)original, (unsigned long long)compressed,
-                     report_bits_per_byte(original, compressed), rate);
+                     report_bits_per_byte(original, compressed), rate, peak);
     else
-        message_info(level, call->input, "%s%llu => %llu bytes, %s",
+        message_info(level, call->input, "%s%llu => %llu bytes, %s, peak memory %.1f MiB",
                      a->mode == MODE_TEST ? "good, " : "", (unsigned long long)compressed,
-                     (unsigned long long)original, rate);
+                     (unsigned long long)original, rate, peak);
 }
 
 static void free_transfer(transfer *t)

@@ -7,6 +7,7 @@
 #include "file_io.h"
 #include "list.h"
 #include "message.h"
+#include "sandbox.h"
 #include "setup.h"
 #include "signals.h"
 
@@ -14,7 +15,6 @@
 #include <fts.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 /* The state of a run over all files. */
 typedef struct {
@@ -126,6 +126,18 @@ static bool has_name_too_long(const args *a)
     return too_long;
 }
 
+/* Archives may be hostile: what reads them gets no more than it needs. Not where a GPU's driver may
+ * need more. */
+static void confine(const args *a)
+{
+    bool decodes = a->mode == MODE_DECOMPRESS || a->mode == MODE_TEST || a->mode == MODE_LIST;
+    bool names = a->mode == MODE_DECOMPRESS && !a->to_stdout;
+    if (!decodes || (gpuzip_count_devices() > 1 && (!a->device || strcmp(a->device, "cpu") != 0)))
+        return;
+    const char *elsewhere = a->folder ? a->folder : a->output;
+    sandbox_begin(a->file, names && (!elsewhere || a->remove_source) ? a->files : 0, elsewhere);
+}
+
 /* Makes the folder of --output-dir-flat if it is missing. Returns false after an error message. */
 static bool make_folder(const args *a)
 {
@@ -140,6 +152,7 @@ static void work_on_all(const args *a)
     work w = {.a = a};
     if (make_folder(a) && !has_name_too_long(a) && open_library(&w)) {
         w.run = (code_run){.a = a, .gz = w.gz};
+        confine(a);
         for (int i = 0; i < a->files; i++) {
             if (a->recursive)
                 work_on_tree(&w, a->file[i]);
@@ -151,10 +164,6 @@ static void work_on_all(const args *a)
             list_end(a, &w.totals);
     }
     gpuzip_close(w.gz);
-    struct rusage usage;
-    if (getrusage(RUSAGE_SELF, &usage) == 0)
-        message_info(VERBOSITY_SUMMARY, NULL, "peak memory %.1f MiB",
-                     (double)usage.ru_maxrss / 1024);
 }
 
 /* Moves the word `explain` or `model` before -q and -v that precede it. */
