@@ -94,8 +94,9 @@ void model_state_learn(model_state *s, model_learner *l);
 /* Forgets the rows recorded since the last step. */
 void model_learner_forget(model_learner *l);
 
-/* The rate for a step of so many rows, of those that have a target: 0.0125 / sqrt(rows) of the
- * summed gradient. The optimum is flat: half the rate and twice cost less than 0.5 % of a text. */
+/* The rate, of the summed gradient, for a step of so many rows that have a target: the same up to
+ * 256 rows, and falling with the root of their number beyond. The optimum is flat: half the rate or
+ * twice costs about 1 % of a text at most. */
 float model_learning_rate(int rows);
 
 /* One step from the rows recorded since the last: batch has these rows, in the order of the passes
