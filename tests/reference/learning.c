@@ -480,14 +480,6 @@ static void attention_back(const learner *l, const cache *cache, size_t stride, 
 /* ---- the step ---------------------------------------------------------------------------------
  */
 
-static float rate_of(const learner *l)
-{
-    uint32_t rows = 0;
-    for (uint32_t r = 0; r < l->rows; r++)
-        rows += l->row[r].target < (uint32_t)l->model.vocab;
-    return 0.0125f / sqrtf((float)(rows < 256 ? 256 : rows));
-}
-
 /* norm_back() of all rows, with the inputs of one norm of a layer. */
 static void norms_back(const learner *l, int layer, int norm, const float *dy, bool add, float *G)
 {
@@ -504,7 +496,7 @@ void learner_step(learner *l, const cache *cache, size_t stride, uint32_t window
     const model *m = &l->model;
     size_t rows = l->rows, dim = (size_t)m->dim, ffn = (size_t)m->ffn;
     size_t attention = (size_t)(m->heads * m->head_dim), up = (size_t)m->layer[0].up.n;
-    float rate = rate_of(l);
+    float rate = 0.0125f / sqrtf((float)(rows < 256 ? 256 : rows));
     void *scratch = mark();
     float *G = take(rows * dim, 4), *dn = take(rows * dim, 4), *da = take(rows * ffn, 4);
     float *du = take(rows * up, 4), *dout = take(rows * attention, 4);
