@@ -186,6 +186,30 @@ static void every_part_is_right(void **state)
     }
 }
 
+/* Places in no order, as a program reads records. */
+static void a_hundred_places(void **state)
+{
+    (void)state;
+    memory_archive m;
+    gpuzip_archive *a;
+    uint64_t random = 7;
+    make_shape(&m, 4);
+    open_archive(&a, &m);
+    for (int i = 0; i < 100; i++) {
+        uint8_t data[300];
+        size_t got;
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        size_t offset = (size_t)(random >> 33) % (TEXT_BYTES - sizeof data);
+        size_t size = (size_t)(random >> 20) % sizeof data;
+        assert_int_equal(gpuzip_archive_read(gz, a, offset, data, size, &got), GPUZIP_OK);
+        assert_int_equal(got, size);
+        if (size)
+            assert_memory_equal(data, text + offset, size);
+    }
+    gpuzip_archive_close(a);
+    free(m.data);
+}
+
 /* A range inside a block costs this block, and of all others at most their first bytes. */
 static void one_block_is_decoded(void **state)
 {
@@ -413,9 +437,9 @@ static int close_all(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_part_is_right),       cmocka_unit_test(one_block_is_decoded),
-        cmocka_unit_test(a_lying_index_is_an_error), cmocka_unit_test(damage_is_found),
-        cmocka_unit_test(parts_make_a_whole),
+        cmocka_unit_test(every_part_is_right),  cmocka_unit_test(a_hundred_places),
+        cmocka_unit_test(one_block_is_decoded), cmocka_unit_test(a_lying_index_is_an_error),
+        cmocka_unit_test(damage_is_found),      cmocka_unit_test(parts_make_a_whole),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }

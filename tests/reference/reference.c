@@ -22,6 +22,8 @@ enum {
     ALPHAS = 8,
     WEIGHTS = 16,
     EACH_STEP = 16,
+    LEARN_TOKENS = 4096, /* of a block from which the weights learn, at least */
+    LEARN_ROWS = 128,    /* of a step of the weights, about */
     RAW_MAX = 1 << 24
 };
 
@@ -319,6 +321,8 @@ typedef struct {
     float *logits[EXPERTS_MAX];  /* [vocab] */
     contexts *contexts;          /* or NULL */
     mixer *mixer;
+    learner *learner[EXPERTS_MAX]; /* of the models; NULL: their weights do not learn */
+    uint32_t learn; /* steps between two steps of the weights; 0: they do not learn */
 } coding;
 
 /* Runs the models at position p of stream s's window that begins at step `begin`. */
@@ -332,7 +336,9 @@ static void run_models(coding *c, uint32_t s, uint32_t begin, uint32_t p, bool w
         uint32_t token = p ? c->tokens.token[s][begin + p - 1] : m->bos;
         if (token >= f->mixer.vocab) /* byte fallback */
             token = m->bos;
-        forward(m, &c->cache[s][k], token, p, f->window, wanted ? c->logits[k] : NULL);
+        trace *t = wanted && c->learn ? learner_row(c->learner[k], s, p) : NULL;
+        forward(c->learn ? learner_model(c->learner[k]) : m, &c->cache[s][k], token, p, f->window,
+                t, wanted ? c->logits[k] : NULL);
     }
 }
 
@@ -360,8 +366,23 @@ static void decode_token(coding *c, uint32_t s, uint32_t t)
     range_narrow(&c->decoder[s], start, freq);
     c->tokens.token[s][t] = x;
     mixer_add(c->mixer, x, row, count);
+    for (int k = 0; k < c->frame->mixer.experts && c->learn; k++)
+        if (c->learner[k])
+            learner_target(c->learner[k], x);
     if (c->contexts)
         contexts_coded(c->contexts, s, t, row, count);
+}
+
+/* After step t: the weights learn if it is time. A reset is at `origin`. */
+static void learn_weights(coding *c, uint32_t t, uint32_t origin)
+{
+    uint32_t window = c->frame->window, hop = c->frame->hop, end = t + 1;
+    bool ends = hop && end >= window && (end - window) % hop == 0;
+    if (!c->learn || (!ends && (end - origin) % c->learn != 0))
+        return;
+    for (int k = 0; k < c->frame->mixer.experts; k++)
+        if (c->learner[k])
+            learner_step(c->learner[k], &c->cache[0][k], EXPERTS_MAX, window);
 }
 
 /* All steps, with updates where they are due. */
@@ -375,10 +396,14 @@ static void decode_steps(coding *c)
             mixer_reset(c->mixer);
             if (c->contexts)
                 contexts_reset(c->contexts, t);
+            for (int k = 0; k < f->mixer.experts; k++)
+                if (c->learner[k])
+                    learner_reset(c->learner[k]);
         }
         for (uint32_t s = 0; s < c->tokens.streams; s++)
             if (t < c->tokens.length[s])
                 decode_token(c, s, t);
+        learn_weights(c, t, origin);
         if (t - origin >= EACH_STEP && (t + 1 - origin) % f->update != 0)
             continue;
         mixer_learn(c->mixer);
@@ -394,8 +419,6 @@ static void coding_open(coding *c, const frame *f, uint32_t n, uint32_t streams)
     uint32_t each = (n + streams - 1) / streams;
     if (streams != (n + each - 1) / each)
         fail("empty streams");
-    if ((f->features & WEIGHTS) && n >= 4096)
-        fail("the weights learn in this block, which this program does not do yet");
     *c = (coding){.frame = f, .tokens.streams = streams};
     c->tokens.token = take(streams, sizeof *c->tokens.token);
     c->tokens.length = take(streams, sizeof *c->tokens.length);
@@ -412,6 +435,14 @@ static void coding_open(coding *c, const frame *f, uint32_t n, uint32_t streams)
     for (int k = 0; k < f->mixer.experts; k++)
         c->logits[k] = take(f->mixer.vocab, sizeof(float));
     c->mixer = mixer_create(&f->mixer);
+    if ((f->features & WEIGHTS) && n >= LEARN_TOKENS) {
+        if (streams > 1024)
+            fail("too many streams for weights that learn");
+        c->learn = (LEARN_ROWS + streams - 1) / streams;
+        for (int k = 0; k < f->mixer.experts; k++)
+            if (f->model[k])
+                c->learner[k] = learner_create(f->model[k], c->learn * streams);
+    }
     if (f->features & CONTEXTS)
         c->contexts = contexts_create(f->mixer.prior, &f->tokenizer, &c->tokens,
                                       f->features & SCOPE ? f->window : 0, f->ngrams);

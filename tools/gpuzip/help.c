@@ -93,7 +93,7 @@ static const char all_options[] =
     "                       without alphas keeps them fixed\n"
     "      --adapt LIST     adaptive parts: contexts, biases, alphas, weights, separated\n"
     "                       by commas; all; none. weights: the models' own learn; slow,\n"
-    "                       and on CPUs only. Default: all but weights; -9: all\n"
+    "                       and on CPUs only. Default: all but weights; -8, -9: all\n"
     "      --update N       adapt after every N steps (default 16; 1 for Naive Bayes\n"
     "                       alone)\n"
     "      --window-scope   reset adaptive state at each window (needs hop = window;\n"

@@ -23,7 +23,7 @@ _gpuzip() {
         before=${COMP_WORDS[COMP_CWORD - 2]}
     fi
     case $before in
-    --adapt) _gpuzip_words 'all none contexts biases alphas' "$word" ;;
+    --adapt) _gpuzip_words 'all none contexts biases alphas weights' "$word" ;;
     --alpha) _gpuzip_words 'learn fit' "$word" ;;
     --device) _gpuzip_words 'auto cpu cuda' "$word" ;;
     --weight-bits | --activation-bits) _gpuzip_words '8 15' "$word" ;;
