@@ -1,7 +1,7 @@
 /* bench_bounds.c: see bench_bounds.h.
  *
  * Counts of instructions are of sm_90a's SASS (nvcc 13.0), by hand from loops' lengths divided by
- * the units of work of an iteration, +-10 %; other architectures are taken to need as many. Waits
+ * the units of work of an iteration, +-20 %; other architectures are taken to need as many. Waits
  * of barriers, bank conflicts, partial waves within a multiprocessor and stalls are left out, so
  * that real kernels are slower: those here usually reach 0.6 of the issue rate.
  */
@@ -23,8 +23,8 @@
 #define LAUNCH 1.4e-6 /* seconds */
 
 /* Tensor cores: the data sheets' dense rates at the clock here; mma.sync on 9.0 reaches about 0.6
- * of wgmma. L2 and DRAM: estimates of what copies reach. Waits for memory are the shortest that are
- * published: for the H100 in PMC10448217 (table 3); L2 of an AD102 in arXiv 2606.22588. */
+ * of wgmma. L2 and DRAM: the rates that copies reach, estimated. Waits for memory are the shortest
+ * that are published: for the H100 in PMC10448217 (table 3); L2 of an AD102 in arXiv 2606.22588. */
 static const bounds_device devices[] = {
     {"H200", "H200 (132 multiprocessors, 1.8 GHz)", 132, 1.8e9, 4096, 2500, 16, 5.5e12, 4.3e12,
      50e6, 150.8e9, 200, 400, 227 << 10},

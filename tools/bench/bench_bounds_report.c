@@ -16,8 +16,8 @@ static const char *const resources[BOUNDS_RESOURCES] = {"issue", "tensor", "pipe
 typedef struct {
     const char *model;
     const bounds_model *m;
-    const char *what; /* "encode", "decode" */
-    int streams;      /* of a decoder's step; 0: an encoder's pass */
+    const char *coding; /* "encode", "decode" */
+    int streams;        /* of a decoder's step; 0: an encoder's pass */
     int window;
 } bounds_title;
 
@@ -48,7 +48,7 @@ static void print_json(const bounds_title *t, const bounds_step *s)
         const bounds_part *p = &s->part[i];
         printf("{\"type\": \"bound\", \"device\": \"%s\", \"model\": \"%s\", \"step\": \"%s\", "
                "\"streams\": %d, \"name\": \"%s\", \"shape\": \"%s\", \"calls\": %.6g",
-               device, t->model, t->what, t->streams, p->name, p->shape, p->calls);
+               device, t->model, t->coding, t->streams, p->name, p->shape, p->calls);
         for (int r = 0; r < BOUNDS_RESOURCES; r++)
             printf(", \"%s\": %.6g", resources[r], p->time.seconds[r]);
         printf(", \"seconds\": %.6g, \"binding\": \"%s\"}\n", part_seconds(p),
@@ -57,13 +57,13 @@ static void print_json(const bounds_title *t, const bounds_step *s)
     printf("{\"type\": \"bound step\", \"device\": \"%s\", \"model\": \"%s\", \"step\": \"%s\", "
            "\"streams\": %d, \"tokens\": %.0f, \"cache_bytes\": %.0f, \"seconds\": %.6g, "
            "\"binding\": \"%s\"}\n",
-           device, t->model, t->what, t->streams, s->tokens, s->cache, s->seconds,
+           device, t->model, t->coding, t->streams, s->tokens, s->cache, s->seconds,
            resources[largest(s->by)]);
 }
 
 static void print_table(const bounds_title *t, const bounds_step *s)
 {
-    printf("\n### %s, %s", t->model, t->what);
+    printf("\n### %s, %s", t->model, t->coding);
     if (t->streams > 0)
         printf(", %d streams", t->streams);
     printf(", window %d\n\n", t->window);
@@ -99,11 +99,11 @@ static void print_model(const bench_args *a, const char *name, const bounds_mode
     static const uint32_t usual[] = {1, 64, 256, 1024, 4096};
     int counts = a->stream_counts > 0 ? a->stream_counts : 5;
     int context = m->config.context, window = a->window > 0 ? a->window : WINDOW;
-    bounds_title t = {.model = name, .m = m, .what = "encode"};
+    bounds_title t = {.model = name, .m = m, .coding = "encode"};
     t.window = window < context ? window : context;
     bounds_step step = bounds_encode(m, t.window);
     print_step(a, &t, &step);
-    t.what = "decode";
+    t.coding = "decode";
     for (int i = 0; i < counts; i++) {
         t.streams = (int)(a->stream_counts > 0 ? a->streams : usual)[i];
         step = bounds_decode(m, t.streams, t.window);
@@ -143,12 +143,14 @@ void bench_print_bounds(const bench_args *a)
 {
     const bounds_device *d = bounds_device_named(a->bounds);
     if (a->format != BENCH_JSON)
-        printf("# Lower bounds on an %s\n\n"
-               "A model, not a measurement: work counted in the kernels' code, divided by rates of "
-               "the device.\nTimes in microseconds of one call; a kernel is no faster than its "
-               "largest. Steps are sums over\ntheir kernels, with adaptive mixing, without the "
-               "host's part, copies over PCIe and context models.\n",
-               d->title);
+        printf(
+            "# Lower bounds on an %s\n\n"
+            "A model, not a measurement: work counted in the kernels' code, divided by rates of "
+            "the device.\nTimes in microseconds of one call; a kernel is no faster than its "
+            "largest. Steps are sums over\ntheir kernels, with adaptive mixing, without the "
+            "host's part, copies over PCIe and context models; the\ncolumns of \"reading again\" "
+            "add up its kernels' bounds by the resource that binds each.\n",
+            d->title);
     for (int i = 0; i < a->models; i++) {
         weights_config config;
         int escapes;
