@@ -125,10 +125,10 @@ mutations=(
     # candidates: changes dropped, from other weights, of another set, unseen by some threads
     'cuda_mix.cu|adaptive_s*|s/before\[tile + 1\] += changes_before.*/;/'
     'cuda_mix.cu|adaptive_s*|s/before += changes_before(&changes, symbol);//'
-    'cuda_mix.cu|adaptive_s*|s/KIND == ADAPTIVE ? changed_weight(changes, i, w) : w/w/'
+    'cuda_mix.cu|adaptive_s*|s/IS_ADAPTIVE(KIND) ? changed_weight(changes, i, w) : w/w/'
     'cuda_mix.cu|adaptive_s*|/changes_before(changes, (tile + 1)/{n;s/__syncthreads();//}'
     'cuda_mix.cu|adaptive_s*|s/__syncthreads(); .. one thread has found.*//'
-    'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|/change_one(p, row, ch, from, threadIdx.x, z);/{n;s/__syncthreads();//}'
+    'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|/change_one<KIND>(p, row, ch, from, threadIdx.x, z);/{n;s/__syncthreads();//}'
     'mix_adaptive.cuh cuda_mix.cu|adaptive_s*|s/ch->symbol\[c\] < i ?/ch->symbol[c] <= i ?/'
     'mixmath.h cuda_mix.cu|adaptive_s*|s/hits - 1;/hits % 3;/'
     'mixmath.h cuda_mix.cu|adaptive_s*|s/OPS_ORDER_SETS + selector/selector/'
