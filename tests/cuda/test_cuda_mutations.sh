@@ -43,6 +43,8 @@ mutations=(
     'linear.cuh cuda_linear.cu|linear_cuda|s/(i >> 2) \* 8 + t \* 2/(i >> 2) * 8 + t/'
     'cuda_linear.cu|linear_r*|s/low.x, high.x, low.y, high.y/low.x, low.y, high.x, high.y/'
     'cuda_attention.cu|attention_c*|/dot += __shfl_xor_sync(WARP_ALL, dot, 2)/d'
+    'cuda_attention.cu|attention_c*|s/bool last = c + KEY_LANES >= chunks;/bool last = true;/'
+    'cuda_attention.cu|attention_c*|s/int then = last ? j + THREADS . KEY_LANES : j;/int then = j;/'
     'cuda_attention_tile.cu|attention_c*|s/c + (matrix >> 1)) \* TILE_QUERIES/c + (matrix \& 1)) * TILE_QUERIES/'
     'cuda_attention_tile.cu|attention_c*|s/odd << 1 \& 0x7f007f00/odd << 9 \& 0x7f007f00/'
     'cuda_attention_tile.cu|attention_c*|s/w\[nf + 1\]\[h \* 2\] << 16/w[nf + 1][h] << 16/'
