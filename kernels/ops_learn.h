@@ -112,14 +112,18 @@ struct ops_learn {
                                    int head_dim, int threads);
 
     /* One step of plain SGD. x: the rows that linear() took, dy [rows][n] the error of its output.
-     *     z[r][n] = CLAMP(dy[r][n]) * x.scale[r];  zq[r] = QUANT_ROW over the rows r (z, 127), a
-     * row for each n;  xq = x.hi for 8 bits, (x.q + 64) >> 7 for 15 f[n]    = min(((zq.scale[n] *
-     * unit) * rate) * (2^16 / scale[n]), 2^90), unit 1 or 128, 0 where scale[n] < 2^-60 step    =
-     * rint(min(max((float)(sum_r zq[r][n] xq[r][k]) * f[n], -most), most)), most
-     *               = OPS_STEP_MAX or 128 times that master[n][k] =
-     * master[n][k] - step, within +-qmax * 2^16 of the matrix's bits and the working copies are
-     * w[n][k] = (master[n][k] + ((n * OPS_DITHER_N + k * OPS_DITHER_K) & 65535)) >> 16. The
-     * threshold differs from weight to weight, so that a matrix as a whole follows its master
+     *     z[r][n] = CLAMP(dy[r][n]) * x.scale[r]
+     *     zq[n]   = QUANT_ROW(z[..][n], 127): for each n, over the rows r
+     *     xq      = x.hi for 8 bits, (x.q + 64) >> 7 for 15 bits
+     *     unit    = 1 or 128, for x of 8 or 15 bits
+     *     f[n]    = min(((zq.scale[n] * unit) * rate) * (2^16 / scale[n]), 2^90),
+     *               0 where scale[n] < 2^-60; scale: of the matrix
+     *     most    = OPS_STEP_MAX or 128 times that, for weights of 8 or 15 bits
+     *     step    = rint(min(max((float)(sum_r zq[r][n] xq[r][k]) * f[n], -most), most))
+     *     master[n][k] = master[n][k] - step, within +-qmax * 2^16 of the weights' bits
+     * and the working copies are
+     *     w[n][k] = (master[n][k] + ((n * OPS_DITHER_N + k * OPS_DITHER_K) & 65535)) >> 16
+     * The threshold differs from weight to weight, so that a matrix as a whole follows its master
      * weights although a step is small beside a unit; and trained weights stay as they are. Any
      * order of rows gives the same. rows <= OPS_STEP_ROWS. Errors: MEMORY. */
     gpuzip_status (*trainable_step)(ops_context *ctx, ops_trainable *t, const float *dy,

@@ -1,6 +1,7 @@
 /* weights.c: opens a .gpzm file or its bytes. */
 #include "weights.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -12,9 +13,15 @@
 /* A model with its mapping; weights_close() finds it from the model, its first member. */
 typedef struct {
     weights_model model;
-    void *map; /* [map_size], or NULL if the bytes are the caller's */
+    void *copy; /* a small file's bytes, or NULL */
+    void *map;  /* [map_size] a large file's, or NULL. Both NULL: the bytes are the caller's */
     size_t map_size;
 } opened_model;
+
+/* Files up to this size are read, not mapped: a change of the file or its shortening then does not
+ * reach a process that has checked it, and 24 MB are read in 5 ms. A larger model is worth sharing
+ * its pages with other processes. */
+#define READ_MAX ((size_t)256 << 20)
 
 /* Fills *model from the bytes of a file. On failure its layers may be allocated. */
 static gpuzip_status parse(weights_model *model, const uint8_t *data, size_t size)
@@ -55,10 +62,33 @@ out:
     return status;
 }
 
+/* Reads a file of `size` bytes to *data, 64-byte aligned; the caller frees it. Errors: MEMORY; IO,
+ * with errno. */
+static gpuzip_status read_all(void **data, int fd, size_t size)
+{
+    uint8_t *bytes =
+        aligned_alloc(FORMAT_ALIGN, (size + FORMAT_ALIGN - 1) / FORMAT_ALIGN * FORMAT_ALIGN);
+    if (!bytes)
+        return FAIL(GPUZIP_ERR_MEMORY);
+    for (size_t at = 0; at < size;) {
+        ssize_t got = read(fd, bytes + at, size - at);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0) {
+            errno = got == 0 ? EIO : errno; /* 0: it was shortened meanwhile */
+            free(bytes);
+            return FAIL(GPUZIP_ERR_IO);
+        }
+        at += (size_t)got;
+    }
+    *data = bytes;
+    return GPUZIP_OK;
+}
+
 gpuzip_status weights_open(weights_model **model, const char *path)
 {
     gpuzip_status status = GPUZIP_OK;
-    void *map = MAP_FAILED;
+    void *copy = NULL, *map = MAP_FAILED;
     size_t size = 0;
     struct stat st;
     weights_model *m;
@@ -73,18 +103,22 @@ gpuzip_status weights_open(weights_model **model, const char *path)
         goto out;
     }
     size = (size_t)st.st_size;
-    map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (map == MAP_FAILED) {
+    if (size <= READ_MAX) {
+        TRY_OUT(read_all(&copy, fd, size));
+    } else if ((map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0)) == MAP_FAILED) {
         status = FAIL(GPUZIP_ERR_IO);
         goto out;
     }
-    TRY_OUT(weights_open_memory(&m, map, size));
+    TRY_OUT(weights_open_memory(&m, copy ? copy : map, size));
     opened_model *opened = (opened_model *)m;
-    opened->map = map;
+    opened->copy = copy;
+    opened->map = copy ? NULL : map;
     opened->map_size = size;
     *model = m;
+    copy = NULL;
     map = MAP_FAILED;
 out:
+    free(copy);
     if (map != MAP_FAILED)
         munmap(map, size);
     if (fd >= 0)
@@ -98,6 +132,7 @@ void weights_close(weights_model *model)
         return;
     opened_model *opened = (opened_model *)model;
     free(model->layer);
+    free(opened->copy);
     if (opened->map)
         munmap(opened->map, opened->map_size);
     free(opened);

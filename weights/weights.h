@@ -107,8 +107,8 @@ struct weights_model {
 
 /* Opens a .gpzm. weights_open_memory() does not copy: data must outlive the
  * model and be 64-byte aligned. *model is released with weights_close(), which
- * accepts NULL. The file must not be shortened while it is open (a reader of
- * mapped pages then gets SIGBUS); replacing it by rename, as weights_write()
+ * accepts NULL. A file of more than 256 MB is mapped and must not be shortened while it is open
+ * (a reader of mapped pages then gets SIGBUS); replacing it by rename, as weights_write()
  * does, is safe. Errors: ARGUMENT (not aligned), IO, FORMAT, CORRUPT,
  * UNSUPPORTED, MEMORY. */
 gpuzip_status weights_open(weights_model **model, const char *path);

@@ -6,14 +6,19 @@
 
 #include "model_parts.h"
 
-/* The mean gradient's rate for 256 rows is 0.2. Sizes of texts of 80 to 250 KB, 16 streams x 16 steps,
- * with half, once and twice that: alice29.txt 27,609, 27,489, -; German 26,141, 26,149, -; code
- * 11,105, 11,032, -; wiki 250 KB -, 44,596, 44,606. Of 64 x 16: 45,982 with 0.3, 45,350 with 0.6. */
-#define RATE 0.0125f
+/* Measured with the built-in model, bytes of the model alone. alice29.txt, rates of the summed
+ * gradient times 10^5: 16 rows (1 stream x 16 steps) 125: 27,245, 310: 27,857; 32 rows 94: 27,224,
+ * 221: 27,549; 64 rows (4 x 16) 78: 27,308, 156: 27,424; 128 rows 55: 27,341, 78: 27,312, 109:
+ * 27,364; 256 rows (16 x 16) 39: 27,609, 78: 27,489. With 256 rows 39 and 78: German novel 26,141
+ * and 26,149, code 11,105 and 11,032, enwik6 - and 181,717 (20: 185,567); 250 KB of it 78: 44,596,
+ * 156: 44,606. 1024 rows (64 x 16) of that 29: 45,982, 59: 45,350. So a row counts the same up to
+ * about 256 rows; beyond, rows of a step agree more and more. */
+#define ROW_RATE   0.00078125f
+#define EQUAL_ROWS 256
 
 float model_learning_rate(int rows)
 {
-    return rows > 0 ? RATE / sqrtf((float)rows) : 0;
+    return rows <= EQUAL_ROWS ? ROW_RATE : ROW_RATE / sqrtf((float)rows / EQUAL_ROWS);
 }
 
 /* One step of one matrix, and before it, with dx: dx = the error of its input (plus residual, which

@@ -21,8 +21,8 @@
  *       out     da = linear(linear_back(G)); trainable_step(out, G)
  *       qkv     du = attention_back(da); dn = linear(linear_back(du)); trainable_step(qkv, du)
  *       norm1   G = norm_back(norm1, dn) with residual G; not in the first layer, nor its dn
- *     post-norm: G = norm_back(norm2, G) before down, dn of up has linear()'s residual G and
- * becomes G; the same with norm1, out and qkv.
+ *     post-norm: G = norm_back(norm2, G) before down; dn of up has linear()'s residual G and
+ *       becomes G; the same with norm1, out and qkv.
  *
  * A matrix's error is taken with the weights before its step. The inputs x of a trainable_step()
  * are those that linear() took in the recorded pass.
@@ -94,8 +94,10 @@ void model_state_learn(model_state *s, model_learner *l);
 /* Forgets the rows recorded since the last step. */
 void model_learner_forget(model_learner *l);
 
-/* The rate for a step of so many rows, of those that have a target: 0.0125 / sqrt(rows) of the
- * summed gradient. The optimum is flat: half the rate and twice cost less than 0.5 % of a text. */
+/* The rate, of the summed gradient, for a step of so many rows, those without a target included:
+ * 0.0125f / sqrtf(max(rows, 256)). A row counts the same up to 256 rows, and less beyond, with the
+ * root of their number. The optimum is flat: half the rate or twice costs about 1 % of a text at
+ * most. */
 float model_learning_rate(int rows);
 
 /* One step from the rows recorded since the last: batch has these rows, in the order of the passes

@@ -12,9 +12,11 @@ static gpuzip_status fail_no_model(gpuzip *gz, const uint8_t id[CONTAINER_MODEL_
     char hex[2 * CONTAINER_MODEL_BYTES + 1];
     for (int i = 0; i < CONTAINER_MODEL_BYTES; i++)
         snprintf(hex + 2 * i, 3, "%02x", id[i]);
-    return session_fail(gz, GPUZIP_ERR_MODEL,
-                        "compressed with the model %s..., which is not here; name it with --model",
-                        hex);
+    return session_fail(
+        gz, GPUZIP_ERR_MODEL,
+        "compressed with the model %s..., which is not here; name it with --model, or put "
+        "it in a folder of GPUZIP_MODEL_PATH as %s.gpzm",
+        hex, hex);
 }
 
 static bool same_tokenizer(const session_model *a, const session_model *b)

@@ -11,6 +11,7 @@
 
 #include "builtin.h"
 #include "model.h"
+#include "model_path.h"
 #include "tokenizer.h"
 #include "tokenizer_import.h"
 
@@ -109,6 +110,9 @@ bool checkpoint_find(char path[GPUZIP_PATH_BYTES], const char *name)
         return false;
     if (cache_lookup(path, name))
         return true;
+    size_t digits = strspn(name, "0123456789abcdef");
+    if (digits >= MODEL_PATH_DIGITS_MIN && !name[digits] && model_path_find(path, name))
+        return true;
     errno = ENOENT;
     return false;
 }
@@ -123,8 +127,9 @@ static gpuzip_status resolve(char path[GPUZIP_PATH_BYTES], const char *name,
         return FAIL(GPUZIP_ERR_IO);
     }
     say(error,
-        "%s: no such file or folder, nor a model in the local Hugging Face cache "
-        "(nothing is ever downloaded; fetch it with 'hf download' first)",
+        "%s: no such file or folder, nor a model in the local Hugging Face cache, nor the id of a "
+        "model in GPUZIP_MODEL_PATH (nothing is ever downloaded; fetch it with 'hf download' "
+        "first)",
         name);
     return FAIL(GPUZIP_ERR_IO);
 }

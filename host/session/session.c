@@ -8,6 +8,7 @@
 
 #include "context_model.h"
 #include "cores.h"
+#include "model_path.h"
 
 /* Enough for the default level on a GPU; a desktop machine has it to spare. */
 #define MEMORY_LIMIT_DEFAULT ((uint64_t)4 << 30)
@@ -242,6 +243,19 @@ gpuzip_status session_add_model(gpuzip *gz, const char *name, int *index)
 out:
     close_model(&m);
     return status;
+}
+
+gpuzip_status session_fetch_model(gpuzip *gz, const uint8_t *id, size_t bytes)
+{
+    char digits[2 * WEIGHTS_ID_BYTES + 1], path[GPUZIP_PATH_BYTES];
+    for (size_t i = 0; i < bytes; i++)
+        snprintf(digits + 2 * i, 3, "%02x", id[i]);
+    if (gz->models == GPUZIP_MAX_MODELS || !model_path_find(path, digits))
+        return FAIL(GPUZIP_ERR_MODEL);
+    TRY(session_add_model(gz, path, NULL));
+    if (session_find_model(gz, id, bytes))
+        return GPUZIP_OK;
+    return session_fail(gz, GPUZIP_ERR_MODEL, "%s: its id is another than its name says", path);
 }
 
 const session_model *session_find_model(const gpuzip *gz, const uint8_t *id, size_t bytes)

@@ -48,6 +48,11 @@ __attribute__((format(printf, 3, 4))) gpuzip_status session_fail(gpuzip *gz, gpu
 __attribute__((format(printf, 3, 4))) void session_note(const gpuzip *gz, gpuzip_note kind,
                                                         const char *format, ...);
 
+/* Adds the model whose id begins with the `bytes` bytes at id from the folders of model_path.h. As
+ * gpuzip_add_model(), nothing may be coded meanwhile. Errors: MODEL (none, or the file has another
+ * id), and those of gpuzip_add_model(). */
+gpuzip_status session_fetch_model(gpuzip *gz, const uint8_t *id, size_t bytes);
+
 /* Passes on a warning that gz's error text holds after a success, and clears it. */
 void session_warn(gpuzip *gz);
 

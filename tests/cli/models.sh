@@ -141,6 +141,27 @@ run 0 "$gz" model info
 same $out first
 rm builtin.gpzm
 
+# Models under their ids, in the folders where they are looked for.
+mkdir -p found/gpuzip/models
+run 0 "$gz" model export tiny.gpzm -o found
+tiny_id=$(ls found | grep gpzm | cut -d. -f1)
+run 0 "$gz" model export narrow.gpzm -o found/gpuzip/models
+run 0 env GPUZIP_MODEL_PATH=/missing:found XDG_DATA_HOME="$folder/found" "$gz" -dc dull.gpz
+same $out dull
+run 0 env GPUZIP_MODEL_PATH=found "$gz" -dc --model narrow.gpzm dull.gpz
+same $out dull
+run 3 env GPUZIP_MODEL_PATH=found "$gz" -dc dull.gpz
+run 0 env GPUZIP_MODEL_PATH=found "$gz" model info "$(echo "$tiny_id" | head -c 8)"
+prints "^id  *$tiny_id\$"
+run 3 env GPUZIP_MODEL_PATH=found "$gz" model info "$(echo "$tiny_id" | head -c 7)"
+mv "found/$tiny_id.gpzm" "found/$(echo "$tiny_id" | head -c 16)-renamed.gpzm"
+run 0 env GPUZIP_MODEL_PATH=found XDG_DATA_HOME="$folder/found" "$gz" -t dull.gpz
+rm found/*-renamed.gpzm
+cp narrow.gpzm "found/$tiny_id.gpzm"
+run 3 env GPUZIP_MODEL_PATH=found "$gz" -t --model narrow.gpzm dull.gpz
+says 'its id is another than its name says'
+rm -r found
+
 # The name is no part of the id.
 run 0 "$gz" model import checkpoint/tiny.bin --tokenizer tokenizer.bin -o named.gpzm --name Other
 run 0 "$gz" -d --model narrow.gpzm --model named.gpzm -c dull.gpz
@@ -180,3 +201,22 @@ absent x
 run 4 "$gz" --model wrong.gpzm text -o x
 says 'self-test'
 absent x
+
+# GPUZIP_MODEL is the model where none is given; decompression has the built-in one as well.
+run 0 "$gz" --model tiny.gpzm -c text
+cp $out of-tiny.gpz
+run 0 "$gz" -c text
+cp $out built-in.gpz
+run 0 env GPUZIP_MODEL=tiny.gpzm "$gz" -c text
+same $out of-tiny.gpz
+run 0 env GPUZIP_MODEL= "$gz" -c text
+same $out built-in.gpz
+for file in of-tiny built-in; do
+    run 0 env GPUZIP_MODEL=tiny.gpzm "$gz" -dc $file.gpz
+    same $out text
+done
+run 0 env GPUZIP_MODEL=missing.gpzm "$gz" --model tiny.gpzm -c text
+same $out of-tiny.gpz
+run 3 env GPUZIP_MODEL=missing.gpzm "$gz" text
+says 'missing.gpzm'
+run 0 env GPUZIP_MODEL=missing.gpzm "$gz" -l built-in.gpz

@@ -33,6 +33,17 @@ for signal in INT TERM HUP PIPE QUIT ALRM VTALRM PROF XCPU USR2 ABRT SEGV; do
     holds d 'long '
 done
 
+# Pages of a file in use are gone: an error.
+env --default-signal=BUS "$gz" --device cpu -9 d/long 2>$err &
+pid=$!
+begins BUS
+kill -s BUS $pid
+wait $pid
+code=$?
+[ $code -eq 1 ] || fail "BUS: exit code $code"
+says 'was shortened'
+holds d 'long '
+
 # A signal that the parent ignored stays ignored.
 env --ignore-signal=HUP "$gz" --device cpu -9 d/long &
 pid=$!
@@ -63,7 +74,7 @@ holds d 'long out '
 pid=$!
 begins USR1
 tries=0
-until grep -q '%.*=>.*KB' $err; do
+until grep -q '%.*KB' $err; do
     kill -s USR1 $pid || fail "ended before it printed progress"
     tries=$((tries + 1))
     [ $tries -lt 600 ] || fail "no progress printed"

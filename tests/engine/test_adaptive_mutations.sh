@@ -167,6 +167,9 @@ mutations=(
     'model_learn||kernels/cpu/learn/cpu_attention_back_isa.c|s/begin = s->begin\[query\] > first ? s->begin\[query\] : first;/begin = first > 0 ? first : 0;/'
     'model_learn||kernels/cpu/learn/cpu_attention_back.c|s/return x->slot < y->slot ? -1 : 1;/return 0;/'
     'model_learn||kernels/cpu/learn/cpu_attention_back.c|s/s->kv_head \* item.heads \* c->groups + //'
+    'attention_back||kernels/cpu/learn/cpu_attention_back_isa.c|s/first = key \* group \/ ATTENTION_SEGMENT/first = (key * group + 63) \/ ATTENTION_SEGMENT/'
+    'attention_back||kernels/cpu/learn/cpu_attention_back_isa.c|s/s->set.begin - s->sequence->begin) \* dims/s->set.begin) * dims/'
+    'attention_back||kernels/cpu/learn/cpu_attention_back.c|s/if (++\*kv_head == kv_heads)/if (++*kv_head >= 1)/'
     'learn||kernels/cpu/learn/cpu_learn_rows_isa.c|s/(h\[i\] - m) - y\[i\] \* c/(h[i] - m) + y[i] * c/'
     'learn||kernels/cpu/learn/cpu_learn_rows_isa.c|s/float m = job->kind == OPS_NORM_RMS ? 0 : /float m = 0 * /'
     'learn||kernels/cpu/learn/cpu_learn_rows_isa.c|s/fmaf(gate, 1.0f - s, 1.0f)/fmaf(gate, s, 1.0f)/'
@@ -272,7 +275,7 @@ try()
 
 rm -rf "$work"
 mkdir -p "$work" || exit 1
-for test in context_model ngrams mix_adaptive mix_states learn model_learn engine_plain engine; do
+for test in context_model ngrams mix_adaptive mix_states attention_back learn model_learn engine_plain engine; do
     compile "$(find_file "$source/tests" "test_$test.c")" "$work/$test.o" \
         "$source/tests/support" || exit 1
     link "$work/$test" "$work/$test.o" || exit 1

@@ -1,6 +1,6 @@
 /* test_learn.c: the operations of ops_learn.h, on every instruction set that this machine has.
  * Steps of matrices against ops_learn.h's formulas, element by element and bit for bit; errors
- * against double precision. attention_back() is tested within models (test_model_learn.c). */
+ * against double precision. test_attention_back.c has attention_back(). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -8,7 +8,6 @@
 
 enum { FLAG_POST_NORM = 1, FLAG_ROPE = 2, FLAG_TIED = 4, FLAG_QKV = 8, FLAG_OUT = 16 };
 enum { FLAG_UP = 32, FLAG_DOWN = 64, FLAG_HEAD = 128, FLAG_NAMELESS_ID = 256 };
-enum { NORM_LAYER = 1, GELU_TANH = 1, GELU_ERF = 2, SWIGLU = 3, NONE = 0 };
 
 /* ---- the file ---------------------------------------------------------------------------------
  */
@@ -161,7 +160,7 @@ float power_of_2(float x)
 }
 
 /* The product x log2(e) is rounded once to an integer k, and its rest is kept twice as precise. */
-static float exp_exact(float x)
+float exp_exact(float x)
 {
     if (x < -87.0f)
         return 0.0f;
@@ -172,7 +171,7 @@ static float exp_exact(float x)
 }
 
 /* x / (1 + e^-z) */
-static float sigmoid_times(float x, float z)
+float sigmoid_times(float x, float z)
 {
     float e = exp_exact(-fabsf(z));
     return (z < 0.0f ? x * e : x) / (1.0f + e);
@@ -183,21 +182,26 @@ static float gelu_tanh(float x)
     return sigmoid_times(x, 0x1.988454p+0f * fmaf(0x1.6e4e26p-5f * x, x * x, x));
 }
 
-static float gelu_erf(float x)
+float normal_tail(float a)
 {
     static const float p[9] = {-0x1.75c6bcp-14f, -0x1.3ca200p-12f, 0x1.778efcp-12f,
                                0x1.2e9bd4p-9f,   -0x1.c9cf66p-9f,  -0x1.0215b6p-6f,
                                0x1.3a0d78p-4f,   -0x1.5bb442p-3f,  0x1.f1b89cp-3f};
-    float a = fabsf(x), t = 1.0f / fmaf(a, 0x1.555556p-2f, 1.0f), s = fmaf(-2.0f, t, 1.0f);
+    float t = 1.0f / fmaf(a, 0x1.555556p-2f, 1.0f), s = fmaf(-2.0f, t, 1.0f);
     float sum = p[0];
     for (int i = 1; i < 9; i++)
         sum = fmaf(sum, s, p[i]);
-    float tail = exp_exact(-0.5f * (a * a)) * (t * sum);
+    return exp_exact(-0.5f * (a * a)) * (t * sum);
+}
+
+static float gelu_erf(float x)
+{
+    float tail = normal_tail(fabsf(x));
     return x < 0.0f ? x * tail : fmaf(-x, tail, x);
 }
 
 /* p with 2^p <= x < 2^(p + 1) */
-static int exponent(float x)
+int exponent(float x)
 {
     int e;
     frexpf(x, &e);
@@ -205,7 +209,7 @@ static int exponent(float x)
 }
 
 /* x * 2^e in two steps, each of which rounds. */
-static float scale2(float x, int e)
+float scale2(float x, int e)
 {
     int half = e < 0 ? -((1 - e) / 2) : e / 2;
     return (x * ldexpf(1.0f, half)) * ldexpf(1.0f, e - half);
@@ -214,7 +218,7 @@ static float scale2(float x, int e)
 /* ---- rows -------------------------------------------------------------------------------------
  */
 
-static float largest(const float *x, int n)
+float largest(const float *x, int n)
 {
     float max = 0;
     for (int i = 0; i < n; i++)
@@ -223,7 +227,7 @@ static float largest(const float *x, int n)
 }
 
 /* QUANT_ROW: x [n] to q [n]; returns the scale. */
-static float quantise(const float *x, int n, int qmax, int16_t *q)
+float quantise(const float *x, int n, int qmax, int16_t *q)
 {
     float amax = largest(x, n);
     bool zero = amax < 0x1p-100f;
@@ -233,7 +237,7 @@ static float quantise(const float *x, int n, int qmax, int16_t *q)
     return zero ? 0 : amax / (float)qmax;
 }
 
-static int activation_max(const model *m)
+int activation_max(const model *m)
 {
     return m->activation_bits == 8 ? 127 : 16256;
 }
@@ -243,8 +247,7 @@ static int64_t floor_div(int64_t a, int64_t b)
     return a / b - (a % b < 0);
 }
 
-/* x [dim] normalised in place. */
-static void normalise(const model *m, float *x, const float *gain, const float *bias)
+float normaliser(const model *m, const float *x, float *mean)
 {
     int dim = m->dim;
     float max = largest(x, dim), n = (float)dim;
@@ -257,22 +260,34 @@ static void normalise(const model *m, float *x, const float *gain, const float *
         sum += u[i];
         squares += u[i] * u[i];
     }
+    float r = scale2((float)squares / n, 2 * p - 40);
+    *mean = 0;
     if (m->norm == NORM_LAYER) {
         int64_t middle = floor_div(2 * sum + dim, 2 * (int64_t)dim);
         for (int i = 0; i < dim && !zero; i++)
             spread += (u[i] - middle) * (u[i] - middle);
-        float mean = ((float)sum / n) * ldexpf(1.0f, p - 20);
+        *mean = ((float)sum / n) * ldexpf(1.0f, p - 20);
         float c = (float)(sum - middle * dim) / n;
-        float var = scale2(fmaxf((float)spread / n - c * c, 0.25f), 2 * p - 40);
-        float r = 1.0f / sqrtf(var + m->eps);
-        for (int i = 0; i < dim; i++)
-            x[i] = ((x[i] - mean) * r) * gain[i] + bias[i];
-    } else {
-        float r = 1.0f / sqrtf(scale2((float)squares / n, 2 * p - 40) + m->eps);
-        for (int i = 0; i < dim; i++)
-            x[i] = (x[i] * r) * gain[i];
+        r = scale2(fmaxf((float)spread / n - c * c, 0.25f), 2 * p - 40);
     }
     release(scratch);
+    return 1.0f / sqrtf(r + m->eps);
+}
+
+/* x [dim] normalised in place. */
+static void normalise(const model *m, float *x, const float *gain, const float *bias)
+{
+    float mean, r = normaliser(m, x, &mean);
+    for (int i = 0; i < m->dim; i++) {
+        x[i] = ((x[i] - mean) * r) * gain[i];
+        if (m->norm == NORM_LAYER)
+            x[i] = x[i] + bias[i];
+    }
+}
+
+int weight_at(const matrix *w, size_t at)
+{
+    return w->bits == 8 ? ((const int8_t *)w->w)[at] : ((const int16_t *)w->w)[at];
 }
 
 /* out [n] = the layer's product with the row x [k], quantised first; with add, out's entries are
@@ -283,11 +298,9 @@ static void linear(const model *m, const matrix *w, const float *x, bool add, fl
     int16_t *q = take((size_t)w->k, sizeof *q);
     float scale = quantise(x, w->k, activation_max(m), q);
     for (int n = 0; n < w->n; n++) {
-        size_t row = (size_t)n * (size_t)w->k;
         int64_t acc = 0;
         for (int k = 0; k < w->k; k++)
-            acc += (int64_t)q[k] * (w->bits == 8 ? ((const int8_t *)w->w)[row + (size_t)k]
-                                                 : ((const int16_t *)w->w)[row + (size_t)k]);
+            acc += (int64_t)q[k] * weight_at(w, (size_t)n * (size_t)w->k + (size_t)k);
         float y = ((float)acc * scale) * w->scale[n];
         if (w->bias)
             y = y + w->bias[n];
@@ -305,7 +318,7 @@ static uint64_t scaled(uint64_t a, uint64_t b, int shift)
 }
 
 /* Cosine and sine, Q30, of a phase of which 2^64 are a turn. */
-static void rotation(uint64_t phase, int64_t *cosine, int64_t *sine)
+void rotation(uint64_t phase, int64_t *cosine, int64_t *sine)
 {
     const uint64_t one = (uint64_t)1 << 63, eighth = (uint64_t)1 << 61;
     int octant = (int)(phase / eighth);
@@ -328,7 +341,7 @@ static void rotation(uint64_t phase, int64_t *cosine, int64_t *sine)
 }
 
 /* A head h [head_dim], rotated as at position p and quantised to q; returns the scale. */
-static float quantise_head(const model *m, const float *h, uint32_t p, int qmax, int16_t *q)
+float quantise_head(const model *m, const float *h, uint32_t p, int qmax, int16_t *q)
 {
     int d = m->head_dim, half = d / 2;
     float max = largest(h, d), f[256];
@@ -375,37 +388,43 @@ static void average(const model *m, const cache *c, const size_t *at, float *s, 
         out[i] = vmax < 0x1p-100f ? 0 : (float)sum[i] * unit;
 }
 
-/* qkv: the row's queries, keys and values; out [heads][head_dim]. */
-static void attend(const model *m, cache *c, int l, uint32_t p, uint32_t window, const float *qkv,
-                   float *out)
+int scores(const model *m, const cache *c, const attended_row *row, int h, size_t *at, float *s)
+{
+    int16_t q[256], sink[256];
+    int d = m->head_dim, n = 0, head = h / (m->heads / m->kv_heads);
+    uint32_t p = row->position, window = row->window;
+    float scale = quantise_head(m, row->qkv + h * d, p, 16256, q);
+    float sink_scale = quantise_head(m, row->qkv + h * d, window - 1, 16256, sink);
+    uint32_t first = p >= window ? p - window + 1 : 0;
+    for (uint32_t j = first; j <= p; j++, n++) {
+        at[n] = ((size_t)row->layer * c->capacity + j) * (size_t)m->kv_heads + (size_t)head;
+        s[n] = score(m, q, scale, c->k + at[n] * (size_t)d, c->k_scale[at[n]]);
+    }
+    if (p >= window) { /* the attention sink: position 0 */
+        at[n] = (size_t)row->layer * c->capacity * (size_t)m->kv_heads + (size_t)head;
+        s[n] = score(m, sink, sink_scale, c->k + at[n] * (size_t)d, c->k_scale[at[n]]);
+        n++;
+    }
+    return n;
+}
+
+/* The row's keys and values enter the cache; out [heads][head_dim]. */
+static void attend(const model *m, cache *c, const attended_row *row, float *out)
 {
     int d = m->head_dim, kv_max = m->kv_bits == 8 ? 127 : 2047;
-    size_t row = ((size_t)l * c->capacity + p) * (size_t)m->kv_heads;
+    size_t first = ((size_t)row->layer * c->capacity + row->position) * (size_t)m->kv_heads;
     for (int h = 0; h < m->kv_heads; h++) {
-        const float *k = qkv + (m->heads + h) * d, *v = k + m->kv_heads * d;
-        size_t at = row + (size_t)h;
-        c->k_scale[at] = quantise_head(m, k, p, kv_max, c->k + at * (size_t)d);
+        const float *k = row->qkv + (m->heads + h) * d, *v = k + m->kv_heads * d;
+        size_t at = first + (size_t)h;
+        c->k_scale[at] = quantise_head(m, k, row->position, kv_max, c->k + at * (size_t)d);
         c->v_scale[at] = quantise(v, d, kv_max, c->v + at * (size_t)d);
     }
 
     void *scratch = mark();
-    size_t *at = take((size_t)window + 1, sizeof *at);
-    float *s = take((size_t)window + 1, sizeof *s);
+    size_t *at = take((size_t)row->window + 1, sizeof *at);
+    float *s = take((size_t)row->window + 1, sizeof *s);
     for (int h = 0; h < m->heads; h++) {
-        int16_t q[256], sink[256];
-        float scale = quantise_head(m, qkv + h * d, p, 16256, q);
-        float sink_scale = quantise_head(m, qkv + h * d, window - 1, 16256, sink);
-        int n = 0, head = h / (m->heads / m->kv_heads);
-        uint32_t first = p >= window ? p - window + 1 : 0;
-        for (uint32_t j = first; j <= p; j++, n++) {
-            at[n] = ((size_t)l * c->capacity + j) * (size_t)m->kv_heads + (size_t)head;
-            s[n] = score(m, q, scale, c->k + at[n] * (size_t)d, c->k_scale[at[n]]);
-        }
-        if (p >= window) { /* the attention sink: position 0 */
-            at[n] = (size_t)l * c->capacity * (size_t)m->kv_heads + (size_t)head;
-            s[n] = score(m, sink, sink_scale, c->k + at[n] * (size_t)d, c->k_scale[at[n]]);
-            n++;
-        }
+        int n = scores(m, c, row, h, at, s);
         average(m, c, at, s, n, out + h * d);
     }
     release(scratch);
@@ -414,14 +433,14 @@ static void attend(const model *m, cache *c, int l, uint32_t p, uint32_t window,
 /* ---- the forward pass -------------------------------------------------------------------------
  */
 
-/* x [up.n] to the first ffn entries of x. */
-static void activate(const model *m, float *x)
+/* x [up.n] to y [ffn] */
+static void activate(const model *m, const float *x, float *y)
 {
     for (int i = 0; i < m->ffn; i++)
         if (m->activation == SWIGLU)
-            x[i] = sigmoid_times(x[i], x[i]) * x[m->ffn + i];
+            y[i] = sigmoid_times(x[i], x[i]) * x[m->ffn + i];
         else
-            x[i] = m->activation == GELU_TANH ? gelu_tanh(x[i]) : gelu_erf(x[i]);
+            y[i] = m->activation == GELU_TANH ? gelu_tanh(x[i]) : gelu_erf(x[i]);
 }
 
 static void embed(const model *m, uint32_t token, uint32_t p, float *x)
@@ -437,39 +456,73 @@ static void embed(const model *m, uint32_t token, uint32_t p, float *x)
     }
 }
 
-void forward(const model *m, cache *c, uint32_t token, uint32_t p, uint32_t window, float *logits)
+void trace_create(trace *t, const model *m)
+{
+    size_t dim = (size_t)m->dim, heads = (size_t)(m->heads + 2 * m->kv_heads);
+    size_t qkv = heads * (size_t)m->head_dim, out = (size_t)(m->heads * m->head_dim);
+    size_t ffn = (size_t)m->ffn, up = m->activation == SWIGLU ? 2 * ffn : ffn;
+    size_t layers = (size_t)m->layers, layer = 4 * dim + qkv + out + up + ffn;
+    float *at = take(layers * layer + dim + (size_t)m->vocab, sizeof *at);
+    t->layer = take(layers, sizeof *t->layer);
+    for (size_t i = 0; i < layers; i++, at += layer) {
+        layer_trace *l = &t->layer[i];
+        l->x1 = at;
+        l->y1 = l->x1 + dim;
+        l->qkv = l->y1 + dim;
+        l->attended = l->qkv + qkv;
+        l->x2 = l->attended + out;
+        l->y2 = l->x2 + dim;
+        l->up = l->y2 + dim;
+        l->activated = l->up + up;
+    }
+    t->last = at;
+    t->logits = at + dim;
+}
+
+void forward(const model *m, cache *c, uint32_t token, uint32_t p, uint32_t window, trace *t,
+             float *logits)
 {
     size_t dim = (size_t)m->dim;
     void *scratch = mark();
-    float *x = take(dim, 4), *y = take(dim, 4), *up = take(2 * (size_t)m->ffn, 4);
-    float *attended = take((size_t)m->heads * (size_t)m->head_dim, 4);
-    float *qkv = take((size_t)(m->heads + 2 * m->kv_heads) * (size_t)m->head_dim, 4);
+    float *x = take(dim, 4);
+    trace unread;
+    if (!t)
+        trace_create(t = &unread, m);
     if (p >= c->capacity || token >= (uint32_t)m->vocab ||
         (m->position && p >= (uint32_t)m->context))
         fail("a position or token that the model does not have");
     embed(m, token, p, x);
     for (int i = 0; i < m->layers; i++) {
         const layer *l = &m->layer[i];
-        memcpy(y, x, dim * 4);
+        const layer_trace *lt = &t->layer[i];
+        memcpy(lt->x1, x, dim * 4);
+        memcpy(lt->y1, x, dim * 4);
         if (!m->post_norm)
-            normalise(m, y, l->norm1, l->norm1_bias);
-        linear(m, &l->qkv, y, false, qkv);
-        attend(m, c, i, p, window, qkv, attended);
-        linear(m, &l->out, attended, true, x);
-        if (m->post_norm)
+            normalise(m, lt->y1, l->norm1, l->norm1_bias);
+        linear(m, &l->qkv, lt->y1, false, lt->qkv);
+        attend(m, c, &(attended_row){i, p, window, lt->qkv}, lt->attended);
+        linear(m, &l->out, lt->attended, true, x);
+        if (m->post_norm) {
+            memcpy(lt->x1, x, dim * 4);
             normalise(m, x, l->norm1, l->norm1_bias);
-        memcpy(y, x, dim * 4);
+        }
+        memcpy(lt->x2, x, dim * 4);
+        memcpy(lt->y2, x, dim * 4);
         if (!m->post_norm)
-            normalise(m, y, l->norm2, l->norm2_bias);
-        linear(m, &l->up, y, false, up);
-        activate(m, up);
-        linear(m, &l->down, up, true, x);
-        if (m->post_norm)
+            normalise(m, lt->y2, l->norm2, l->norm2_bias);
+        linear(m, &l->up, lt->y2, false, lt->up);
+        activate(m, lt->up, lt->activated);
+        linear(m, &l->down, lt->activated, true, x);
+        if (m->post_norm) {
+            memcpy(lt->x2, x, dim * 4);
             normalise(m, x, l->norm2, l->norm2_bias);
+        }
     }
     if (logits) {
+        memcpy(t->last, x, dim * 4);
         normalise(m, x, m->final, m->final_bias);
         linear(m, &m->head, x, false, logits);
+        memcpy(t->logits, logits, (size_t)m->vocab * 4);
     }
     release(scratch);
 }

@@ -22,6 +22,8 @@ enum {
     ALPHAS = 8,
     WEIGHTS = 16,
     EACH_STEP = 16,
+    LEARN_TOKENS = 4096, /* of a block from which the weights learn, at least */
+    LEARN_ROWS = 128,    /* of a step of the weights, about */
     RAW_MAX = 1 << 24
 };
 
@@ -160,7 +162,31 @@ typedef struct {
     const model *model[EXPERTS_MAX]; /* NULL: Naive Bayes */
     const model *ngrams;             /* the model whose n-grams are in use, or NULL */
     tokenizer tokenizer;
+    bool is_index;
 } frame;
+
+enum { LISTED = 480, BLOCKS = 2 * LISTED };
+
+/* The last frame that is no index: bytes of its header; 4 * size + kind and raw size of blocks. */
+static struct {
+    uint64_t head, blocks, block[BLOCKS], raw[BLOCKS];
+} last;
+
+/* Compares an index (section 7), whose frame has `size` bytes, with that frame. */
+static void check_index(reader *r, uint64_t size)
+{
+    uint64_t at = LISTED * get_varint(r, 0, (1 << 24) - 1), before = 0,
+             head = get_varint(r, 8, 4096);
+    for (uint64_t n = get_varint(r, 0, LISTED); n > 0; n--, at++) {
+        uint64_t block = get_varint(r, 5, INT64_MAX), raw = get_varint(r, 0, RAW_MAX);
+        bool repeated = raw == before;
+        before = raw ? raw : before;
+        if (repeated || at >= last.blocks || block != last.block[at] || before != last.raw[at])
+            fail("an index lists other blocks");
+    }
+    if (head != last.head || get_fixed(r, 2) != size || r->at != r->end)
+        fail("an index of another frame, or its frame has another size");
+}
 
 static const model *find_model(const model *models, int count, const uint8_t *id)
 {
@@ -222,9 +248,14 @@ static void read_frame(frame *f, reader *r, const model *models, int count, cons
     f->mixer.prior = prior;
     read_experts(f, &header, models, count);
     while (header.at < header.end) {
-        get_varint(&header, 0, INT64_MAX);
-        get(&header, get_varint(&header, 0, 4096));
+        f->is_index = get_varint(&header, 0, INT64_MAX) == 1; /* it is the last record */
+        uint64_t size = get_varint(&header, 0, 4096);
+        reader record = {header.at, header.at + size};
+        if (get(&header, size) && f->is_index)
+            check_index(&record, (uint64_t)(r->at - begin) + 10);
     }
+    if (!f->is_index)
+        last.head = (uint64_t)(r->at - begin), last.blocks = 0;
 }
 
 /* ---- the range coder (section 6) --------------------------------------------------------------
@@ -290,6 +321,8 @@ typedef struct {
     float *logits[EXPERTS_MAX];  /* [vocab] */
     contexts *contexts;          /* or NULL */
     mixer *mixer;
+    learner *learner[EXPERTS_MAX]; /* of the models; NULL: their weights do not learn */
+    uint32_t learn; /* steps between two steps of the weights; 0: they do not learn */
 } coding;
 
 /* Runs the models at position p of stream s's window that begins at step `begin`. */
@@ -303,7 +336,9 @@ static void run_models(coding *c, uint32_t s, uint32_t begin, uint32_t p, bool w
         uint32_t token = p ? c->tokens.token[s][begin + p - 1] : m->bos;
         if (token >= f->mixer.vocab) /* byte fallback */
             token = m->bos;
-        forward(m, &c->cache[s][k], token, p, f->window, wanted ? c->logits[k] : NULL);
+        trace *t = wanted && c->learn ? learner_row(c->learner[k], s, p) : NULL;
+        forward(c->learn ? learner_model(c->learner[k]) : m, &c->cache[s][k], token, p, f->window,
+                t, wanted ? c->logits[k] : NULL);
     }
 }
 
@@ -331,8 +366,23 @@ static void decode_token(coding *c, uint32_t s, uint32_t t)
     range_narrow(&c->decoder[s], start, freq);
     c->tokens.token[s][t] = x;
     mixer_add(c->mixer, x, row, count);
+    for (int k = 0; k < c->frame->mixer.experts && c->learn; k++)
+        if (c->learner[k])
+            learner_target(c->learner[k], x);
     if (c->contexts)
         contexts_coded(c->contexts, s, t, row, count);
+}
+
+/* After step t: the weights learn if it is time. A reset is at `origin`. */
+static void learn_weights(coding *c, uint32_t t, uint32_t origin)
+{
+    uint32_t window = c->frame->window, hop = c->frame->hop, end = t + 1;
+    bool ends = hop && end >= window && (end - window) % hop == 0;
+    if (!c->learn || (!ends && (end - origin) % c->learn != 0))
+        return;
+    for (int k = 0; k < c->frame->mixer.experts; k++)
+        if (c->learner[k])
+            learner_step(c->learner[k], &c->cache[0][k], EXPERTS_MAX, window);
 }
 
 /* All steps, with updates where they are due. */
@@ -346,10 +396,14 @@ static void decode_steps(coding *c)
             mixer_reset(c->mixer);
             if (c->contexts)
                 contexts_reset(c->contexts, t);
+            for (int k = 0; k < f->mixer.experts; k++)
+                if (c->learner[k])
+                    learner_reset(c->learner[k]);
         }
         for (uint32_t s = 0; s < c->tokens.streams; s++)
             if (t < c->tokens.length[s])
                 decode_token(c, s, t);
+        learn_weights(c, t, origin);
         if (t - origin >= EACH_STEP && (t + 1 - origin) % f->update != 0)
             continue;
         mixer_learn(c->mixer);
@@ -365,8 +419,6 @@ static void coding_open(coding *c, const frame *f, uint32_t n, uint32_t streams)
     uint32_t each = (n + streams - 1) / streams;
     if (streams != (n + each - 1) / each)
         fail("empty streams");
-    if ((f->features & WEIGHTS) && n >= 4096)
-        fail("the weights learn in this block, which this program does not do yet");
     *c = (coding){.frame = f, .tokens.streams = streams};
     c->tokens.token = take(streams, sizeof *c->tokens.token);
     c->tokens.length = take(streams, sizeof *c->tokens.length);
@@ -383,6 +435,14 @@ static void coding_open(coding *c, const frame *f, uint32_t n, uint32_t streams)
     for (int k = 0; k < f->mixer.experts; k++)
         c->logits[k] = take(f->mixer.vocab, sizeof(float));
     c->mixer = mixer_create(&f->mixer);
+    if ((f->features & WEIGHTS) && n >= LEARN_TOKENS) {
+        if (streams > 1024)
+            fail("too many streams for weights that learn");
+        c->learn = (LEARN_ROWS + streams - 1) / streams;
+        for (int k = 0; k < f->mixer.experts; k++)
+            if (f->model[k])
+                c->learner[k] = learner_create(f->model[k], c->learn * streams);
+    }
     if (f->features & CONTEXTS)
         c->contexts = contexts_create(f->mixer.prior, &f->tokenizer, &c->tokens,
                                       f->features & SCOPE ? f->window : 0, f->ngrams);
@@ -491,6 +551,10 @@ static void decode_blocks(const frame *f, reader *r)
             fail("an unknown kind of block");
         }
         get_check(r, begin);
+        if (f->is_index || last.blocks == BLOCKS)
+            fail("an index with content, or too many blocks for this program");
+        last.block[last.blocks] = 4 * (uint64_t)(r->at - begin) + kind;
+        last.raw[last.blocks++] = raw;
         XXH3_64bits_update(hash, content, raw);
         total += raw;
         fwrite(content, 1, raw, stdout);

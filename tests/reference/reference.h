@@ -1,11 +1,13 @@
 /* reference.h: a second decoder, slow and small, written from the documents of the format alone
- * (coder/FORMAT.md, coder/CONTEXTS.md, weights/FORMAT.md, kernels/ops.h, kernels/detmath.h and the
- * grammar in host/tokenizer/tokenizer_blob.h). It shares no code with the product. It reads
+ * (coder/FORMAT.md, coder/CONTEXTS.md, weights/FORMAT.md, kernels/ops.h, kernels/ops_learn.h,
+ * kernels/detmath.h, host/experts/model_learn.h and the grammar in
+ * host/tokenizer/tokenizer_blob.h). It shares no code with the product. It reads
  * trusted files of tests: a wrong file ends the program with a message. Little-endian machines.
  *
  *     reference.c  the file: frames, blocks, streams, the range coder, the order of steps
  *     contexts.c   tokens' bytes and the context models
  *     forward.c    the model file and the forward pass
+ *     learning.c   the weights that learn
  *     mixing.c     the product of experts, and the learning of biases, weights and alphas
  */
 #ifndef GPUZIP_REFERENCE_H
@@ -47,6 +49,8 @@ int32_t log2_q16(uint64_t n);
 /* ---- forward.c --------------------------------------------------------------------------------
  */
 
+enum { NORM_LAYER = 1, GELU_TANH = 1, GELU_ERF = 2, SWIGLU = 3 };
+
 /* A linear layer: [n][k] integers, one scale a row. */
 typedef struct {
     const void *w;      /* [n][k] int8_t or int16_t by bits */
@@ -87,15 +91,86 @@ typedef struct {
 
 void model_read(model *m, const char *path);
 
-/* 2^x of detmath.h, for x <= 126. */
+/* Functions of detmath.h: 2^x for x <= 126; e^x; x / (1 + e^-z); the normal distribution's tail;
+ * p with 2^p <= x < 2^(p + 1); x * 2^e. */
 float power_of_2(float x);
+float exp_exact(float x);
+float sigmoid_times(float x, float z);
+float normal_tail(float a);
+int exponent(float x);
+float scale2(float x, int e);
+
+/* max |x[i]| of x [n] */
+float largest(const float *x, int n);
+/* QUANT_ROW: x [n] to q [n]; returns the scale. */
+float quantise(const float *x, int n, int qmax, int16_t *q);
+/* qmax of the model's activations. */
+int activation_max(const model *m);
+/* Entry `at` of [n][k]. */
+int weight_at(const matrix *w, size_t at);
+/* A norm's r for the row x [dim], and its mean, 0 for RMS: norm(x) = (x - mean) * r * gain. */
+float normaliser(const model *m, const float *x, float *mean);
+/* Cosine and sine, Q30, of a phase of which 2^64 are a turn. */
+void rotation(uint64_t phase, int64_t *cosine, int64_t *sine);
+/* A head h [head_dim], rotated as at position p and quantised to q; returns the scale. */
+float quantise_head(const model *m, const float *h, uint32_t p, int qmax, int16_t *q);
+
+/* A row of attention: qkv as the linear layer gave it. */
+typedef struct {
+    int layer;
+    uint32_t position, window;
+    const float *qkv; /* [(heads + 2 kv_heads) head_dim] */
+} attended_row;
+
+/* The scores s[n] of query head h, and where the cache has their heads of keys and values, at[n];
+ * returns n <= window + 1. The positions of the window ascend; from position `window` on the sink
+ * follows them. */
+int scores(const model *m, const cache *c, const attended_row *row, int h, size_t *at, float *s);
+
+/* The numbers of a row on its way through a model. */
+typedef struct {
+    float *x1, *x2;        /* [dim] the norms' inputs */
+    float *y1, *y2;        /* [dim] the inputs of qkv and up */
+    float *qkv, *attended; /* [qkv.n], [heads head_dim] */
+    float *up, *activated; /* [up.n], [ffn] */
+} layer_trace;
+
+typedef struct {
+    uint32_t stream, position;
+    uint32_t target;    /* the token that followed */
+    layer_trace *layer; /* [layers] */
+    float *last;        /* [dim] the final norm's input */
+    float *logits;      /* [vocab] */
+} trace;
+
+void trace_create(trace *t, const model *m);
 
 void cache_create(cache *c, const model *m, uint32_t capacity);
 
 /* The token at position p, after positions 0 .. p - 1 are in the cache: its keys and values enter
  * the cache; logits [vocab] of the next token, unless NULL. It attends to the last `window`
- * positions and to position 0. */
-void forward(const model *m, cache *c, uint32_t token, uint32_t p, uint32_t window, float *logits);
+ * positions and to position 0. t: takes the row's numbers, or NULL. */
+void forward(const model *m, cache *c, uint32_t token, uint32_t p, uint32_t window, trace *t,
+             float *logits);
+
+/* ---- learning.c -------------------------------------------------------------------------------
+ */
+
+typedef struct learner learner;
+
+/* A copy of the model whose attention and MLP matrices learn, by steps of up to `rows` rows. The
+ * matrices are those of m. */
+learner *learner_create(const model *m, uint32_t rows);
+/* Takes the matrices of m again; forgets rows. */
+void learner_reset(learner *l);
+const model *learner_model(const learner *l);
+/* The place of the next row of the step, at position p of stream s. */
+trace *learner_row(learner *l, uint32_t s, uint32_t p);
+/* The last row's token is known. */
+void learner_target(learner *l, uint32_t token);
+/* One step from all rows since the last. cache: of the model, in the streams' caches, [streams]
+ * entries `stride` caches apart. */
+void learner_step(learner *l, const cache *cache, size_t stride, uint32_t window);
 
 /* ---- contexts.c -------------------------------------------------------------------------------
  */

@@ -45,6 +45,10 @@ while [ $i -lt 40 ]; do # repeats with interruptions
 done >phrases
 { printf '\377\376' && cat phrases && printf '\303(\200' && head -c 60 code; } >mixture
 yes abcd | head -c 4000 >dull
+# Blocks of a little more than 4,096 tokens, and of 4,096, from which weights learn.
+tail -c +20000 "$data/alice29.txt" | head -c 4700 >novel
+head -c 4096 novel >bytes
+{ head -c 4500 novel && printf '\377\376 ABC \303(' && head -c 150 "$gz"; } >torn
 printf '' >empty
 printf '\000' >one
 
@@ -103,6 +107,16 @@ code binary code wide
 code mixture mixture pieces --naive-bayes
 code mixture-bytes mixture erf
 
+# Weights that learn: each norm, activation, width, kind of position and of window.
+code weights8 novel wide -8
+code weights9 novel narrow -9 --streams 5
+code weights-rows torn pieces -8 --streams 300
+code weights-sink novel wide -8 --window 9 --streams 3
+code weights-hops novel erf -8 --window 24 --hop 7 --streams 2
+code weights-scope novel tanh -8 --window 32 --hop 32 --window-scope --streams 3
+code weights-post bytes post -8 --window 17 --streams 30
+code weights-several novel 'tanh erf' -8 --streams 4
+
 # Stored and packed blocks, several frames, nothing at all.
 all_of() {
     name=$1
@@ -120,6 +134,12 @@ all_of frames text random dull empty one log mixture
 run 0 "$gz" -lv frames.gpz
 prints 'stored [1-9][0-9]*, packed [1-9]'
 all_of empty empty
+
+# More blocks than one index frame lists.
+cp prose many.text
+run 0 "$gz" -T1 --model wide.gpzm --block-size 3 -c prose
+cp $out many.gpz
+decode "$reference" many || fail "many: $(cat many.err)"
 
 # Zeros behind the last frame are padding, other bytes are not.
 cp frames.text padded.text
@@ -158,6 +178,36 @@ forward.c|s/? gelu_tanh/? gelu_erf/|tanh
 forward.c|s/ldexpf(1.0f, 20 - p)/ldexpf(1.0f, 19 - p)/|erf
 forward.c|s/e->scale.token. \* m->embedding_factor/e->scale[token]/|post
 forward.c|s/if (m->post_norm)/if (!m->post_norm)/|post
+learning.c|s/master.at. - (int64_t)/master[at] + (int64_t)/|weights-scope
+learning.c|s/30011u/30013u/|weights-scope
+learning.c|s/& 65535;/\& 32767;/|weights-scope
+learning.c|s/0.0125f/0.0124f/|weights-scope
+learning.c|s/< 256 ? 256 : rows/> 0 ? 256 : rows/|weights-rows
+learning.c|s/most = w->bits == 8 ? 0x1p17f/most = w->bits == 8 ? 0x1p15f/|weights-scope
+learning.c|s/+ 64) >> 7/+ 63) >> 7/|weights-scope
+learning.c|s/? 1.0f : 128.0f/? 2.0f : 128.0f/|weights-rows
+learning.c|s/weight_at(w, (size_t)n \* (size_t)w->k + (size_t)k)/weight_at(w, (size_t)k * (size_t)w->n + (size_t)n)/|weights-scope
+learning.c|s/r = first; r < l->rows/r = first; r + 1 < l->rows/|weights-scope
+learning.c|s/size_t r = 0; r < rows; r++) {/size_t r = 1; r < rows; r++) {/|weights-scope
+learning.c|s/max) \* 0x1.715476p+0f/max) * 0x1.715478p+0f/|weights-scope
+learning.c|s/row->target < (uint32_t)m->vocab ? g/true ? g/|weights-rows
+learning.c|s/&m->head, e, 16256/\&m->head, e, activation_max(m)/|weights-rows
+learning.c|s/m->norm == NORM_LAYER ? ((float)sum/m->norm != NORM_LAYER ? ((float)sum/|weights-scope
+learning.c|s/- n.i. \* c)/+ n[i] * c)/|weights-rows
+learning.c|s/i, 2, dn, true, G/i, 2, dn, false, G/|weights-scope
+learning.c|s/0x1.12ba9cp-3f/0x1.6e4e26p-5f/|weights-scope
+learning.c|s/x \* 0x1.988454p-2f/x * 0x1.988454p-1f/|weights-hops
+learning.c|s/fmaf(g, 1.0f - s, 1.0f)/fmaf(g, s, 1.0f)/|weights-rows
+learning.c|s/(dp - delta)/dp/|weights-scope
+learning.c|s/sink, s->window - 1/sink, position/|weights-sink
+learning.c|s/position >= s->window ? n - 1 : n;/n;/|weights-sink
+learning.c|s/a \* cosine + b \* sine/a * cosine - b * sine/|weights-rows
+learning.c|s/count, 2047/count, 2046/|weights-scope
+learning.c|s/back <= (int)i/back < (int)i/|weights-scope
+learning.c|s/g \* group + i % group/g + i % group * m->kv_heads/|weights-sink weights8
+learning.c|s/i, 1, G, false, G/i, 2, G, false, G/|weights-post
+learning.c|s/UP, du, m->post_norm/UP, du, false/|weights-post
+learning.c|/linear_back(l, i, OUT/{h;d};/step_matrix(l, i, OUT/G|weights-scope
 mixing.c|s/Z >> 20/Z >> 19/|mixture
 mixing.c|s/- m->symbols/- m->config.vocab/|mixture
 mixing.c|s/: Z - w;/: Z;/|level6
@@ -187,6 +237,13 @@ contexts.c|s/c->buckets < 2 \* sum/c->buckets < sum/|level6
 reference.c|s/(t + 1 - origin) %/(t - origin) %/|level6
 reference.c|s/mixer_reset(c->mixer);//|scope-counts
 reference.c|s/t - begin == window - hop/t - begin == window/|hops
+reference.c|s/= LISTED \* get_varint/= 479 * get_varint/|many
+reference.c|s/+ 10);/+ 11);/|many
+reference.c|s/(LEARN_ROWS + streams - 1)/LEARN_ROWS/|weights-scope
+reference.c|s/n >= LEARN_TOKENS/n > LEARN_TOKENS/|weights-post
+reference.c|s/ends = hop &&/ends = false \&\&/|weights-hops
+reference.c|s/learner_reset(c->learner.k.);/continue;/|weights-scope
+reference.c|s/wanted && c->learn ?/c->learn ?/|weights-hops
 reference.c|s/d->range - d->unit \* start/d->unit * freq/|level6
 END
 flags='-std=gnu17 -O2 -ffp-contract=off'

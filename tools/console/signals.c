@@ -43,6 +43,13 @@ static void on_signal(int number)
         return;
     }
     remove_doomed();
+    if (number == SIGBUS) { /* mapped pages are gone */
+        static const char text[] = "gpuzip: a file in use, such as a model, was shortened, or its "
+                                   "disk has an error; the file in work is not written\n";
+        ssize_t told = write(STDERR_FILENO, text, sizeof text - 1);
+        (void)told;
+        _exit(1);
+    }
     struct sigaction standard = {.sa_handler = SIG_DFL};
     sigaction(number, &standard, NULL);
     raise(number); /* blocked while we are here: kills on return */

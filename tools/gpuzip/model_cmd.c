@@ -185,12 +185,22 @@ static void export_model(gpuzip *gz, const command *c)
 {
     int model;
     file_model_target m;
-    if (!open_output(&m, c))
+    struct stat st;
+    char path[GPUZIP_PATH_BYTES];
+    command to = *c;
+    if (!setup_add_model(gz, c->source, &model))
         return;
-    if (setup_add_model(gz, c->source, &model))
-        end_output(gz, c, &m, gpuzip_export_model(gz, model, m.target.temporary));
-    else
-        file_end_model(&m, false);
+    if (stat(c->output, &st) == 0 && S_ISDIR(st.st_mode)) { /* under its id, as it is looked for */
+        gpuzip_model_info info;
+        char id[2 * GPUZIP_ID_BYTES + 1];
+        if (gpuzip_get_model_info(gz, model, &info) != GPUZIP_OK)
+            return;
+        report_hex(id, info.id, sizeof info.id);
+        snprintf(path, sizeof path, "%s/%s.gpzm", c->output, id);
+        to.output = path;
+    }
+    if (open_output(&m, &to))
+        end_output(gz, &to, &m, gpuzip_export_model(gz, model, m.target.temporary));
 }
 
 static void print_text(const gpuzip_model_info *m, const char *id)
