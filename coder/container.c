@@ -1,17 +1,14 @@
 /* container.c: the .gpz format, version 2. */
 #include <assert.h>
-#include <string.h>
 #include <xxhash.h>
 
-#include "container.h"
+#include "container_bytes.h"
 
 /* Not text in any encoding: 0xb7 begins no UTF-8 character, and whoever drops
  * eighth bits or converts line ends destroys it. */
 static const uint8_t frame_magic[4] = {0xb7, 'g', '\r', '\n'};
 
 enum {
-    CHECK_BYTES = 4,
-    HASH_BYTES = 8,
     FEATURE_WINDOW_SCOPE = 1,
     FEATURE_CONTEXTS = 2,
     FEATURE_BIASES = 4,
@@ -21,122 +18,6 @@ enum {
     CODED_BODY_MIN = 1 + 1 + 2 * CHECK_BYTES, /* tokens, streams, checks */
     PACKED_BODY_MIN = 1 + 2 * CHECK_BYTES     /* payload, checks */
 };
-
-/* -- writing -------------------------------------------------------------- */
-
-/* A sink. Bytes beyond the capacity are counted and not written. */
-typedef struct {
-    uint8_t *dst; /* [capacity] */
-    size_t size, capacity;
-} writer;
-
-static void put_bytes(writer *w, const void *data, size_t size)
-{
-    if (size > 0 && w->size <= w->capacity && size <= w->capacity - w->size)
-        memcpy(w->dst + w->size, data, size);
-    w->size += size;
-}
-
-static void put_byte(writer *w, unsigned byte)
-{
-    put_bytes(w, &(uint8_t){(uint8_t)byte}, 1);
-}
-
-/* bytes: 1 .. 8, the low ones of value, lowest first. */
-static void put_fixed(writer *w, uint64_t value, int bytes)
-{
-    for (int i = 0; i < bytes; i++)
-        put_byte(w, value >> (8 * i) & 0xff);
-}
-
-static void put_varint(writer *w, uint64_t value)
-{
-    for (; value >= 0x80; value >>= 7)
-        put_byte(w, (value & 0x7f) | 0x80);
-    put_byte(w, (unsigned)value);
-}
-
-/* Writes the check over all bytes so far, which ends headers and blocks. */
-static gpuzip_status put_check(writer *w, size_t *size)
-{
-    if (w->capacity < CHECK_BYTES || w->size > w->capacity - CHECK_BYTES)
-        return FAIL(GPUZIP_ERR_CAPACITY);
-    put_fixed(w, container_check(w->dst, w->size), CHECK_BYTES);
-    *size = w->size;
-    return GPUZIP_OK;
-}
-
-static size_t varint_size(uint64_t value)
-{
-    writer w = {0};
-    put_varint(&w, value);
-    return w.size;
-}
-
-/* -- reading -------------------------------------------------------------- */
-
-/* The unread bytes. A failed take_ sets bad and returns a valid value, so
- * that a row of them needs one test at its end. */
-typedef struct {
-    const uint8_t *src; /* [size] */
-    size_t size;
-    bool bad;
-} reader;
-
-/* Returns a pointer to `size` bytes, or NULL if fewer are left. */
-static const uint8_t *take_bytes(reader *r, size_t size)
-{
-    if (size > r->size) {
-        r->bad = true;
-        return NULL;
-    }
-    const uint8_t *bytes = r->src;
-    r->src += size;
-    r->size -= size;
-    return bytes;
-}
-
-/* bytes: 1 .. 8. */
-static uint64_t take_fixed(reader *r, int bytes)
-{
-    const uint8_t *src = take_bytes(r, (size_t)bytes);
-    uint64_t value = 0;
-    for (int i = 0; src && i < bytes; i++)
-        value |= (uint64_t)src[i] << (8 * i);
-    return value;
-}
-
-/* Returns a value in [min, max], max < 2^63: at most 9 bytes, and never more
- * than the value needs, so that a content has one encoding only. */
-static uint64_t take_varint(reader *r, uint64_t min, uint64_t max)
-{
-    uint64_t value = 0;
-    uint8_t byte = 0x80;
-    for (int shift = 0; byte >= 0x80; shift += 7) {
-        const uint8_t *src = shift < 63 ? take_bytes(r, 1) : NULL;
-        if (!src || (*src == 0 && shift > 0)) {
-            r->bad = true;
-            return min;
-        }
-        byte = *src;
-        value |= (uint64_t)(byte & 0x7f) << shift;
-    }
-    if (value < min || value > max) {
-        r->bad = true;
-        return min;
-    }
-    return value;
-}
-
-/* Tests the check that ends src[0, size) and takes it off *size. */
-static bool strip_check(const uint8_t *src, size_t *size)
-{
-    if (*size < CHECK_BYTES)
-        return false;
-    reader r = {.src = src + *size - CHECK_BYTES, .size = CHECK_BYTES};
-    *size -= CHECK_BYTES;
-    return take_fixed(&r, CHECK_BYTES) == container_check(src, *size);
-}
 
 /* -- frame header --------------------------------------------------------- */
 
@@ -200,8 +81,23 @@ static void put_frame_body(writer *w, const container_frame *frame)
     }
 }
 
-gpuzip_status container_write_frame(uint8_t *dst, size_t capacity, size_t *size,
-                                    const container_frame *frame)
+/* Bytes of the optional record with its type and its size; 0: no record. */
+static size_t whole_record(size_t record_size)
+{
+    return record_size ? varint_size(RECORD_INDEX) + varint_size(record_size) + record_size : 0;
+}
+
+size_t container_head_size(const container_frame *frame, size_t record_size)
+{
+    writer body = {0};
+    put_frame_body(&body, frame);
+    size_t rest = body.size + whole_record(record_size) + CHECK_BYTES;
+    return sizeof frame_magic + 1 + varint_size(rest) + rest;
+}
+
+gpuzip_status container_write_head(uint8_t *dst, size_t capacity, size_t *size,
+                                   const container_frame *frame, const uint8_t *record,
+                                   size_t record_size)
 {
     if (!frame_is_valid(frame))
         return FAIL(GPUZIP_ERR_ARGUMENT);
@@ -211,9 +107,20 @@ gpuzip_status container_write_frame(uint8_t *dst, size_t capacity, size_t *size,
     writer w = {.dst = dst, .capacity = capacity};
     put_bytes(&w, frame_magic, sizeof frame_magic);
     put_byte(&w, CONTAINER_VERSION);
-    put_varint(&w, body.size + CHECK_BYTES);
+    put_varint(&w, body.size + whole_record(record_size) + CHECK_BYTES);
     put_frame_body(&w, frame);
+    if (record_size) {
+        put_varint(&w, RECORD_INDEX);
+        put_varint(&w, record_size);
+        put_bytes(&w, record, record_size);
+    }
     return put_check(&w, size);
+}
+
+gpuzip_status container_write_frame(uint8_t *dst, size_t capacity, size_t *size,
+                                    const container_frame *frame)
+{
+    return container_write_head(dst, capacity, size, frame, NULL, 0);
 }
 
 gpuzip_status container_peek_frame(const uint8_t *src, size_t size, size_t *frame_size)
@@ -258,7 +165,22 @@ int container_frame_version(const uint8_t *src)
     return src[sizeof frame_magic];
 }
 
-gpuzip_status container_read_frame(container_frame *frame, const uint8_t *src, size_t size)
+/* Takes the optional records, of which only the index is known. */
+static void take_records(reader *r, container_frame *frame, reader *index)
+{
+    while (r->size > 0 && !r->bad) {
+        uint64_t type = take_varint(r, 0, UINT32_MAX);
+        size_t size = take_varint(r, 0, CONTAINER_FRAME_MAX);
+        const uint8_t *content = take_bytes(r, size);
+        if (type != RECORD_INDEX || !content)
+            continue;
+        frame->is_index = true;
+        *index = (reader){.src = content, .size = size};
+    }
+}
+
+gpuzip_status container_read_head(container_frame *frame, const uint8_t *src, size_t size,
+                                  reader *index)
 {
     size_t frame_size;
     TRY(container_peek_frame(src, size, &frame_size));
@@ -289,15 +211,17 @@ gpuzip_status container_read_frame(container_frame *frame, const uint8_t *src, s
         return FAIL(GPUZIP_ERR_UNSUPPORTED);
     TRY(take_experts(&r, &parsed));
 
-    /* Optional records: none is known yet, so each is skipped. */
-    while (r.size > 0 && !r.bad) {
-        take_varint(&r, 0, UINT32_MAX);
-        take_bytes(&r, take_varint(&r, 0, CONTAINER_FRAME_MAX));
-    }
+    take_records(&r, &parsed, index);
     if (r.bad || !frame_is_valid(&parsed))
         return FAIL(GPUZIP_ERR_CORRUPT);
     *frame = parsed;
     return GPUZIP_OK;
+}
+
+gpuzip_status container_read_frame(container_frame *frame, const uint8_t *src, size_t size)
+{
+    reader index;
+    return container_read_head(frame, src, size, &index);
 }
 
 /* -- blocks --------------------------------------------------------------- */

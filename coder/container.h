@@ -45,6 +45,9 @@
 #define CONTAINER_BLOCK_PREFIX 10   /* bytes that hold a block's kind and size */
 #define CONTAINER_END_MAX      18   /* bytes of an end mark */
 #define CONTAINER_SIZE_MAX     (((uint64_t)1 << 63) - 1) /* bytes of content a frame */
+#define CONTAINER_INDEX_BLOCKS 480                 /* blocks that an index frame lists at most */
+#define CONTAINER_INDEX_MAX    4106                /* bytes of an index frame */
+#define CONTAINER_PIECES_MAX   ((uint32_t)1 << 24) /* index frames of a frame */
 
 /* Values are part of the format. */
 typedef enum {
@@ -61,13 +64,14 @@ typedef struct {
 /* The settings that all blocks of a frame share. */
 typedef struct {
     schedule schedule;
-    bool contexts;      /* context models propose candidates */
-    bool biases;        /* the mixing learns a bias a symbol */
-    bool learns_alphas; /* and the experts' alphas, each <= CONTAINER_LEARNT_MAX */
+    bool contexts;       /* context models propose candidates */
+    bool biases;         /* the mixing learns a bias a symbol */
+    bool learns_alphas;  /* and the experts' alphas, each <= CONTAINER_LEARNT_MAX */
     bool learns_weights; /* the language models' matrices learn; blocks have at most
                             SCHEDULE_WEIGHT_STREAMS streams */
-    uint32_t prior;     /* with contexts: id of their start values, 0 .. CONTAINER_PRIOR_MAX */
-    int experts;        /* 1 .. CONTAINER_EXPERTS_MAX */
+    bool is_index;       /* has an index record (reading; ignored by container_write_frame()) */
+    uint32_t prior;      /* with contexts: id of their start values, 0 .. CONTAINER_PRIOR_MAX */
+    int experts;         /* 1 .. CONTAINER_EXPERTS_MAX */
     container_expert expert[CONTAINER_EXPERTS_MAX];
 } container_frame;
 
@@ -194,6 +198,42 @@ gpuzip_status container_write_end(uint8_t *dst, size_t capacity, size_t *size,
  * ends. An end mark has no check of its own: its reader must compare both
  * fields with the content (a lister compares raw_size). Errors: CORRUPT. */
 gpuzip_status container_read_end(container_end *end, const uint8_t *src, size_t size);
+
+/* -- index ---------------------------------------------------------------- */
+
+/* A block as an index lists it. */
+typedef struct {
+    container_kind kind;
+    uint32_t raw_size; /* bytes of content, 1 .. CONTAINER_RAW_MAX */
+    uint32_t size;     /* bytes of the block */
+} container_entry;
+
+/* An index frame: it stands behind the frame whose blocks it lists, has that frame's settings and
+ * no content, so that a reader without use for it skips it. A frame of more than
+ * CONTAINER_INDEX_BLOCKS blocks has several, one behind the other, of which all but the last list
+ * as many. */
+typedef struct {
+    uint32_t piece;     /* number of this one, from 0 */
+    uint32_t head_size; /* bytes of the header of the frame whose blocks it lists */
+    uint32_t blocks;    /* in entry[] */
+    container_entry entry[CONTAINER_INDEX_BLOCKS]; /* [blocks] */
+    size_t size;                                   /* bytes of the index frame */
+} container_index;
+
+/* Writes index frame number `piece` for a frame with these settings, whose header has head_size
+ * bytes; it lists entry[0, blocks). A capacity of CONTAINER_INDEX_MAX suffices. Errors: ARGUMENT,
+ * CAPACITY. */
+gpuzip_status container_write_index(uint8_t *dst, size_t capacity, size_t *size,
+                                    const container_frame *frame, uint32_t piece, size_t head_size,
+                                    const container_entry *entry, uint32_t blocks);
+
+/* Reads the index frame that ends at src + size; its first bytes may belong to its predecessors.
+ * size: CONTAINER_INDEX_MAX, less only where the file has no more before it. Whether the blocks are
+ * as it says is for the caller to compare. Errors: FORMAT (no index frame ends there), CORRUPT. */
+gpuzip_status container_read_index(container_index *index, const uint8_t *src, size_t size);
+
+/* Returns the size in bytes of the end mark of a frame of raw_size bytes of content. */
+size_t container_end_size(uint64_t raw_size);
 
 /* -- checksums ------------------------------------------------------------ */
 

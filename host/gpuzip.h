@@ -143,6 +143,14 @@ typedef enum {
     GPUZIP_ADAPT_DEFAULT = 16 /* of the level: all at level 9, all but WEIGHTS below */
 } gpuzip_adapt;
 
+/* Whether to write an index of blocks behind a frame; gpuzip_archive_open() has use for it. It
+ * takes 60 to 80 bytes and 3 to 8 more a block. */
+typedef enum {
+    GPUZIP_INDEX_AUTO = 0, /* if the frame has two blocks or more */
+    GPUZIP_INDEX_NEVER = 1,
+    GPUZIP_INDEX_ALWAYS = 2
+} gpuzip_index;
+
 #define GPUZIP_LEVEL_MIN     1
 #define GPUZIP_LEVEL_MAX     9
 #define GPUZIP_LEVEL_DEFAULT 6
@@ -167,6 +175,7 @@ typedef struct {
     bool no_packing; /* code every block with the experts, or store it; never pack it with LZMA2
                         or zstd */
     bool measure;    /* fill in the experts' part of gpuzip_stats; costs time, not bytes */
+    gpuzip_index index;
 } gpuzip_options;
 
 #define GPUZIP_BLOCK_MAX ((size_t)16 << 20)
@@ -224,7 +233,88 @@ GPUZIP_API gpuzip_status gpuzip_compress_stream(gpuzip *gz, const gpuzip_options
 GPUZIP_API gpuzip_status gpuzip_decompress_stream(gpuzip *gz, const gpuzip_io *io,
                                                   struct gpuzip_stats *stats);
 
-/* ---- 4. many files -------------------------------------------------------- */
+/* The same for a part of the content alone: at most `length` bytes from `offset` on. Blocks outside
+ * it are read, if they come before it, but not decoded. With ARGUMENT as a further error: the
+ * content ends before offset. */
+GPUZIP_API gpuzip_status gpuzip_decompress_range(gpuzip *gz, const gpuzip_io *io, uint64_t offset,
+                                                 uint64_t length, struct gpuzip_stats *stats);
+
+/* ---- 4. archives in any order --------------------------------------------- */
+
+/* Where the bytes of an archive are. read_at() reads up to size bytes at an offset into data; *got
+ * = 0 means the end. It returns nonzero on failure (the call then ends with IO). */
+typedef struct {
+    void *context;
+    int (*read_at)(void *context, uint64_t offset, void *data, size_t size, size_t *got);
+    uint64_t size; /* bytes of the archive */
+} gpuzip_source;
+
+/* An archive of one or more frames whose blocks can be decoded one by one. Calls for different
+ * archives may share a gz, one after the other. */
+typedef struct gpuzip_archive gpuzip_archive;
+
+/* Finds the archive's blocks: from the indexes at the ends of its frames, and where there are none
+ * from the header of each block. Nothing is decoded, and no model is needed. The caller owns
+ * *archive and releases it with gpuzip_archive_close(), which accepts NULL; *source is copied.
+ * Errors: IO, FORMAT, CORRUPT, UNSUPPORTED, MEMORY. */
+GPUZIP_API gpuzip_status gpuzip_archive_open(gpuzip_archive **archive, gpuzip *gz,
+                                             const gpuzip_source *source);
+GPUZIP_API void gpuzip_archive_close(gpuzip_archive *archive);
+
+/* Returns the bytes of the content, and the number of blocks; as the archive claims. */
+GPUZIP_API uint64_t gpuzip_archive_size(const gpuzip_archive *archive);
+GPUZIP_API uint64_t gpuzip_archive_blocks(const gpuzip_archive *archive);
+
+typedef enum {
+    GPUZIP_BLOCK_STORED = 1, /* content as it is */
+    GPUZIP_BLOCK_CODED = 2,  /* with the model */
+    GPUZIP_BLOCK_PACKED = 3  /* by LZMA2 or zstd */
+} gpuzip_block_kind;
+
+typedef struct {
+    gpuzip_block_kind kind;
+    uint64_t frame;          /* number of its frame, from 0 */
+    uint64_t offset;         /* of the block in the archive */
+    uint64_t content_offset; /* of its first byte in the content */
+    uint32_t size, content_size;
+} gpuzip_block;
+
+/* Describes block number 0 .. gpuzip_archive_blocks() - 1. Errors: ARGUMENT. */
+GPUZIP_API gpuzip_status gpuzip_archive_block(const gpuzip_archive *archive, uint64_t block,
+                                              gpuzip_block *info);
+
+/* Reads `size` bytes of the content at `offset` into data; *got is less only at the content's end.
+ * Decodes the blocks that have a part of them, but for the one that was decoded last. Before a
+ * block is decoded, the headers of all blocks up to it are compared with the index, once an
+ * archive: about 10 bytes are read of each. Errors: as gpuzip_decompress_stream(). */
+GPUZIP_API gpuzip_status gpuzip_archive_read(gpuzip *gz, gpuzip_archive *archive, uint64_t offset,
+                                             void *data, size_t size, size_t *got);
+
+/* Writes `length` bytes of the content from `offset` on, or as many as there are, to io->write;
+ * blocks share batches. io->read is not used; stats may be NULL. Errors: as
+ * gpuzip_decompress_stream(), and ARGUMENT if offset is behind the content's end. */
+GPUZIP_API gpuzip_status gpuzip_archive_extract(gpuzip *gz, gpuzip_archive *archive,
+                                                uint64_t offset, uint64_t length,
+                                                const gpuzip_io *io, struct gpuzip_stats *stats);
+
+/* Shares: cut at the borders of blocks, into parts of as many blocks as possible is equal. Part 1
+ * is the first. An empty part has length 0. */
+#define GPUZIP_MAX_PARTS 1000000
+
+/* The share number `part` of an archive's content. Errors: ARGUMENT. */
+GPUZIP_API gpuzip_status gpuzip_archive_part(const gpuzip_archive *archive, int part, int parts,
+                                             uint64_t *offset, uint64_t *length);
+
+/* The share of `size` bytes that are to be compressed with blocks of block_size bytes; see
+ * gpuzip_block_size(). Archives of all parts, joined in order, are an archive of the whole.
+ * Errors: ARGUMENT. */
+GPUZIP_API gpuzip_status gpuzip_input_part(uint64_t size, size_t block_size, int part, int parts,
+                                           uint64_t *offset, uint64_t *length);
+
+/* Returns the bytes of content a block of these options; 0: no such level. */
+GPUZIP_API size_t gpuzip_block_size(const gpuzip_options *options);
+
+/* ---- 5. many files -------------------------------------------------------- */
 
 /* The same for several files, whose blocks share batches, so that many small files keep a device
  * as busy as one large file. A call reads its file to the end and may leave its last blocks in
@@ -240,7 +330,7 @@ GPUZIP_API void gpuzip_begin_decompress(gpuzip *gz, const gpuzip_io *io);
  * the calls for a single stream or buffer do so, too. */
 GPUZIP_API void gpuzip_finish(gpuzip *gz);
 
-/* ---- 5. information ------------------------------------------------------- */
+/* ---- 6. information ------------------------------------------------------- */
 
 /* A compressed token. Bits are -log2 of probabilities. */
 typedef struct gpuzip_token {
@@ -348,9 +438,10 @@ GPUZIP_API gpuzip_status gpuzip_get_model_info(const gpuzip *gz, int model,
 
 /* The headers of a .gpz file. */
 typedef struct {
-    uint64_t frames, blocks, stored_blocks, packed_blocks;
+    uint64_t frames, blocks, stored_blocks, packed_blocks; /* indexes are not counted */
     uint64_t size;            /* bytes of the original; claimed, verified only by decoding */
     uint64_t compressed_size; /* bytes of the file */
+    uint64_t index_size;      /* bytes of these that are indexes of blocks */
     int version;
     int window, hop; /* of the first frame, as all below; hop 0: sliding */
     int update_interval;
@@ -376,7 +467,7 @@ GPUZIP_API gpuzip_status gpuzip_peek(gpuzip *gz, const gpuzip_io *io, gpuzip_inf
  * (2 a multiply-add) a second. Errors: MEMORY, DEVICE. */
 GPUZIP_API gpuzip_status gpuzip_measure_peak(gpuzip *gz, double *ops_per_second);
 
-/* ---- 6. making models ----------------------------------------------------- */
+/* ---- 7. making models ----------------------------------------------------- */
 
 /* How to import. Zeroes mean the default. */
 typedef struct {

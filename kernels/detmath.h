@@ -170,7 +170,8 @@ DET_FN float det_gelu_erf(float x)
     return x < 0.0f ? x * tail : fmaf(-x, tail, x);
 }
 
-/* Derivatives, for weights that learn; |x| <= 2^40. Of det_gelu_tanh(), x s(u): s + x s (1 - s) u', u' = 2 sqrt(2/pi) (1 + 3 * 0.044715 x^2). */
+/* Derivatives, for weights that learn; |x| <= 2^40. Of det_gelu_tanh(), x s(u): s + x s (1 - s) u',
+ * u' = 2 sqrt(2/pi) (1 + 3 * 0.044715 x^2). */
 DET_FN float det_gelu_tanh_slope(float x)
 {
     float s = det_sigmoid_times(1.0f, 0x1.988454p+0f * fmaf(0x1.6e4e26p-5f * x, x * x, x));

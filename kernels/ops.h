@@ -90,6 +90,7 @@ typedef struct {
     const int32_t *slot;  /* [rows] in [0, slots) */
     const int32_t *pos;   /* [rows] >= 0 */
     int rows;
+    int longest; /* 1: no run has more than one row, which saves work; 0: they may */
 } ops_batch;
 
 /* Rotations of the positions of a pass, in device memory: position p has row p % rows. The last

@@ -43,14 +43,27 @@ static const level_settings levels[GPUZIP_LEVEL_MAX + 1] = {
 /* A file being compressed. */
 typedef struct {
     coding_file f;
-    uint8_t head[CONTAINER_FRAME_BOUND]; /* [head_size] the frame's header, to be written first */
+    container_frame frame;
+    uint8_t head[CONTAINER_FRAME_BOUND]; /* [head_size] the frame's header */
     size_t head_size;
+    bool head_written; /* it is written first */
+    gpuzip_index index;
+    container_entry *entry; /* [entries] of [room] the blocks written, for the index */
+    size_t entries, room;
     token_stats measured;
 } compressor;
 
 void gpuzip_init_options(gpuzip_options *options)
 {
     *options = (gpuzip_options){.adapt = GPUZIP_ADAPT_DEFAULT};
+}
+
+size_t gpuzip_block_size(const gpuzip_options *options)
+{
+    int level = options && options->level ? options->level : GPUZIP_LEVEL_DEFAULT;
+    if (level < GPUZIP_LEVEL_MIN || level > GPUZIP_LEVEL_MAX)
+        return 0;
+    return options && options->block_size ? options->block_size : levels[level].block_size;
 }
 
 /* ---- options ------------------------------------------------------------ */
@@ -154,6 +167,8 @@ static gpuzip_status frame_settings(gpuzip *gz, const gpuzip_options *o, contain
     if (o->streams < 0 || o->streams > (int)CONTAINER_STREAMS_MAX)
         return session_fail(gz, GPUZIP_ERR_ARGUMENT, "a block has from 1 to %u streams",
                             CONTAINER_STREAMS_MAX);
+    if ((unsigned)o->index > GPUZIP_INDEX_ALWAYS)
+        return session_fail(gz, GPUZIP_ERR_ARGUMENT, "unknown value of the options' index");
     if (o->block_size)
         settings->block_size = o->block_size;
     frame->schedule = (schedule){.window = window,
@@ -295,12 +310,50 @@ out:
 static gpuzip_status write_bytes(compressor *c, const uint8_t *data, size_t size)
 {
     const gpuzip_io *io = &c->f.way.io;
-    size_t head_size = c->head_size;
-    c->head_size = 0;
+    size_t head_size = c->head_written ? 0 : c->head_size;
+    c->head_written = true;
     if (io->write && ((head_size && io->write(io->context, c->head, head_size)) ||
                       io->write(io->context, data, size)))
         return session_fail(c->f.gz, GPUZIP_ERR_IO, "writing failed");
     c->f.way.stats.bytes_out += head_size + size;
+    return GPUZIP_OK;
+}
+
+/* Notes a block for the index. */
+static gpuzip_status add_entry(compressor *c, const block *b)
+{
+    if (c->index == GPUZIP_INDEX_NEVER)
+        return GPUZIP_OK;
+    if (c->entries == c->room) {
+        size_t room = 2 * c->room + 16;
+        container_entry *grown = realloc(c->entry, room * sizeof *grown);
+        if (!grown)
+            return FAIL(GPUZIP_ERR_MEMORY);
+        c->entry = grown;
+        c->room = room;
+    }
+    c->entry[c->entries++] =
+        (container_entry){b->kind, (uint32_t)b->content_size, (uint32_t)b->code_size};
+    return GPUZIP_OK;
+}
+
+/* Writes the index frames behind the frame; none for a single block, unless they are wanted. */
+static gpuzip_status write_index(compressor *c)
+{
+    uint8_t frame[CONTAINER_INDEX_MAX];
+    uint32_t piece = 0;
+    size_t first = 0, size;
+    if (c->index == GPUZIP_INDEX_NEVER || (c->index == GPUZIP_INDEX_AUTO && c->entries < 2))
+        return GPUZIP_OK;
+    do {
+        size_t blocks = c->entries - first;
+        if (blocks > CONTAINER_INDEX_BLOCKS)
+            blocks = CONTAINER_INDEX_BLOCKS;
+        TRY(container_write_index(frame, sizeof frame, &size, &c->frame, piece++, c->head_size,
+                                  first ? c->entry + first : c->entry, (uint32_t)blocks));
+        TRY(write_bytes(c, frame, size));
+        first += blocks;
+    } while (first < c->entries);
     return GPUZIP_OK;
 }
 
@@ -321,7 +374,8 @@ static void block_done(pipeline_job *job)
         stats->coder_bits += b->coder_bits;
     }
     token_stats_add(&c->measured, stats, &c->f.way.io, b);
-    coding_wrote(&c->f, job, write_bytes(c, b->code, b->code_size));
+    gpuzip_status status = write_bytes(c, b->code, b->code_size);
+    coding_wrote(&c->f, job, status == GPUZIP_OK ? add_entry(c, b) : status);
 }
 
 static void frame_done(pipeline_job *job)
@@ -334,6 +388,8 @@ static void frame_done(pipeline_job *job)
     gpuzip_status status = container_write_end(end, sizeof end, &size, &job->end);
     if (status == GPUZIP_OK)
         status = write_bytes(c, end, size);
+    if (status == GPUZIP_OK)
+        status = write_index(c);
     coding_wrote(&c->f, job, status);
 }
 
@@ -346,6 +402,7 @@ static void file_done(pipeline_job *job)
                      "a block did not decode to its original: this machine computes wrongly, or "
                      "gpuzip has a defect; nothing was lost");
     coding_end(&c->f, status);
+    free(c->entry);
     free(c);
 }
 
@@ -448,6 +505,8 @@ static gpuzip_status read_file(compressor *c, const gpuzip_options *options)
     TRY_OUT(pipeline_prepare(gz->p, &plan, &rules));
     TRY_OUT(coding_status(f));
     TRY_OUT(container_write_frame(c->head, sizeof c->head, &c->head_size, &frame));
+    c->frame = frame;
+    c->index = o->index;
     TRY_OUT(read_blocks(c, &in, affordable_block(&rules, settings.block_size)));
     container_end end = {f->way.stats.bytes_in, container_hash_value(f->hash)};
     pipeline_submit_end(gz->p, &f->way, frame_done, &end);

@@ -7,13 +7,19 @@
 
 /* ---- writing: in the order of the file ----------------------------------- */
 
+/* Takes content and writes the part of it that is wanted. */
 static gpuzip_status write_bytes(decoding *d, const uint8_t *content, size_t size)
 {
     const gpuzip_io *io = &d->f.way.io;
-    if (io->write && io->write(io->context, content, size))
-        return session_fail(d->f.gz, GPUZIP_ERR_IO, "writing failed");
+    uint64_t at = d->write_at, from = at < d->begin ? d->begin - at : 0;
+    uint64_t to = at > d->end ? 0 : d->end - at < size ? d->end - at : size;
+    d->write_at += size;
     d->frame_bytes += size;
-    d->f.way.stats.bytes_out += size;
+    if (from >= to)
+        return GPUZIP_OK;
+    if (io->write && io->write(io->context, content + from, (size_t)(to - from)))
+        return session_fail(d->f.gz, GPUZIP_ERR_IO, "writing failed");
+    d->f.way.stats.bytes_out += to - from;
     return GPUZIP_OK;
 }
 
@@ -86,6 +92,15 @@ static void frame_done(pipeline_job *job)
     coding_wrote(&d->f, job, status);
 }
 
+/* As frame_done(), of a frame of which some blocks were left out: nothing tells its hash. */
+static void part_done(pipeline_job *job)
+{
+    decoding *d = job->file->owner;
+    container_hash_reset(d->f.hash);
+    d->frame_bytes = 0;
+    d->frame_damaged = d->frame_inexact = false;
+}
+
 /* ---- reading ------------------------------------------------------------ */
 
 /* Refuses a packed block that needs more memory than the limit. */
@@ -155,9 +170,19 @@ gpuzip_status decoding_block(decoding *d, const container_frame *frame, const co
 {
     if (read->kind == CONTAINER_CODED)
         TRY(prepare_coded(d, frame, read));
+    if (!d->begun) { /* blocks before it were skipped */
+        d->write_at = d->read_at;
+        d->begun = true;
+    }
     TRY(submit_block(d, read, size));
+    d->read_at += read->raw_size;
     d->in.first += size;
     return GPUZIP_OK;
+}
+
+void decoding_end_part(decoding *d)
+{
+    pipeline_submit_end(d->f.gz->p, &d->f.way, part_done, NULL);
 }
 
 gpuzip_status decoding_end(decoding *d, const container_end *end)

@@ -11,7 +11,8 @@ static void list_frame(const gpuzip *gz, const container_frame *frame, gpuzip_in
             !session_find_model(gz, frame->expert[k].model_id, CONTAINER_MODEL_BYTES))
             info->model_known = false;
     }
-    if (info->frames++)
+    info->frames += !frame->is_index;
+    if (info->version)
         return;
     info->version = CONTAINER_VERSION;
     info->window = frame->schedule.window;
@@ -38,6 +39,12 @@ static gpuzip_status list_streams(archive_input *in, size_t size, gpuzip_info *i
     if (container_read_block(&read, in->data + in->first, archive_have(in, size)) == GPUZIP_OK)
         info->streams = (int)read.streams;
     return GPUZIP_OK;
+}
+
+/* Bytes of the input that were used. */
+static uint64_t used_bytes(const archive_input *in)
+{
+    return in->bytes_in - (in->end - in->first);
 }
 
 static gpuzip_status list_blocks(archive_input *in, gpuzip_info *info)
@@ -75,9 +82,12 @@ gpuzip_status gpuzip_peek(gpuzip *gz, const gpuzip_io *io, gpuzip_info *info)
     archive_input in = {.io = io};
     gz->error[0] = '\0';
     do {
+        uint64_t begin = used_bytes(&in);
         TRY_OUT(archive_frame(gz, &in, &frame));
         list_frame(gz, &frame, &listed);
         TRY_OUT(list_blocks(&in, &listed));
+        if (frame.is_index)
+            listed.index_size += used_bytes(&in) - begin;
         TRY_OUT(archive_more(&in, &more));
     } while (more);
     listed.compressed_size = in.bytes_in;

@@ -5,9 +5,11 @@
 #include "gpuzip.h"
 #include "status.h"
 
-/* The smallest block of a level (compress.c), and more than a stored block's header. */
+/* The smallest block of a level (compress.c), and more than a stored block's header and its entry
+ * in the index. */
 #define BLOCK_SIZE_MIN ((size_t)4 << 20)
 #define BLOCK_HEADER   32
+#define INDEX_HEADER   (CONTAINER_FRAME_BOUND + 32) /* more than an index frame without entries */
 
 /* A buffer to read from and one to write to. */
 typedef struct {
@@ -59,7 +61,7 @@ static gpuzip_status finish(const memory_stream *m, gpuzip_status status, size_t
 size_t gpuzip_compress_bound(size_t size)
 {
     return size + (size / BLOCK_SIZE_MIN + 1) * BLOCK_HEADER + CONTAINER_FRAME_BOUND +
-           CONTAINER_END_MAX;
+           CONTAINER_END_MAX + INDEX_HEADER;
 }
 
 gpuzip_status gpuzip_compress_buffer(gpuzip *gz, const gpuzip_options *options, void *dst,

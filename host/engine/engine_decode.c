@@ -40,7 +40,7 @@ static gpuzip_status run_layers(engine_job *job, const step_group *g)
         if (!is_model(e, k))
             continue;
         ops_batch batch = {e->step.token[k] + g->first, e->step.slot + g->first,
-                           e->step.pos + g->first, g->padded};
+                           e->step.pos + g->first, g->padded, 1};
         TRY(model_forward(e->state[k], &batch));
     }
     return GPUZIP_OK;

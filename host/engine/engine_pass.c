@@ -84,7 +84,7 @@ gpuzip_status pass_forward(engine_job *job, const pass_rows *host, int rows, boo
     TRY(ops->upload(e->ctx, e->pass.pos, host->pos, bytes));
     for (int k = 0; k < e->config.experts; k++) {
         double forward_ops, extend_ops;
-        ops_batch batch = {e->pass.token[k], e->pass.slot, e->pass.pos, rows};
+        ops_batch batch = {e->pass.token[k], e->pass.slot, e->pass.pos, rows, 0};
         if (!is_model(e, k))
             continue;
         TRY(model_set_positions(e->state[k], (size_t)host->pos[0],

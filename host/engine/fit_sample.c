@@ -164,7 +164,7 @@ static gpuzip_status read_steps(sampler *s, int k, reader *in, const sample_wind
         in->rows[2 * s->pass_rows + r] = (int32_t)(step - w->steps.base);
     }
     ops_batch batch = {in->device_rows, in->device_rows + s->pass_rows,
-                       in->device_rows + 2 * s->pass_rows, n};
+                       in->device_rows + 2 * s->pass_rows, n, 0};
     size_t bytes = 3 * (size_t)s->pass_rows * sizeof *in->rows;
     TRY(s->ops->upload(s->ctx, in->device_rows, in->rows, bytes));
     if (*row == w->end_row || s->row[*row].step >= end)

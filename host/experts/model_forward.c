@@ -174,7 +174,7 @@ gpuzip_status model_fingerprint(model *m, const uint32_t *tokens, int count, uin
     }
     TRY_OUT(m->ops->alloc(m->ctx, (void **)&device_rows, rows_bytes));
     TRY_OUT(m->ops->upload(m->ctx, device_rows, rows, rows_bytes));
-    ops_batch batch = {device_rows, device_rows + count, device_rows + 2 * count, count};
+    ops_batch batch = {device_rows, device_rows + count, device_rows + 2 * count, count, 0};
     model_sizes sizes = {.slots = 1, .window = count, .max_rows = count, .max_logits = count};
     TRY_OUT(model_state_open(&s, m, m->ctx, &sizes));
     TRY_OUT(model_set_positions(s, 0, count));

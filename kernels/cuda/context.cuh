@@ -9,6 +9,13 @@
 /* The least compute capability that the kernels run on, 10 * major + minor. */
 #define CUDA_CAPABILITY_MIN 75
 
+/* The rows that attention() divided last, and how: while nothing writes slots and positions, and
+ * nothing else the scratch memory, a later layer takes the same division. rows 0: none. */
+typedef struct {
+    const int32_t *slot, *pos; /* device, [rows] */
+    int rows, piece_rows, tile_rows;
+} attention_division;
+
 struct ops_context {
     int device;
     int capability; /* 10 * major + minor, CUDA_CAPABILITY_MIN or more */
@@ -19,6 +26,7 @@ struct ops_context {
     cudaEvent_t event[OPS_EVENTS];
     void *scratch; /* device memory of an operation while it runs */
     size_t scratch_bytes;
+    attention_division divided;
     struct linear_blas *blas; /* cuda_blas.cu's; NULL until it is used */
 };
 

@@ -17,6 +17,9 @@
 #define KEY_LANES 4 /* lanes that share a key, each 16 bytes of it at a time */
 /* Positions whose scores fit shared memory: a window of 1024, and those of its first 16. */
 #define CHUNK 1040
+/* Blocks a multiprocessor, of which it holds one or two, for single rows that are divided on the
+ * device: enough for the last ones to begin at different times. */
+#define BLOCKS_ENOUGH 8
 
 /* A block's shared memory. A query's planes are s8x4 words. */
 template <int QUERIES> struct attention_shared {
@@ -221,26 +224,23 @@ static __device__ __forceinline__ void begin_sums(attention_shared<QUERIES> *s,
     }
 }
 
-/* Block x takes a single row, block y one of the tiles that a KV head's queries make. */
+/* Attends with a row and the queries from first_query on that share a KV head, at most QUERIES; the
+ * whole block calls it. */
 template <int QUERIES>
-static __global__ void __launch_bounds__(THREADS, 2) attention_kernel(attention_args p)
+static __device__ __forceinline__ void attend_row(const attention_args *p,
+                                                  attention_shared<QUERIES> *s, int row,
+                                                  int kv_head, int first_query)
 {
-    DYNAMIC_SHARED(shared);
-    attention_shared<QUERIES> *s = (attention_shared<QUERIES> *)shared;
-    const struct ops_kv *kv = &p.kv;
-    if ((int)blockIdx.x >= p.plan.counts[0])
-        return;
-    int group = p.heads / kv->kv_heads, tiles = (group + QUERIES - 1) / QUERIES;
-    int row = p.plan.single[blockIdx.x], kv_head = blockIdx.y / tiles;
-    int first_query = blockIdx.y % tiles * QUERIES, queries = min(QUERIES, group - first_query);
+    const struct ops_kv *kv = &p->kv;
+    int group = p->heads / kv->kv_heads, queries = min(QUERIES, group - first_query);
     int first_head = kv_head * group + first_query;
-    int pos = p.pos[row], begin = kv_window_begin(kv, pos), aligned = begin & ~15;
-    size_t sequence = kv_sequence(kv, p.layer, p.slot[row], kv_head);
+    int pos = p->pos[row], begin = kv_window_begin(kv, pos), aligned = begin & ~15;
+    size_t sequence = kv_sequence(kv, p->layer, p->slot[row], kv_head);
     size_t sink = kv_sink_at(kv, sequence);
     bool has_sink = pos >= kv->window;
     row_window w = {kv_at(kv, sequence), aligned % kv->ring, begin - aligned, pos - aligned + 1};
 
-    load_queries<QUERIES>(s, &p, row, first_head, queries, has_sink, sink);
+    load_queries<QUERIES>(s, p, row, first_head, queries, has_sink, sink);
     float vmax = has_sink ? kv->v_scale[sink] : 0.0f, max[QUERIES];
     for (int j = w.skip + threadIdx.x; j < w.count; j += THREADS)
         vmax = fmaxf(vmax, kv->v_scale[window_at(kv, &w, j)]);
@@ -259,13 +259,13 @@ static __global__ void __launch_bounds__(THREADS, 2) attention_kernel(attention_
         for (int first = 0; first < w.count; first += CHUNK) {
             int n = min(CHUNK, w.count - first);
             if (pass == 0 || w.count > CHUNK) {
-                score_chunk<QUERIES>(s, &p, &w, first, n, max);
+                score_chunk<QUERIES>(s, p, &w, first, n, max);
                 __syncthreads();
             }
             if (pass == 1) {
-                weigh_chunk<QUERIES>(s, &p, &w, first, n, inv, denominator);
+                weigh_chunk<QUERIES>(s, p, &w, first, n, inv, denominator);
                 __syncthreads();
-                sum_chunk<QUERIES>(s, &p, &w, first, n);
+                sum_chunk<QUERIES>(s, p, &w, first, n);
             }
         }
         for (int i = 0; i < QUERIES && pass == 0; i++) {
@@ -275,7 +275,7 @@ static __global__ void __launch_bounds__(THREADS, 2) attention_kernel(attention_
         }
         __syncthreads();
         if (pass == 0 && has_sink)
-            begin_sums<QUERIES>(s, &p, sink, inv, denominator);
+            begin_sums<QUERIES>(s, p, sink, inv, denominator);
     }
     vmax = s->vmax;
 #pragma unroll
@@ -284,23 +284,54 @@ static __global__ void __launch_bounds__(THREADS, 2) attention_kernel(attention_
         float unit = (vmax / (float)OPS_Q15_MAX) * (0x1p24f / d);
         if (i < queries)
             for (int element = threadIdx.x; element < kv->head_dim; element += THREADS)
-                p.out[((size_t)row * p.heads + first_head + i) * kv->head_dim + element] =
+                p->out[((size_t)row * p->heads + first_head + i) * kv->head_dim + element] =
                     vmax < TINY ? 0.0f : (float)(long long)s->sum[i][element] * unit;
     }
 }
 
-/* Attends with the plan's single rows, at most `rows`. */
-template <int QUERIES>
+/* Block y takes one of the tiles that a KV head's queries make. Without a plan, block x has row x;
+ * with one, blocks x share the single rows, for which the compiler finds too few registers. */
+template <int QUERIES, bool PLANNED>
+static __global__ void __launch_bounds__(THREADS, PLANNED &&QUERIES > 1 ? 1 : 2)
+    attention_kernel(attention_args p)
+{
+    DYNAMIC_SHARED(shared);
+    attention_shared<QUERIES> *s = (attention_shared<QUERIES> *)shared;
+    int tiles = (p.heads / p.kv.kv_heads + QUERIES - 1) / QUERIES;
+    int kv_head = blockIdx.y / tiles, first_query = blockIdx.y % tiles * QUERIES;
+    if constexpr (!PLANNED) {
+        attend_row<QUERIES>(&p, s, blockIdx.x, kv_head, first_query);
+    } else {
+        for (int i = blockIdx.x; i < p.plan.counts[0]; i += gridDim.x) {
+            attend_row<QUERIES>(&p, s, p.plan.single[i], kv_head, first_query);
+            __syncthreads(); /* the next row has the same shared memory */
+        }
+    }
+}
+
+/* Attends with the plan's single rows, at most `rows`; without a plan, with all rows. How many
+ * there are in a plan only the device knows: a few blocks a multiprocessor share them, lest most
+ * have none. */
+template <int QUERIES, bool PLANNED>
 static gpuzip_status launch(const ops_context *ctx, const attention_args *p, unsigned rows)
 {
-    int group = p->heads / p->kv.kv_heads;
-    dim3 grid(rows, p->kv.kv_heads * ceil_div(group, QUERIES));
+    unsigned height = p->kv.kv_heads * ceil_div(p->heads / p->kv.kv_heads, QUERIES);
+    unsigned enough = ceil_div(BLOCKS_ENOUGH * (size_t)ctx->processors, height);
+    dim3 grid(PLANNED && rows > enough ? enough : rows, height);
     size_t shared = sizeof(attention_shared<QUERIES>);
-    void (*kernel)(attention_args) = attention_kernel<QUERIES>;
+    void (*kernel)(attention_args) = attention_kernel<QUERIES, PLANNED>;
     TRY(cuda_status(
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared)));
     LAUNCH(kernel, grid, THREADS, shared, ctx->stream, *p);
     return cuda_launched();
+}
+
+static gpuzip_status launch_rows(const ops_context *ctx, const attention_args *p, unsigned rows)
+{
+    bool planned = p->plan.counts != NULL;
+    if (p->heads == p->kv.kv_heads)
+        return planned ? launch<1, true>(ctx, p, rows) : launch<1, false>(ctx, p, rows);
+    return planned ? launch<4, true>(ctx, p, rows) : launch<4, false>(ctx, p, rows);
 }
 
 /* -- the division of the work ---------------------------------------------------- */
@@ -346,14 +377,22 @@ size_t cuda_attention_scratch(int rows)
     return 2 * sizeof(int32_t) + (size_t)rows * (sizeof(int32_t) + sizeof(attention_tile));
 }
 
-/* Finds room for the plan of p->rows rows in the context's scratch memory. */
-static gpuzip_status plan_alloc(ops_context *ctx, attention_args *p)
+/* Divides p->rows rows into the context's scratch memory, unless the last call has done so. */
+static gpuzip_status divide(ops_context *ctx, attention_args *p, int piece_rows, int tile_rows)
 {
+    const attention_division *d = &ctx->divided;
     TRY(cuda_scratch(ctx, cuda_attention_scratch(p->rows)));
     p->plan.counts = (int32_t *)ctx->scratch;
     p->plan.tile = (attention_tile *)(p->plan.counts + 2);
     p->plan.single = (int32_t *)(p->plan.tile + p->rows);
-    return cuda_status(cudaMemsetAsync(p->plan.counts, 0, 2 * sizeof(int32_t), ctx->stream));
+    if (d->rows == p->rows && d->slot == p->slot && d->pos == p->pos &&
+        d->piece_rows == piece_rows && d->tile_rows == tile_rows)
+        return GPUZIP_OK;
+    TRY(cuda_status(cudaMemsetAsync(p->plan.counts, 0, 2 * sizeof(int32_t), ctx->stream)));
+    LAUNCH(plan_kernel, ceil_div(p->rows, 256), 256, 0, ctx->stream, *p, piece_rows, tile_rows);
+    TRY(cuda_launched());
+    ctx->divided = {p->slot, p->pos, p->rows, piece_rows, tile_rows};
+    return GPUZIP_OK;
 }
 
 gpuzip_status cuda_attention(ops_context *ctx, const ops_batch *batch, const ops_queries *q,
@@ -364,25 +403,20 @@ gpuzip_status cuda_attention(ops_context *ctx, const ops_batch *batch, const ops
     TRY(cuda_enter(ctx));
     attention_args p = {batch->slot,        batch->pos, *q,          out,   *kv,
                         {NULL, NULL, NULL}, factor,     batch->rows, heads, layer};
-    TRY(plan_alloc(ctx, &p));
     int group = heads / kv->kv_heads, piece_rows = TILE_QUERIES / group;
     int tile_rows = (TILE_MIN + group - 1) / group;
     bool tiles = piece_rows > 0 && kv->window <= TILE_POSITIONS &&
                  attention_tile_shared(&p) <= (size_t)ctx->shared_max;
-    if (!tiles)
-        piece_rows = 1, tile_rows = 2;
-    LAUNCH(plan_kernel, ceil_div(p.rows, 256), 256, 0, ctx->stream, p, piece_rows, tile_rows);
-    TRY(cuda_launched());
+    if (!tiles || (batch->longest == 1 && tile_rows > 1))
+        return launch_rows(ctx, &p, (unsigned)p.rows);
+    TRY(divide(ctx, &p, piece_rows, tile_rows));
 
     /* A slot has one run, so at most one piece short of piece_rows. */
     size_t runs = kv->slots < p.rows ? kv->slots : p.rows;
-    size_t single = tiles ? runs * (size_t)(tile_rows - 1) : (size_t)p.rows;
-    if (single > (size_t)p.rows)
-        single = (size_t)p.rows;
-    if (tiles && p.rows >= tile_rows)
+    size_t single = runs * (size_t)(tile_rows - 1);
+    if (p.rows >= tile_rows)
         TRY(attention_tile_launch(ctx, &p, (unsigned)(p.rows / piece_rows + runs)));
     if (single == 0)
         return GPUZIP_OK;
-    return heads == kv->kv_heads ? launch<1>(ctx, &p, (unsigned)single)
-                                 : launch<4>(ctx, &p, (unsigned)single);
+    return launch_rows(ctx, &p, (unsigned)(single < (size_t)p.rows ? single : p.rows));
 }

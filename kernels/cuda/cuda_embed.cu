@@ -32,6 +32,7 @@ gpuzip_status cuda_embed(ops_context *ctx, float *x, const ops_batch *batch, con
 {
     if (batch->rows == 0)
         return GPUZIP_OK;
+    ctx->divided.rows = 0;
     TRY(cuda_enter(ctx));
     embed_args p = {x, batch->token, batch->pos, w, scale, position, dim};
     LAUNCH(embed_kernel, (unsigned)batch->rows, THREADS, 0, ctx->stream, p);
@@ -57,6 +58,7 @@ gpuzip_status cuda_next_tokens(ops_context *ctx, const ops_symbol *found, int ro
 {
     if (rows == 0)
         return GPUZIP_OK;
+    ctx->divided.rows = 0;
     TRY(cuda_enter(ctx));
     LAUNCH(next_tokens_kernel, ceil_div((size_t)rows, THREADS), THREADS, 0, ctx->stream, found,
            rows, vocab, bos, token, pos);

@@ -60,6 +60,7 @@ gpuzip_status cuda_scratch(ops_context *ctx, size_t bytes)
     if (bytes <= ctx->scratch_bytes)
         return GPUZIP_OK;
     void *memory = NULL;
+    ctx->divided.rows = 0;
     cuda_release(ctx, ctx->scratch);
     ctx->scratch = NULL;
     ctx->scratch_bytes = 0;
@@ -94,6 +95,7 @@ static bool copies_late(const ops_context *ctx, const void *host_src)
  * that access pageable memory themselves need no stage: those are waited for. */
 gpuzip_status cuda_upload(ops_context *ctx, void *dst, const void *host_src, size_t bytes)
 {
+    ctx->divided.rows = 0;
     TRY(cuda_enter(ctx));
     TRY(cuda_status(cudaMemcpyAsync(dst, host_src, bytes, cudaMemcpyHostToDevice, ctx->stream)));
     return copies_late(ctx, host_src) ? cuda_sync(ctx) : GPUZIP_OK;

@@ -71,6 +71,7 @@ gpuzip_status cuda_wait_event(ops_context *ctx, int event)
 
 gpuzip_status cuda_graph_begin(ops_context *ctx)
 {
+    ctx->divided.rows = 0;
     TRY(cuda_enter(ctx));
     return cuda_status(cudaStreamBeginCapture(ctx->stream, cudaStreamCaptureModeThreadLocal));
 }
@@ -79,6 +80,7 @@ gpuzip_status cuda_graph_end(ops_context *ctx, ops_graph **graph)
 {
     cudaGraph_t captured = NULL;
     cudaGraphExec_t exec = NULL;
+    ctx->divided.rows = 0; /* by work that was recorded, not done */
     cudaError_t error = cudaStreamEndCapture(ctx->stream, &captured);
     if (error == cudaSuccess)
         error = cudaGraphInstantiate(&exec, captured, 0);
@@ -97,6 +99,7 @@ gpuzip_status cuda_graph_end(ops_context *ctx, ops_graph **graph)
 
 gpuzip_status cuda_graph_replay(ops_context *ctx, const ops_graph *graph)
 {
+    ctx->divided.rows = 0;
     TRY(cuda_enter(ctx));
     return cuda_status(cudaGraphLaunch(graph->exec, ctx->stream));
 }

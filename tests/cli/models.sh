@@ -201,3 +201,22 @@ absent x
 run 4 "$gz" --model wrong.gpzm text -o x
 says 'self-test'
 absent x
+
+# GPUZIP_MODEL is the model where none is given; decompression has the built-in one as well.
+run 0 "$gz" --model tiny.gpzm -c text
+cp $out of-tiny.gpz
+run 0 "$gz" -c text
+cp $out built-in.gpz
+run 0 env GPUZIP_MODEL=tiny.gpzm "$gz" -c text
+same $out of-tiny.gpz
+run 0 env GPUZIP_MODEL= "$gz" -c text
+same $out built-in.gpz
+for file in of-tiny built-in; do
+    run 0 env GPUZIP_MODEL=tiny.gpzm "$gz" -dc $file.gpz
+    same $out text
+done
+run 0 env GPUZIP_MODEL=missing.gpzm "$gz" --model tiny.gpzm -c text
+same $out of-tiny.gpz
+run 3 env GPUZIP_MODEL=missing.gpzm "$gz" text
+says 'missing.gpzm'
+run 0 env GPUZIP_MODEL=missing.gpzm "$gz" -l built-in.gpz

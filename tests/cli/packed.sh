@@ -3,7 +3,7 @@
 # checkpoint.
 . "$(dirname "$0")/check.sh"
 
-head -c 60000 "$gz" | tail -c 20000 >machine
+head -c 400000 "$gz" | tail -c 20000 >machine
 head -c 20000 /dev/urandom | base64 -w 0 | head -c 20000 >letters
 head -c 200000 /dev/zero >zeros
 head -c 12000 /dev/urandom >random

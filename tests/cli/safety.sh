@@ -198,3 +198,15 @@ run 1 "$gz" -t garbage.gpz
 says 'bytes follow the end'
 run 1 "$gz" -l garbage.gpz
 run 1 "$gz" -t zeros
+
+# --rm removes no file that has other names, without -f.
+cp text names
+ln names other-name
+run 2 "$gz" --rm names
+says 'has 2 names, skipped because of --rm'
+absent names.gpz
+run 0 "$gz" names
+rm names.gpz
+run 0 "$gz" --rm -f names
+absent names
+same other-name text

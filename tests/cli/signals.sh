@@ -74,7 +74,7 @@ holds d 'long out '
 pid=$!
 begins USR1
 tries=0
-until grep -q '%.*=>.*KB' $err; do
+until grep -q '%.*KB' $err; do
     kill -s USR1 $pid || fail "ended before it printed progress"
     tries=$((tries + 1))
     [ $tries -lt 600 ] || fail "no progress printed"

@@ -101,3 +101,51 @@ run 1 "$gz" -r tree/none
 run 0 sh -c '"$1" -r - <text' sh "$gz"
 same $out behind.gpz
 run 2 "$gz" -r link
+
+# -S: another suffix, for making names and for taking them.
+mkdir suffix
+cp text suffix/a
+run 0 "$gz" -S .lm suffix/a
+same suffix/a.lm behind.gpz
+run 2 "$gz" -S .lm suffix/a.lm
+says 'has the suffix .lm already'
+run 2 "$gz" -d suffix/a.lm
+says 'lacks the suffix .gpz'
+rm suffix/a
+run 0 "$gz" -d -r --suffix=.lm suffix
+same suffix/a text
+for suffix in '' a/b; do
+    run 1 "$gz" -S "$suffix" text
+    says '^gpuzip: -S takes'
+done
+
+# --files-from: names by the line, or by NUL; behind the operands; none is no standard input.
+mkdir list
+cp text list/a
+cp text 'list/b c'
+cp text list/d
+printf 'list/a\n\nlist/b c' >names
+run 0 "$gz" --files-from names list/d
+holds list 'a a.gpz b c b c.gpz d d.gpz '
+run 0 sh -c 'printf "list/a.gpz\0list/b c.gpz\0" | "$1" -tv --files-from -' sh "$gz"
+says 'list/a.gpz: good'
+says 'list/b c.gpz: good'
+run 1 sh -c 'printf "list/none\nlist/d.gpz\n" | "$1" -tv --files-from -' sh "$gz"
+says 'list/none: cannot open'
+says 'list/d.gpz: good'
+run 0 "$gz" --files-from /dev/null
+silent
+run 1 "$gz" --files-from none
+says 'cannot read the list'
+
+# --output-dir-flat: results of all folders in one.
+run 0 "$gz" --output-dir-flat out text tree/a.gpz -f
+holds out 'a.gpz.gpz text.gpz '
+run 0 "$gz" -d --output-dir-flat ./out list/a.gpz
+same out/a text
+run 1 "$gz" -d --output-dir-flat out list/a.gpz
+says 'out/a: already exists'
+run 1 "$gz" --output-dir-flat out -c text
+says 'excludes -o and -c'
+run 1 "$gz" --output-dir-flat none/none text
+says 'cannot create'

@@ -32,3 +32,21 @@ on_terminal "timeout 5 '$gz' --device cpu -q -9 long"
 grep -q '%' shown && fail "progress in spite of -q"
 timeout 5 "$gz" --device cpu -9 -o other long 2>$err
 silent
+
+# The line fits the terminal; at the end one line stays. --no-progress shows neither.
+long_name=a_name_that_is_longer_than_the_window_is_wide
+head -c 120000 "$data/alice29.txt" >$long_name
+on_terminal "stty cols 30; '$gz' --device cpu -T1 -1 -f $long_name"
+tr '\r' '\n' <shown | awk 'length > 30 && !/ => .*bits\/byte/ { exit 1 }' || fail "a line is too wide"
+on_terminal "'$gz' --device cpu -T1 -1 -f --no-progress $long_name"
+[ ! -s shown ] || fail "progress was shown"
+
+# Before a file is overwritten, the user is asked.
+echo old >there
+echo old >there.gpz
+(sleep 1 && echo n) | script -qec "'$gz' there" /dev/null >shown 2>&1 && fail "a refusal is an error"
+grep -q 'there.gpz: already exists; overwrite? (y/n)' shown || fail "no question"
+[ "$(cat there.gpz)" = old ] || fail "overwritten"
+(sleep 1 && echo y) | script -qec "'$gz' there" /dev/null >shown 2>&1 || fail "not overwritten"
+run 0 "$gz" -dc there.gpz
+same $out there

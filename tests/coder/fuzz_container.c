@@ -1,10 +1,10 @@
-/* fuzz_container.c: any bytes as a .gpz file, and as the fields of a frame header. The first byte
- * says which, and whether checks are made right before they are tested, so that the
- * code behind them is reached. */
+/* fuzz_container.c: any bytes as a .gpz file, as the fields of a frame header, and as an index
+ * frame. The first byte says which, and whether checks are made right before they are tested, so
+ * that the code behind them is reached. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "container.h"
+#include "container_bytes.h"
 #include "rangecoder.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -195,6 +195,34 @@ static void use_fields(source *in)
     REQUIRE(again_size == size && memcmp(again, bytes, size) == 0);
 }
 
+/* The bytes as an index frame, and as the record of one that is otherwise right; an index that is
+ * read is written again to the same bytes. */
+static void use_index(const source *in)
+{
+    static const container_frame frame = {
+        .schedule = {2, 1, 1, false}, .experts = 1, .expert = {{.alpha = 65536}}};
+    static const uint8_t end[] = {0, 0, 0xc2, 0x94, 0xd3, 0x38, 0x05, 0x80, 0x06, 0x2d};
+    uint8_t record[CONTAINER_FRAME_MAX], bytes[CONTAINER_INDEX_MAX], again[CONTAINER_INDEX_MAX];
+    size_t room = in->size < 3900 ? in->size : 3900, head, again_size;
+    container_index index;
+    (void)container_read_index(&index, in->src, in->size);
+    size_t whole = container_head_size(&frame, room + 2) + sizeof end;
+    if (room > 0)
+        memcpy(record, in->src, room);
+    record[room] = (uint8_t)whole;
+    record[room + 1] = (uint8_t)(whole >> 8);
+    REQUIRE(container_write_head(bytes, sizeof bytes, &head, &frame, record, room + 2) ==
+            GPUZIP_OK);
+    REQUIRE(head + sizeof end == whole);
+    memcpy(bytes + head, end, sizeof end);
+    if (container_read_index(&index, bytes, whole) != GPUZIP_OK)
+        return;
+    REQUIRE(index.size == whole);
+    REQUIRE(container_write_index(again, sizeof again, &again_size, &frame, index.piece,
+                                  index.head_size, index.entry, index.blocks) == GPUZIP_OK);
+    REQUIRE(again_size == whole && memcmp(again, bytes, whole) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size == 0)
@@ -202,6 +230,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     source in = {.src = data + 1, .size = size - 1, .seal = data[0] & 1};
     if (data[0] & 2)
         use_fields(&in);
+    if (data[0] & 4)
+        use_index(&in);
     while (in.size > 0 && use_frame(&in))
         ;
     free(in.piece);

@@ -151,7 +151,7 @@ class Frame:
         self.features, self.window, self.hop = features, window, hop
         self.update, self.experts, self.prior = update, experts, prior
 
-    def write(self, hash64):
+    def write(self, hash64, records=b""):
         body = varint(self.features) + varint(self.window) + varint(self.window - self.hop)
         body += varint(self.update)
         if self.features & CONTEXTS:
@@ -161,6 +161,7 @@ class Frame:
             distance = alpha - ONE
             body += varint(kind) + varint(2 * distance if distance >= 0 else -2 * distance - 1)
             body += model
+        body += records
         return sealed(MAGIC + varint(len(body) + 4) + body, hash64)
 
     @staticmethod
@@ -353,6 +354,24 @@ def example(hash64):
     return frame, stored, coded, packed, end
 
 
+def write_index(frame, head_size, blocks, hash64, piece=0):
+    """The index frame of a frame's blocks, each (kind, size, raw size)."""
+    record, before = varint(piece) + varint(head_size) + varint(len(blocks)), 0
+    for kind, size, raw in blocks:
+        record += varint(4 * size + kind) + varint(0 if raw == before else raw)
+        before = raw
+    end = varint(0) + varint(0) + hash64(b"").to_bytes(8, "little")
+    size = len(frame.write(hash64, varint(1) + varint(len(record) + 2) + record + bytes(2)) + end)
+    record += size.to_bytes(2, "little")
+    return frame.write(hash64, varint(1) + varint(len(record)) + record) + end
+
+
+def example_index(goldens, hash64):
+    """The index of the example, which has a block of each kind."""
+    frame = Frame.read(Reader(goldens["file"]), hash64)
+    return write_index(frame, 31, [(1, 20, 14), (2, 20, 31), (3, 22, 40)], hash64)
+
+
 def check_reading(goldens, frames, hash64):
     """A written archive reads back unchanged, and a change of any byte is noticed."""
     reader = Reader(goldens["frames"])
@@ -361,6 +380,8 @@ def check_reading(goldens, frames, hash64):
     [(frame, blocks)] = read_file(goldens["file"], hash64)
     assert frame.features == 0
     assert blocks == [("stored",), ("coded", 31, 2), ("packed", "zstd")]
+    [_, (frame, blocks)] = read_file(goldens["file"] + goldens["index"], hash64)
+    assert blocks == []
     text = bytes(i * i % 251 for i in range(3000)) * 2
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": len(text)}]
     data = bytes([LZMA2]) + lzma.compress(text, lzma.FORMAT_RAW, filters=filters)
@@ -390,6 +411,7 @@ def main():
         return
     parts = example(hash64)
     goldens["file"] = b"".join(parts)
+    goldens["index"] = example_index(goldens, hash64)
     frames = example_frames()
     goldens["frames"] = b"".join(frame.write(hash64) for frame in frames)
     check_reading(goldens, frames, hash64)

@@ -54,6 +54,10 @@ mutations=(
     'cuda_attention.cu|attention_c*|s/pos - aligned + 1}/pos - aligned}/'
     'cuda_attention.cu|attention_c*|s/block < (count + 15) . 16/block < count \/ 16/'
     'cuda_attention_tile.cu|attention_c*|s/c < pitch . 16; c += 2/c < pitch \/ 16 - 2; c += 2/'
+    'cuda_norm.cu|quantize*|s/pack(a >> 7, b >> 7, c >> 7, d >> 7)/pack(a >> 7, c >> 7, b >> 7, d >> 7)/'
+    'cuda_norm.cu|quantize*|s/x + p->dim + i)/x + i)/'
+    'cuda_norm.cu|norm_cuda|s/warp_sum(sum), warp_sum(squares)/sum, warp_sum(squares)/'
+    'cuda_norm.cu|norm_cuda|s/if (row >= p.rows)/if (row > p.rows)/'
     'cuda_norm.cu|quantize*|s/i < p.pitch; i += THREADS/i < p.dim - 1; i += THREADS/'
     'cuda_mix.cu|mix_vocab|s/tile < tiles; tile += WARPS/tile < tiles - 1; tile += WARPS/'
     # a wrong comparison, a dropped plane, a wrong shift
@@ -89,6 +93,10 @@ mutations=(
     'cuda_attention_tile.cu|attention_far|s/c.begin = c.first % kv->ring/c.begin = 0/'
     'cuda_kv.cu|attention_w*|s/ring = pos % kv->ring/ring = pos % (kv->ring - 1)/'
     'cuda_kv.cu|attention_w*|s/round_up_32(window + run - 1)/round_up_32(window)/'
+    # the division of rows: kept too long, of other rows; one row of a block's
+    'cuda_memory.cu|attention_layers|s/ctx->divided.rows = 0;//'
+    'cuda_attention.cu|attention_layers|s/__syncthreads(); .. the next row has.*//'
+    'cuda_attention.cu|attention_layers|s/i < p.plan.counts\[0\]; i += gridDim.x/i < p.plan.counts[0]; i += p.rows/'
     # the sink: not where a window has just left it, or sooner; another's, of other rotations
     'cuda_attention.cu|attention_w*|s/has_sink = pos >= kv->window/has_sink = pos > kv->window/'
     'cuda_attention_tile.cu|attention_w*|s/has_sink = l.pos\[h\] >= p->kv.window/has_sink = l.pos[h] > p->kv.window/'

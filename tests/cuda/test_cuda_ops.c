@@ -29,7 +29,7 @@ static void embed_cuda(void **state)
         for (int with = 0; with < 2; with++) {
             pair x = pair_zero((size_t)rows * DIM * sizeof(float));
             for (int b = 0; b < 2; b++) {
-                ops_batch batch = {tokens.at[b], NULL, at.at[b], rows};
+                ops_batch batch = {tokens.at[b], NULL, at.at[b], rows, 0};
                 assert_int_equal(backend[b]->embed(context[b], x.at[b], &batch, weights.at[b],
                                                    scale.at[b], with ? position.at[b] : NULL, DIM),
                                  GPUZIP_OK);
@@ -45,7 +45,7 @@ static void embed_cuda(void **state)
     pair_free(&weights);
 }
 
-static const int dims[] = {2, 64, 257, 768};
+static const int dims[] = {2, 64, 257, 768, 1540};
 #define DIMS ((int)(sizeof dims / sizeof *dims))
 
 /* Rows of very different sizes, among them a zero row, tiny and huge ones. */
@@ -167,7 +167,8 @@ static pair pair_heads(int heads, int head_dim)
 /* The rows of a pass on both backends. */
 typedef struct {
     int rows;
-    bool sinks; /* some meet the attention sink */
+    int longest; /* of ops_batch */
+    bool sinks;  /* some meet the attention sink */
     pair slot, pos, qkv, q, scale, sink, sink_scale, out;
 } pass_pair;
 
@@ -175,9 +176,11 @@ typedef struct {
 static pass_pair pass_open(cache_pair *c, const int run[SLOTS])
 {
     const attention_shape *shape = &c->shape;
-    pass_pair p = {.rows = 0};
-    for (int s = 0; s < SLOTS; s++)
+    pass_pair p = {.longest = 1};
+    for (int s = 0; s < SLOTS; s++) {
         p.rows += run[s];
+        p.longest = run[s] > 1 ? 0 : p.longest;
+    }
     size_t rows = (size_t)p.rows, query = rows * (size_t)shape->heads;
     size_t elements = query * (size_t)shape->head_dim;
     int32_t *slot = malloc(rows * sizeof *slot), *pos = malloc(rows * sizeof *pos);
@@ -214,32 +217,38 @@ static void pass_free(pass_pair *p)
     pair_free(&p->slot);
 }
 
-/* Appends a run of run[s] positions to every slot s; then, if asked to, attends with all rows. */
-static void cache_append(cache_pair *c, const int run[SLOTS], int layer, bool attend)
+/* Adds the rows' keys and values to a layer; then, if asked to, attends with all rows. */
+static void pass_run(const cache_pair *c, const pass_pair *p, int layer, bool attend)
 {
     const attention_shape *shape = &c->shape;
-    pass_pair p = pass_open(c, run);
     /* The factor that makes weights neither equal nor all on one position. */
     float factor = 0.05f / (float)(shape->rotate ? 4 : 1);
     for (int b = 0; b < 2; b++) {
-        ops_batch batch = {NULL, p.slot.at[b], p.pos.at[b], p.rows};
+        ops_batch batch = {NULL, p->slot.at[b], p->pos.at[b], p->rows, p->longest};
         ops_rope rope = {shape->rotate ? c->cosine.at[b] : NULL,
                          shape->rotate ? c->sine.at[b] : NULL, ROPE_ROWS};
-        ops_queries q = {p.q.at[b], p.scale.at[b], p.sinks ? p.sink.at[b] : NULL,
-                         p.sinks ? p.sink_scale.at[b] : NULL};
-        assert_int_equal(backend[b]->qkv(context[b], &batch, p.qkv.at[b], shape->heads, &rope, &q,
+        ops_queries q = {p->q.at[b], p->scale.at[b], p->sinks ? p->sink.at[b] : NULL,
+                         p->sinks ? p->sink_scale.at[b] : NULL};
+        assert_int_equal(backend[b]->qkv(context[b], &batch, p->qkv.at[b], shape->heads, &rope, &q,
                                          c->kv[b], layer),
                          GPUZIP_OK);
         if (attend)
             assert_int_equal(backend[b]->attention(context[b], &batch, &q, shape->heads, factor,
-                                                   c->kv[b], layer, p.out.at[b]),
+                                                   c->kv[b], layer, p->out.at[b]),
                              GPUZIP_OK);
     }
-    pair_check(&p.q, "qkv q", p.rows, shape->head_dim);
-    pair_check(&p.scale, "qkv scale", p.rows, shape->head_dim);
-    pair_check(&p.sink, "qkv sink", p.rows, shape->head_dim);
-    pair_check(&p.sink_scale, "qkv sink scale", p.rows, shape->head_dim);
-    pair_check(&p.out, "attention", p.rows, shape->head_dim);
+    pair_check(&p->q, "qkv q", p->rows, shape->head_dim);
+    pair_check(&p->scale, "qkv scale", p->rows, shape->head_dim);
+    pair_check(&p->sink, "qkv sink", p->rows, shape->head_dim);
+    pair_check(&p->sink_scale, "qkv sink scale", p->rows, shape->head_dim);
+    pair_check(&p->out, "attention", p->rows, shape->head_dim);
+}
+
+/* Appends a run of run[s] positions to every slot s; then, if asked to, attends with all rows. */
+static void cache_append(cache_pair *c, const int run[SLOTS], int layer, bool attend)
+{
+    pass_pair p = pass_open(c, run);
+    pass_run(c, &p, layer, attend);
     pass_free(&p);
 }
 
@@ -299,6 +308,32 @@ static void attention_window(void **state)
             cache_step(&c, runs[step], CACHE_LAYERS - 1);
         cache_close(&c);
     }
+}
+
+/* Passes through two layers, in the same memory: one tile and single rows; the same of other slots;
+ * more single rows than blocks. */
+static void attention_layers(void **state)
+{
+    (void)state;
+    static const int runs[][SLOTS] = {{13, 0, 0, 2, 0}, {0, 2, 0, 13, 0}, {3, 3, 3, 3, 3}};
+    cache_pair c;
+    cache_open(&c, (attention_shape){8, 2, 64, 12, true, 96, 1});
+    pass_pair p = pass_open(&c, runs[0]);
+    for (int i = 0; i < 3; i++) {
+        if (i > 0) {
+            pass_pair next = pass_open(&c, runs[i]);
+            uint8_t *slot = pair_download(&next.slot, CPU), *pos = pair_download(&next.pos, CPU);
+            BOTH(upload(context[b], p.slot.at[b], slot, p.slot.bytes));
+            BOTH(upload(context[b], p.pos.at[b], pos, p.pos.bytes));
+            free(pos);
+            free(slot);
+            pass_free(&next);
+        }
+        pass_run(&c, &p, 0, true);
+        pass_run(&c, &p, 1, true);
+    }
+    pass_free(&p);
+    cache_close(&c);
 }
 
 /* The last positions that an int32_t has. */
@@ -524,9 +559,10 @@ int main(void)
         cmocka_unit_test(embed_cuda),     cmocka_unit_test(norm_cuda),
         cmocka_unit_test(quantize_cuda),  cmocka_unit_test(attention_cuda),
         cmocka_unit_test(attention_long), cmocka_unit_test(attention_window),
-        cmocka_unit_test(attention_far),  cmocka_unit_test(mix_cuda),
-        cmocka_unit_test(mix_vocab),      cmocka_unit_test(count_add_cuda),
-        cmocka_unit_test(peak_cuda),      cmocka_unit_test(empty_cuda),
+        cmocka_unit_test(attention_far),  cmocka_unit_test(attention_layers),
+        cmocka_unit_test(mix_cuda),       cmocka_unit_test(mix_vocab),
+        cmocka_unit_test(count_add_cuda), cmocka_unit_test(peak_cuda),
+        cmocka_unit_test(empty_cuda),
     };
     if (!open_both())
         return NO_GPU;

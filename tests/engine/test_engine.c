@@ -54,7 +54,7 @@ static void slots_logits(const fixture *f, int chunk, float *out)
             pos[rows] = first + i % n;
             token[rows] = (int32_t)(text[slot[rows] * TINY_CONTEXT + pos[rows]] % TINY_VOCAB);
         }
-        ops_batch batch = {token, slot, pos, rows};
+        ops_batch batch = {token, slot, pos, rows, 0};
         assert_int_equal(model_forward(s, &batch), GPUZIP_OK);
         assert_int_equal(model_logits(s, 0, rows, &logits), GPUZIP_OK);
         for (int r = 0; r < rows; r++)
@@ -99,8 +99,8 @@ static void extend_fills_the_cache(void **state)
         token[i] = (int32_t)(text[i] % TINY_VOCAB);
         pos[i] = i;
     }
-    ops_batch known = {token, slot, pos, KNOWN};
-    ops_batch rest = {token + KNOWN, slot, pos + KNOWN, TINY_CONTEXT - KNOWN};
+    ops_batch known = {token, slot, pos, KNOWN, 0};
+    ops_batch rest = {token + KNOWN, slot, pos + KNOWN, TINY_CONTEXT - KNOWN, 0};
     model_sizes sizes = {
         .slots = 1, .window = TINY_CONTEXT, .max_rows = TINY_CONTEXT, .max_logits = TINY_CONTEXT};
     assert_int_equal(model_state_open(&s, f.m, f.ctx, &sizes), GPUZIP_OK);

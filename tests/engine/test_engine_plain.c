@@ -51,7 +51,7 @@ static const float *plain_forward(model_state *state, const fixture *f, const te
         slot[rows] = (int32_t)s;
         pos[rows] = (int32_t)(t - base);
     }
-    ops_batch batch = {token, slot, pos, rows};
+    ops_batch batch = {token, slot, pos, rows, 0};
     assert_int_equal(model_set_positions(state, t - base, 1), GPUZIP_OK);
     assert_int_equal(model_forward(state, &batch), GPUZIP_OK);
     assert_int_equal(model_logits(state, 0, rows, &logits), GPUZIP_OK);

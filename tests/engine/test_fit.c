@@ -226,7 +226,7 @@ static void expected_logits(const geometry *g, const uint32_t *token, size_t ste
         rows[0][i] = (int32_t)(before < TINY_VOCAB ? before : (uint32_t)weights->config.bos);
         rows[2][i] = i;
     }
-    ops_batch batch = {rows[0], rows[1], rows[2], n};
+    ops_batch batch = {rows[0], rows[1], rows[2], n, 0};
     model_sizes sizes = {.slots = 1, .window = 64, .max_rows = 64, .max_logits = 64};
     assert_int_equal(model_state_open(&s, m, ctx, &sizes), GPUZIP_OK);
     assert_int_equal(model_set_positions(s, 0, 64), GPUZIP_OK);

@@ -36,7 +36,7 @@ static void run(const char *folder, int weight_bits, float out[LOGITS_TOKENS][VO
         token[i] = (i * i * 7 + i * 3 + 1) % VOCAB;
         pos[i] = i;
     }
-    ops_batch batch = {token, slot, pos, LOGITS_TOKENS};
+    ops_batch batch = {token, slot, pos, LOGITS_TOKENS, 0};
     model_sizes sizes = {.slots = 1,
                          .window = LOGITS_TOKENS,
                          .max_rows = LOGITS_TOKENS,

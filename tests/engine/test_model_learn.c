@@ -68,11 +68,11 @@ static void run_step(fixture *f, int slots, int first, int count, order order, f
         token[i] = tiny_token(f->tiny, slot[i], pos[i]);
         target[i] = tiny_target(f->tiny, slot[i], pos[i]);
     }
-    ops_batch batch = {token, slot, pos, rows};
+    ops_batch batch = {token, slot, pos, rows, 0};
     const float *logits;
     int each = order <= PARTLY ? rows : order == BY_POSITION ? slots : 1;
     for (int row = 0; row < rows; row += each) {
-        ops_batch pass = {token + row, slot + row, pos + row, each};
+        ops_batch pass = {token + row, slot + row, pos + row, each, 0};
         assert_int_equal(model_set_positions(f->s, (size_t)pos[row], order <= PARTLY ? count : 1),
                          GPUZIP_OK);
         assert_int_equal(model_forward(f->s, &pass), GPUZIP_OK);
@@ -250,7 +250,7 @@ static void reset_and_detach(void **state)
 
     /* Logits of rows that are forgotten count for nothing. */
     int32_t rows[24] = {1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7};
-    ops_batch batch = {rows, rows + 8, rows + 16, 8};
+    ops_batch batch = {rows, rows + 8, rows + 16, 8, 0};
     const float *logits;
     assert_int_equal(model_set_positions(f.s, 0, 8), GPUZIP_OK);
     assert_int_equal(model_forward(f.s, &batch), GPUZIP_OK);
@@ -303,7 +303,7 @@ static void huge_rates(void **state)
             run_step(&f, 1, step % 5 * 4, 4, BY_SLOT, 0x1p100f);
         const float *logits;
         int32_t rows[12] = {1, 2, 3, 4, 0, 0, 0, 0, 20, 21, 22, 23};
-        ops_batch batch = {rows, rows + 4, rows + 8, 4};
+        ops_batch batch = {rows, rows + 4, rows + 8, 4, 0};
         assert_int_equal(model_set_positions(f.s, 20, 4), GPUZIP_OK);
         assert_int_equal(model_forward(f.s, &batch), GPUZIP_OK);
         assert_int_equal(model_logits(f.s, 0, 4, &logits), GPUZIP_OK);

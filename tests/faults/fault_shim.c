@@ -51,15 +51,12 @@ static int faulty = -1; /* the class, or -1 */
 static long at;
 static int error;
 static bool lasting;
-static char log_path[4096];
+static int log_fd = -1; /* opened at the beginning: later the program may be confined */
 
 static void log_line(const char *text, size_t size)
 {
-    long fd = syscall(SYS_openat, AT_FDCWD, log_path, O_WRONLY | O_CREAT | O_APPEND, 0666);
-    if (fd < 0)
-        return;
-    syscall(SYS_write, fd, text, size);
-    syscall(SYS_close, fd);
+    if (log_fd >= 0)
+        syscall(SYS_write, log_fd, text, size);
 }
 
 /* Reads the fault and begins to count. */
@@ -67,8 +64,12 @@ static void begin(void)
 {
     const char *fault = getenv("GPUZIP_FAULT"), *log = getenv("GPUZIP_FAULT_LOG");
     char name[16], rest[16] = "";
-    if (log)
-        snprintf(log_path, sizeof log_path, "%s", log);
+    if (log) {
+        long fd = syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_CREAT | O_APPEND, 0666);
+        log_fd =
+            (int)syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 500); /* beyond those of the program */
+        syscall(SYS_close, fd);
+    }
     if (!fault || sscanf(fault, "%15[a-z]:%ld:%d:%15s", name, &at, &error, rest) < 3)
         return;
     lasting = rest[0] != '\0';
@@ -82,7 +83,7 @@ static void begin(void)
 __attribute__((destructor)) static void end(void)
 {
     char text[64];
-    if (!log_path[0] || faulty >= 0)
+    if (log_fd < 0 || faulty >= 0)
         return;
     for (int i = 0; i < CLASSES; i++) {
         int size = snprintf(text, sizeof text, "%s %ld\n", class_name[i], atomic_load(&calls[i]));
@@ -96,7 +97,7 @@ static bool fails(int class, const char *function)
     long count = atomic_fetch_add(&calls[class], 1) + 1;
     if (class != faulty || count < at || (count > at && !lasting))
         return false;
-    if (log_path[0] && !atomic_exchange(&logged, true)) {
+    if (!atomic_exchange(&logged, true)) {
         log_line("failed ", 7);
         log_line(function, strlen(function));
         log_line("\n", 1);

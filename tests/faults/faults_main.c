@@ -13,6 +13,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -86,7 +87,7 @@ static const struct {
     {"attribute", {EPERM}, 1},
 };
 
-static char program[PATH_SIZE], shim[PATH_SIZE], folder[PATH_SIZE];
+static char program[PATH_MAX], shim[PATH_MAX], folder[PATH_SIZE];
 static int cases, failures;
 static int by_code[5];
 

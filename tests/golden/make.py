@@ -3,7 +3,8 @@
 
     python3 make.py GPUZIP FOLDER
 
-good-*.gpz decode to golden.txt, with ../reproduce/50K.gpzm where their name has "coded".
+good-*.gpz decode to golden.txt, or to 60 of them with "learnt" in their name, for whose weights to learn;
+with ../reproduce/50K.gpzm where their name has "coded".
 bad-*.gpz are damaged (exit code 1). unsupported-*.gpz are intact, of a format to come (exit code 1 and a
 message that says so). The files stay as they are: a new feature gets new ones. Needs libxxhash.
 """
@@ -52,6 +53,8 @@ def main():
     made["good-coded-scope"] = run(*model, "--window", "64", "--hop", "64", "--window-scope", "--update", "5",
                                    "--streams", "2", "--no-pack")
     made["good-coded-plain"] = run(*model, "--adapt", "none", "--block-size", "100", "--no-pack")
+    for name, streams in (("one", "1"), ("many", "5")):
+        made[f"good-coded-learnt-{name}"] = run(*model, "-9", "--streams", streams, "--no-pack", data=60 * TEXT)
     made["good-stored"] = header + stored() + end()
     def packed(form, payload):
         rest = struct.pack("<IB", hash64(TEXT) & 0xFFFFFFFF, form) + payload

@@ -34,7 +34,7 @@ run 0 diff declared global
 run 0 objdump -p "$lib/libgpuzip.so"
 prints 'SONAME *libgpuzip\.so\.0$'
 
-# works COMMANDS: the two example programs, of that folder and suffix, work.
+# works COMMANDS: the example programs, of that folder and suffix, work.
 works() {
     run 0 "$1/buffer$2" text
     prints '^400 => '
@@ -45,10 +45,12 @@ works() {
     same $out text
     "$bin/gpuzip" -c text | "$1/stream$2" -d >back 2>$err || fail "stream$2 -d of gpuzip's failed"
     same back text
+    "$1/seek$2" streamed 100 50 >back 2>$err || fail "seek$2 failed"
+    tail -c +101 text | head -c 50 | cmp - back || fail "seek$2 gives other bytes"
 }
 
 mkdir pc
-for name in buffer stream; do
+for name in buffer stream seek; do
     # shellcheck disable=SC2046 # lists of options
     run 0 "$cc" -std=c11 -Wall -Wextra -Werror "$source/tools/examples/$name.c" -o pc/$name \
         $(pkg-config --cflags --libs gpuzip) -Wl,-rpath,"$lib"

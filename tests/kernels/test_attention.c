@@ -171,7 +171,7 @@ static void check_runs(const world *w, ops_context *ctx, ops_kv *kv, const run *
     pass p;
     int heads = w->s.heads;
     open_pass(&p, w, runs, count);
-    ops_batch batch = {NULL, p.slot, p.pos, p.rows};
+    ops_batch batch = {NULL, p.slot, p.pos, p.rows, 0};
     assert_int_equal(ops_cpu.qkv(ctx, &batch, p.qkv, heads, &p.rope, &p.q, kv, LAYER), GPUZIP_OK);
     assert_int_equal(ops_cpu.attention(ctx, &batch, &p.q, heads, w->factor, kv, LAYER, p.out),
                      GPUZIP_OK);

@@ -83,7 +83,8 @@ static ops_rope open_rope(const world *w)
     return rope;
 }
 
-/* Rows of positions [first, first + count) of all slots; shuffled: row r stands at r * 11 % rows. */
+/* Rows of positions [first, first + count) of all slots; shuffled: row r stands at r * 11 % rows.
+ */
 typedef struct {
     int rows;
     int32_t *slot, *pos, *index; /* index: of the row among those in order */

@@ -168,7 +168,7 @@ class Objects(unittest.TestCase):
                     data = decompressor.unused_data + data[i + 5003:]
                     break
             frames += 1
-        self.assertEqual((content, frames), (BINARY + bytes(9999), 2))
+        self.assertEqual((content, frames), (BINARY + bytes(9999), 4))  # two indexes
 
     def test_errors(self):
         for data in (b"no gpuzip data", PACKED[:30] + b"\xff" * 60):
@@ -277,6 +277,79 @@ class Files(unittest.TestCase):
             code, out, error = run(*command, "-d", data=PACKED[:50])
             self.assertEqual((code, out), (1, b""))
             self.assertIn(b"truncated", error)
+
+
+class Counting(io.BytesIO):
+    """A file that counts the bytes read."""
+
+    count = 0
+
+    def read(self, size=-1):
+        data = super().read(size)
+        self.count += len(data)
+        return data
+
+
+class Places(unittest.TestCase):
+    """Reading in any order."""
+
+    CONTENT = TEXT + BINARY[:600] + TEXT[:700]
+
+    def archives(self):
+        """With an index, without one, and joined of both kinds, behind other bytes"""
+        options = {"block_size": 400, "verify": False}
+        indexed = gpuzip.compress(self.CONTENT, **options)
+        bare = gpuzip.compress(self.CONTENT, index=False, **options)
+        self.assertLess(len(bare), len(indexed))
+        self.assertGreater(len(gpuzip.compress(TEXT, index=True)), len(PACKED))
+        joined = b"".join(gpuzip.compress(self.CONTENT[begin:begin + 1000], index=index, **options)
+                          for begin, index in ((0, False), (1000, True), (2000, None)))
+        return indexed, bare, joined
+
+    def test_any_order(self):
+        for packed in self.archives():
+            plain = io.BytesIO(self.CONTENT)
+            compressed = io.BytesIO(b"before" + packed)
+            compressed.seek(6)
+            with gpuzip.open(compressed) as file:
+                self.assertEqual(file.read(5), plain.read(5))
+                for offset, whence, size in ((0, 2, 5), (-7, 2, 100), (1234, 0, 1), (2300, 0, 150),
+                                             (5, 1, 20), (-50, 1, 40), (0, 0, -1), (399, 0, 2)):
+                    self.assertEqual(file.seek(offset, whence), plain.seek(offset, whence))
+                    self.assertEqual(file.read(size), plain.read(size), (offset, whence, size))
+                self.assertEqual(file.seek(10_000), len(self.CONTENT))
+                for offset, whence in ((-1, 0), (-10_000, 2), (0, 3)):
+                    with self.assertRaises(ValueError):
+                        file.seek(offset, whence)
+
+    def test_one_block_is_read(self):
+        compressed = Counting(gpuzip.compress(BINARY, block_size=50_000))  # stored
+        with gpuzip.open(compressed) as file:
+            file.seek(170_000)
+            self.assertEqual(file.read(5000), BINARY[170_000:175_000])
+            file.seek(160_000)
+            self.assertEqual(file.read(5000), BINARY[160_000:165_000])
+        self.assertLess(compressed.count, 55_000)
+
+    def test_errors(self):
+        packed = bytearray(self.archives()[0])
+        packed[len(packed) // 2] ^= 1
+        with gpuzip.open(io.BytesIO(packed)) as file:
+            file.seek(0, 2)
+            file.seek(1300)
+            with self.assertRaises(gpuzip.GpuzipError):
+                file.read()
+        with gpuzip.open(io.BytesIO(b"no archive")) as file:
+            with self.assertRaises(gpuzip.GpuzipError):
+                file.seek(1)
+
+        class Failing(io.BytesIO):
+            def read(self, size=-1):
+                raise OSError("no disk")
+
+        with gpuzip.open(Failing(packed)) as file:
+            with self.assertRaisesRegex(OSError, "no disk"):
+                file.seek(1)
 
 
 class Threads(unittest.TestCase):

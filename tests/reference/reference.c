@@ -162,7 +162,31 @@ typedef struct {
     const model *model[EXPERTS_MAX]; /* NULL: Naive Bayes */
     const model *ngrams;             /* the model whose n-grams are in use, or NULL */
     tokenizer tokenizer;
+    bool is_index;
 } frame;
+
+enum { LISTED = 480, BLOCKS = 2 * LISTED };
+
+/* The last frame that is no index: bytes of its header; 4 * size + kind and raw size of blocks. */
+static struct {
+    uint64_t head, blocks, block[BLOCKS], raw[BLOCKS];
+} last;
+
+/* Compares an index (section 7), whose frame has `size` bytes, with that frame. */
+static void check_index(reader *r, uint64_t size)
+{
+    uint64_t at = LISTED * get_varint(r, 0, (1 << 24) - 1), before = 0,
+             head = get_varint(r, 8, 4096);
+    for (uint64_t n = get_varint(r, 0, LISTED); n > 0; n--, at++) {
+        uint64_t block = get_varint(r, 5, INT64_MAX), raw = get_varint(r, 0, RAW_MAX);
+        bool repeated = raw == before;
+        before = raw ? raw : before;
+        if (repeated || at >= last.blocks || block != last.block[at] || before != last.raw[at])
+            fail("an index lists other blocks");
+    }
+    if (head != last.head || get_fixed(r, 2) != size || r->at != r->end)
+        fail("an index of another frame, or its frame has another size");
+}
 
 static const model *find_model(const model *models, int count, const uint8_t *id)
 {
@@ -224,9 +248,14 @@ static void read_frame(frame *f, reader *r, const model *models, int count, cons
     f->mixer.prior = prior;
     read_experts(f, &header, models, count);
     while (header.at < header.end) {
-        get_varint(&header, 0, INT64_MAX);
-        get(&header, get_varint(&header, 0, 4096));
+        f->is_index = get_varint(&header, 0, INT64_MAX) == 1; /* it is the last record */
+        uint64_t size = get_varint(&header, 0, 4096);
+        reader record = {header.at, header.at + size};
+        if (get(&header, size) && f->is_index)
+            check_index(&record, (uint64_t)(r->at - begin) + 10);
     }
+    if (!f->is_index)
+        last.head = (uint64_t)(r->at - begin), last.blocks = 0;
 }
 
 /* ---- the range coder (section 6) --------------------------------------------------------------
@@ -522,6 +551,10 @@ static void decode_blocks(const frame *f, reader *r)
             fail("an unknown kind of block");
         }
         get_check(r, begin);
+        if (f->is_index || last.blocks == BLOCKS)
+            fail("an index with content, or too many blocks for this program");
+        last.block[last.blocks] = 4 * (uint64_t)(r->at - begin) + kind;
+        last.raw[last.blocks++] = raw;
         XXH3_64bits_update(hash, content, raw);
         total += raw;
         fwrite(content, 1, raw, stdout);

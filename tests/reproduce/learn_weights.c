@@ -79,7 +79,7 @@ static void step(run *r, size_t t, int steps)
             targets += r->next[rows] >= 0;
         }
     }
-    ops_batch batch = {r->token, r->slot, r->pos, rows};
+    ops_batch batch = {r->token, r->slot, r->pos, rows, 0};
     double begin = clock_seconds();
     const float *logits;
     check(model_set_positions(r->s, t, steps));

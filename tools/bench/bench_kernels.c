@@ -300,7 +300,8 @@ static gpuzip_status take_batch(bench_pool *pool, attention_job *a)
         host[rows + r] = a->first + (int32_t)(r % (size_t)a->run);
     }
     gpuzip_status status = bench_take_copy(pool, &device, host, rows * 2 * sizeof *host);
-    a->batch = (ops_batch){.slot = device, .pos = device + rows, .rows = (int)rows};
+    a->batch = (ops_batch){
+        .slot = device, .pos = device + rows, .rows = (int)rows, .longest = a->run == 1};
     free(host);
     return status;
 }

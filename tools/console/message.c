@@ -65,6 +65,11 @@ void message_mute(bool mute)
     muted = mute;
 }
 
+bool message_is_muted(void)
+{
+    return muted;
+}
+
 void message_raise(exit_code code)
 {
     static const int severity[] = {

@@ -50,6 +50,7 @@ void message_raise(exit_code code);
 /* While muted, errors and warnings are neither printed nor counted; for an attempt that the caller
  * repeats if it fails. */
 void message_mute(bool muted);
+bool message_is_muted(void);
 
 /* Each prints one line, after "FILE: " unless file is NULL, and raises the exit code
  * (error: ERROR, warning: WARNING). */

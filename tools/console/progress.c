@@ -4,15 +4,24 @@
 #include "message.h"
 #include "signals.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
 #define SECONDS_BEFORE_FIRST 0.5
 #define SECONDS_BETWEEN      0.2
 #define NAME_COLUMNS         32 /* of a long name the end is shown */
+
+static bool hidden;
+
+void progress_hide(void)
+{
+    hidden = true;
+}
 
 double progress_seconds(void)
 {
@@ -25,7 +34,7 @@ void progress_begin(progress *p, const char *name, uint64_t total, bool decompre
 {
     *p = (progress){
         .file = name, .total = total, .decompresses = decompresses, .begun = progress_seconds()};
-    if (message_verbosity() >= VERBOSITY_NORMAL && isatty(STDERR_FILENO))
+    if (!hidden && message_verbosity() >= VERBOSITY_NORMAL && isatty(STDERR_FILENO))
         p->name = message_printable(name);
 }
 
@@ -60,16 +69,40 @@ static void format_left(char text[24], double seconds)
 static void format_figures(char text[96], const progress *p, double passed, uint64_t bytes_in,
                            uint64_t bytes_out)
 {
-    char rate[20] = "", percent[16] = "", left[24] = "";
-    if (!p->decompresses || bytes_out > 0) /* the output comes a block at a time */
-        progress_format_rate(rate, (double)(p->decompresses ? bytes_out : bytes_in), passed);
+    char rate[20] = "", percent[16] = "", left[24] = "", out[32] = "";
+    /* The output comes a block at a time; before the first, the rate is that of the input. */
+    progress_format_rate(rate, (double)(p->decompresses && bytes_out ? bytes_out : bytes_in),
+                         passed);
+    if (bytes_out > 0)
+        snprintf(out, sizeof out, " => %.1f", (double)bytes_out / 1000);
     if (p->total > 0 && bytes_in > 0) {
         double part = fmin((double)bytes_in / (double)p->total, 1);
         snprintf(percent, sizeof percent, "%5.1f%%", 100 * part);
         format_left(left, passed * (1 - part) / part);
     }
-    snprintf(text, 96, "%s  %.1f => %.1f KB  %s %s", percent, (double)bytes_in / 1000,
-             (double)bytes_out / 1000, rate, left);
+    snprintf(text, 96, "%s  %.1f%s KB  %s %s", percent, (double)bytes_in / 1000, out, rate, left);
+}
+
+/* Columns of the terminal, or many where it does not say. */
+static int columns(void)
+{
+    struct winsize size;
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : INT_MAX;
+}
+
+/* Shortens a line to the terminal's width, less one column, so that it is never wrapped: the
+ * beginning of the name goes first, then the end of the figures. A character beyond ASCII counts as
+ * its bytes, so that the line may be shorter than it must be. */
+static char *fit(char *line, size_t name)
+{
+    size_t length = strlen(line), most = (size_t)columns() - 1;
+    size_t over = length > most ? length - most : 0, cut = over < name ? over : name;
+    line += cut;
+    while ((*line & 0xc0) == 0x80)
+        line++;
+    if (over > name)
+        line[most] = '\0';
+    return line;
 }
 
 void progress_update(progress *p, uint64_t bytes_in, uint64_t bytes_out)
@@ -90,7 +123,7 @@ void progress_update(progress *p, uint64_t bytes_in, uint64_t bytes_out)
         name++;
     format_figures(figures, p, passed, bytes_in, bytes_out);
     snprintf(line, sizeof line, "%s: %s", name, figures);
-    message_line(line);
+    message_line(fit(line, strlen(name)));
 }
 
 void progress_end(progress *p)

@@ -16,6 +16,9 @@ typedef struct {
 /* Seconds on a clock that never jumps. */
 double progress_seconds(void);
 
+/* No progress_begin() from here on shows a line. */
+void progress_hide(void);
+
 /* Shows nothing unless stderr is a terminal and the verbosity normal or higher, or USR1 comes. name
  * must live until progress_end(). */
 void progress_begin(progress *p, const char *name, uint64_t total, bool decompresses);

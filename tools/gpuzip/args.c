@@ -2,7 +2,9 @@
 #include "args.h"
 
 #include "help.h"
+#include "inputs.h"
 #include "message.h"
+#include "progress.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -29,11 +31,17 @@ enum {
     OPT_DEVICE,
     OPT_LIST_DEVICES,
     OPT_STATS,
-    OPT_JSON
+    OPT_JSON,
+    OPT_RANGE,
+    OPT_PART,
+    OPT_NO_INDEX,
+    OPT_FILES_FROM,
+    OPT_OUTPUT_DIR_FLAT,
+    OPT_NO_PROGRESS
 };
 
 /* The colon in front: getopt would print a wrong option as it is. */
-static const char short_options[] = ":123456789bcdfhHi:klM:o:qrtT:vVz";
+static const char short_options[] = ":123456789bcdfhHi:klM:o:qrS:tT:vVz";
 
 static const struct option long_options[] = {
     {"compress", no_argument, NULL, 'z'},
@@ -47,6 +55,11 @@ static const struct option long_options[] = {
     {"stdout", no_argument, NULL, 'c'},
     {"to-stdout", no_argument, NULL, 'c'},
     {"output", required_argument, NULL, 'o'},
+    {"suffix", required_argument, NULL, 'S'},
+    {"output-dir-flat", required_argument, NULL, OPT_OUTPUT_DIR_FLAT},
+    {"files-from", required_argument, NULL, OPT_FILES_FROM},
+    {"range", required_argument, NULL, OPT_RANGE},
+    {"part", required_argument, NULL, OPT_PART},
     {"force", no_argument, NULL, 'f'},
     {"recursive", no_argument, NULL, 'r'},
     {"threads", required_argument, NULL, 'T'},
@@ -68,11 +81,13 @@ static const struct option long_options[] = {
     {"window-scope", no_argument, NULL, OPT_WINDOW_SCOPE},
     {"no-verify", no_argument, NULL, OPT_NO_VERIFY},
     {"no-pack", no_argument, NULL, OPT_NO_PACK},
+    {"no-index", no_argument, NULL, OPT_NO_INDEX},
     {"keep-going", no_argument, NULL, OPT_KEEP_GOING},
     {"device", required_argument, NULL, OPT_DEVICE},
     {"list-devices", no_argument, NULL, OPT_LIST_DEVICES},
     {"stats", no_argument, NULL, OPT_STATS},
     {"json", no_argument, NULL, OPT_JSON},
+    {"no-progress", no_argument, NULL, OPT_NO_PROGRESS},
     {NULL, 0, NULL, 0},
 };
 
@@ -110,6 +125,13 @@ bool args_read_size(const char *text, uint64_t *size)
         return true;
     }
     return false;
+}
+
+bool args_has_suffix(const args *a, const char *name)
+{
+    size_t size = strlen(name), tail = strlen(a->suffix);
+    return size > tail && name[size - tail - 1] != '/' &&
+           strcmp(name + size - tail, a->suffix) == 0;
 }
 
 /* Reports an invalid argument of an option; returns false, for the caller to pass on. */
@@ -155,6 +177,50 @@ static bool read_block_size(args *a, const char *text)
         return refuse("--block-size", text, "a size from 1 to 16M");
     a->options.block_size = (size_t)size;
     return true;
+}
+
+/* Reads the text up to the character `end` as a size. Returns the place of `end`, or NULL. */
+static const char *read_size_to(const char *text, char end, uint64_t *size)
+{
+    char digits[32];
+    const char *at = strchr(text, end);
+    if (!at || (size_t)(at - text) >= sizeof digits)
+        return NULL;
+    memcpy(digits, text, (size_t)(at - text));
+    digits[at - text] = '\0';
+    return args_read_size(digits, size) ? at : NULL;
+}
+
+/* --range: OFFSET:LENGTH, or OFFSET: for all from there on. */
+static bool read_range(args *a, const char *text)
+{
+    const char *colon = read_size_to(text, ':', &a->range_offset);
+    a->has_range = true;
+    a->range_length = UINT64_MAX;
+    return (colon && (!colon[1] || args_read_size(colon + 1, &a->range_length))) ||
+           refuse("--range", text, "OFFSET:LENGTH in bytes, or OFFSET:");
+}
+
+/* --part: I/N, from 1/N to N/N. */
+static bool read_part(args *a, const char *text)
+{
+    char part[32];
+    const char *slash = strchr(text, '/');
+    size_t size = slash ? (size_t)(slash - text) : sizeof part;
+    if (size < sizeof part) {
+        memcpy(part, text, size);
+        part[size] = '\0';
+        if (args_read_int(slash + 1, 1, GPUZIP_MAX_PARTS, &a->parts) &&
+            args_read_int(part, 1, a->parts, &a->part))
+            return true;
+    }
+    return refuse("--part", text, "I/N with I from 1 to N, and N at most 1000000");
+}
+
+static bool read_suffix(args *a, const char *text)
+{
+    a->suffix = text;
+    return (*text && !strchr(text, '/')) || refuse("-S", text, "a suffix without /");
 }
 
 /* --adapt: the adaptive parts. */
@@ -232,6 +298,17 @@ static bool take_value(args *a, int option, const char *text)
     case OPT_DEVICE:
         a->device = text;
         return true;
+    case OPT_RANGE:
+        return read_range(a, text);
+    case OPT_PART:
+        return read_part(a, text);
+    case 'S':
+        return read_suffix(a, text);
+    case OPT_OUTPUT_DIR_FLAT:
+        a->folder = text;
+        return true;
+    case OPT_FILES_FROM:
+        return inputs_read_list(text);
     default:
         return false;
     }
@@ -298,6 +375,12 @@ static bool take_flag(args *a, int option)
     case OPT_NO_PACK:
         a->options.no_packing = true;
         return true;
+    case OPT_NO_INDEX:
+        a->options.index = GPUZIP_INDEX_NEVER;
+        return true;
+    case OPT_NO_PROGRESS:
+        progress_hide();
+        return true;
     case OPT_KEEP_GOING:
         a->keep_going = true;
         return true;
@@ -319,6 +402,22 @@ static bool check(const args *a)
         wrong = "-o and -c exclude each other";
     else if (a->output && (a->files > 1 || a->recursive))
         wrong = "-o takes one input; -c joins several (joined .gpz files decode as one)";
+    else if (a->folder && (a->output || a->to_stdout))
+        wrong = "--output-dir-flat excludes -o and -c";
+    else if (a->has_range && a->parts > 0)
+        wrong = "--range and --part exclude each other";
+    else if (a->has_range && a->mode != MODE_DECOMPRESS && a->mode != MODE_TEST)
+        wrong = "--range is for -d and -t";
+    else if (a->parts > 0 && (a->mode == MODE_LIST || a->mode == MODE_BENCH))
+        wrong = "--part is for -z, -d and -t";
+    else if (a->parts > 0 && a->recursive)
+        wrong = "--part takes files, not folders";
+    else if (a->parts > 0 && a->options.index == GPUZIP_INDEX_NEVER && a->mode == MODE_COMPRESS)
+        wrong = "a part has an index: --part and --no-index exclude each other";
+    else if (a->keep_going && args_takes_part(a))
+        wrong = "--keep-going takes whole files";
+    else if (a->remove_source && args_takes_part(a))
+        wrong = "--rm removes no file of which only a part was coded";
     else if (experts > GPUZIP_MAX_EXPERTS && (a->mode == MODE_COMPRESS || a->mode == MODE_BENCH))
         wrong = "at most 8 experts work together";
     else if (a->alphas > 0 && a->alphas != experts)
@@ -350,6 +449,18 @@ bool args_name_decompresses(const char *program, bool *to_stdout)
     return *to_stdout || strcmp(name, "gpunzip") == 0;
 }
 
+/* GPUZIP_MODEL is the model where no --model is given. Decompression may need the built-in one as
+ * well; the list needs none. */
+static void take_environment(args *a)
+{
+    const char *model = getenv("GPUZIP_MODEL");
+    if (a->models > 0 || !model || !*model || a->mode == MODE_LIST)
+        return;
+    a->model[a->models++] = model;
+    if (a->mode == MODE_DECOMPRESS || a->mode == MODE_TEST)
+        a->model[a->models++] = NULL;
+}
+
 /* Whether word is --long, which getopt takes for --long-help but means a window to other tools. */
 static bool is_abbreviated(const char *word)
 {
@@ -360,7 +471,7 @@ args_result args_parse(args *a, int argc, char **argv)
 {
     static char *only_stdin[] = {"-", NULL};
 
-    *a = (args){.bench_seconds = 3};
+    *a = (args){.bench_seconds = 3, .suffix = FILE_SUFFIX};
     gpuzip_init_options(&a->options);
     if (args_name_decompresses(argv[0], &a->to_stdout))
         a->mode = MODE_DECOMPRESS;
@@ -395,12 +506,16 @@ args_result args_parse(args *a, int argc, char **argv)
     }
     a->file = argv + optind;
     a->files = argc - optind;
-    if (a->files == 0) {
+    bool listed = inputs_join(&a->file, &a->files);
+    if (a->files == 0 && !listed) {
         a->file = only_stdin;
         a->files = 1;
     }
+    take_environment(a);
     if (!check(a))
         goto wrong;
+    if (a->has_range && !a->output)
+        a->to_stdout = true;
     if (a->output && strcmp(a->output, "-") == 0) {
         a->output = NULL;
         a->to_stdout = true;

@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 /* A file in progress: the context of the library's callbacks. */
@@ -61,41 +60,50 @@ static void on_lost(void *context, uint64_t offset, uint64_t size)
                       (unsigned long long)offset);
 }
 
-bool code_file_has_suffix(const char *name)
+/* Writes ".I" for the share I of N, with as many digits as N has, so that names sort in the order
+ * of the shares; "" for a whole file. */
+static void name_part(char text[16], const args *a)
 {
-    size_t size = strlen(name), suffix = strlen(FILE_SUFFIX);
-    return size > suffix && name[size - suffix - 1] != '/' &&
-           strcmp(name + size - suffix, FILE_SUFFIX) == 0;
+    int digits = 1;
+    for (int n = a->parts; n >= 10; n /= 10)
+        digits++;
+    text[0] = '\0';
+    if (a->parts > 0)
+        snprintf(text, 16, ".%0*d", digits, a->part);
 }
 
 /* Makes the target's name from the source's. Returns false, after a warning, if the source's
  * suffix doesn't fit the operation. The caller frees *name. */
 static bool name_target(char **name, const args *a, const char *path)
 {
-    bool has_suffix = code_file_has_suffix(path);
-    char *made;
-    int size;
+    bool has_suffix = args_has_suffix(a, path);
+    const char *slash = strrchr(path, '/'), *shown = a->folder && slash ? slash + 1 : path;
+    const char *added = a->suffix;
+    char part[16];
+    int kept = (int)strlen(shown);
     if (a->mode == MODE_COMPRESS) {
         if (has_suffix && !a->force) {
             message_warning(path, "has the suffix %s already, skipped (-f compresses it again)",
-                            FILE_SUFFIX);
+                            a->suffix);
             return false;
         }
-        size = asprintf(&made, "%s%s", path, FILE_SUFFIX);
     } else if (has_suffix) {
-        size = asprintf(&made, "%.*s", (int)(strlen(path) - strlen(FILE_SUFFIX)), path);
+        kept -= (int)strlen(a->suffix);
+        added = "";
     } else if (a->force) {
-        size = asprintf(&made, "%s.out", path);
+        added = ".out";
     } else {
         message_warning(path, "lacks the suffix %s, skipped (-o FILE, -c or -f decompress it)",
-                        FILE_SUFFIX);
+                        a->suffix);
         return false;
     }
-    if (size < 0) {
+    name_part(part, a);
+    if (asprintf(name, "%s%s%.*s%s%s", a->folder ? a->folder : "", a->folder ? "/" : "", kept,
+                 shown, part, added) < 0) {
+        *name = NULL;
         message_error(path, "%s", strerror(ENOMEM));
         return false;
     }
-    *name = made;
     return true;
 }
 
@@ -113,27 +121,24 @@ static bool refuse_terminal(const args *a, bool from_stdin, bool to_stdout)
     return false;
 }
 
-static void print_summary(const args *a, const report_call *call)
+/* With -v, and where a progress line has made the user wait. */
+static void print_summary(const args *a, const report_call *call, bool was_shown)
 {
+    int level = was_shown ? VERBOSITY_NORMAL : VERBOSITY_SUMMARY;
     const gpuzip_stats *s = &call->stats;
     uint64_t original = call->decompressed ? s->bytes_out : s->bytes_in;
     uint64_t compressed = call->decompressed ? s->bytes_in : s->bytes_out;
     char rate[20];
-    struct rusage usage = {0};
-    getrusage(RUSAGE_SELF, &usage);
-    double peak = (double)usage.ru_maxrss / 1024; /* of the process so far, in MiB */
     progress_format_rate(rate, (double)original, call->seconds);
     if (a->mode == MODE_COMPRESS)
-        message_info(VERBOSITY_SUMMARY, call->input,
-                     "%.2f%% (%llu => %llu bytes, %.3f bits/byte) %s, peak memory %.1f MiB",
+        message_info(level, call->input, "%.2f%% (%llu => %llu bytes, %.3f bits/byte) %s",
                      original > 0 ? 100.0 * (double)compressed / (double)original : 100.0,
                      (unsigned long long)original, (unsigned long long)compressed,
-                     report_bits_per_byte(original, compressed), rate, peak);
+                     report_bits_per_byte(original, compressed), rate);
     else
-        message_info(VERBOSITY_SUMMARY, call->input,
-                     "%s%llu => %llu bytes, %s, peak memory %.1f MiB",
+        message_info(level, call->input, "%s%llu => %llu bytes, %s",
                      a->mode == MODE_TEST ? "good, " : "", (unsigned long long)compressed,
-                     (unsigned long long)original, rate, peak);
+                     (unsigned long long)original, rate);
 }
 
 static void free_transfer(transfer *t)
@@ -153,7 +158,7 @@ static void complete(transfer *t)
     if (a->mode != MODE_TEST && !file_commit_target(&t->target, &t->source, &named))
         return;
     bool unchanged = file_source_unchanged(&t->source);
-    print_summary(a, &t->call);
+    print_summary(a, &t->call, t->progress.shown > 0);
     if (a->stats || a->json) /* beside the data, not among them */
         report_print(a->mode == MODE_TEST || t->target.path ? stdout : stderr, a->json, t->run->gz,
                      &t->call);
@@ -185,6 +190,19 @@ static void on_ended(void *context, gpuzip_status status, const gpuzip_stats *st
     free_transfer(t);
 }
 
+/* A file of several names is not removed without -f, and so not coded, as by gzip. Returns false
+ * after a warning. */
+static bool may_be_removed(const transfer *t)
+{
+    const args *a = t->run->a;
+    if (!a->remove_source || a->force || !t->source.path || t->source.st.st_nlink < 2 ||
+        a->mode == MODE_TEST || a->to_stdout)
+        return true;
+    message_warning(t->path, "has %lu names, skipped because of --rm (-f removes this one)",
+                    (unsigned long)t->source.st.st_nlink);
+    return false;
+}
+
 /* Opens the source and the target of path. Returns NULL after a message on an error or skip. */
 static transfer *open_transfer(code_run *run, const char *path)
 {
@@ -210,7 +228,7 @@ static transfer *open_transfer(code_run *run, const char *path)
     t->source.fd = -1;
     if (!file_open_source(&t->source, t->path, kinds))
         goto out;
-    if (derives_name && !name_target(&t->derived, a, t->path))
+    if (!may_be_removed(t) || (derives_name && !name_target(&t->derived, a, t->path)))
         goto out;
     if (a->mode == MODE_TEST)
         t->target = (file_target){.name = "(nowhere)"};
@@ -234,6 +252,69 @@ static void begin_measuring(transfer *t, gpuzip_io *io)
     io->observe = on_token;
 }
 
+/* Limits the source to its share that is to be compressed. Returns false after an error message. */
+static bool limit_to_part(transfer *t, gpuzip_options *options)
+{
+    const args *a = t->run->a;
+    uint64_t offset, length;
+    if (a->parts == 0)
+        return true;
+    if (!file_is_seekable(&t->source)) {
+        message_error(t->source.name, "is not a regular file, and --part needs its size");
+        return false;
+    }
+    options->index = GPUZIP_INDEX_ALWAYS; /* joined parts have one index for each */
+    if (gpuzip_input_part(file_source_size(&t->source), gpuzip_block_size(options), a->part,
+                          a->parts, &offset, &length) != GPUZIP_OK)
+        return false; /* not after args_parse() */
+    t->progress.total = length;
+    return file_limit_source(&t->source, offset, length);
+}
+
+static int on_read_at(void *context, uint64_t offset, void *data, size_t size, size_t *got)
+{
+    return file_read_at(&((transfer *)context)->source, offset, data, size, got);
+}
+
+/* Decompresses a range or a share of an archive that is a regular file. */
+static gpuzip_status extract(transfer *t, const gpuzip_io *io, gpuzip_stats *stats)
+{
+    const args *a = t->run->a;
+    gpuzip *gz = t->run->gz;
+    const gpuzip_source source = {
+        .context = t, .read_at = on_read_at, .size = file_source_size(&t->source)};
+    uint64_t offset = a->range_offset, length = a->range_length;
+    gpuzip_archive *archive;
+    gpuzip_status status = gpuzip_archive_open(&archive, gz, &source);
+    if (status != GPUZIP_OK)
+        return status;
+    if (a->parts > 0)
+        status = gpuzip_archive_part(archive, a->part, a->parts, &offset, &length);
+    t->progress.total = 0; /* of its bytes only some are read */
+    if (status == GPUZIP_OK)
+        status = gpuzip_archive_extract(gz, archive, offset, length, io, stats);
+    gpuzip_archive_close(archive);
+    return status;
+}
+
+/* Decompresses a part of a file at once, without others beside it. */
+static void decompress_part(transfer *t, const gpuzip_io *io)
+{
+    const args *a = t->run->a;
+    gpuzip_stats stats;
+    gpuzip_status status = GPUZIP_ERR_ARGUMENT;
+    gpuzip_finish(t->run->gz);
+    if (file_is_seekable(&t->source)) {
+        status = extract(t, io, &stats);
+    } else if (a->has_range) {
+        status = gpuzip_decompress_range(t->run->gz, io, a->range_offset, a->range_length, &stats);
+    } else {
+        message_error(t->source.name, "is not a regular file, and --part needs its end");
+        t->source.failed = true;
+    }
+    on_ended(t, status, &stats);
+}
+
 /* Starts an open transfer behind all others. */
 static void begin(transfer *t)
 {
@@ -255,11 +336,19 @@ static void begin(transfer *t)
     progress_begin(&t->progress, t->source.name, file_source_size(&t->source),
                    t->call.decompressed);
     t->begun = progress_seconds();
-    if (t->call.decompressed) {
+    if (t->call.decompressed && args_takes_part(a)) {
+        decompress_part(t, &io);
+    } else if (t->call.decompressed) {
         gpuzip_begin_decompress(run->gz, &io);
     } else {
         gpuzip_options options;
         setup_options(&options, a);
+        if (!limit_to_part(t, &options)) {
+            gpuzip_finish(run->gz);
+            t->source.failed = true;
+            on_ended(t, GPUZIP_ERR_IO, NULL);
+            return;
+        }
         if (a->stats || a->json)
             begin_measuring(t, &io);
         gpuzip_begin_compress(run->gz, &options, &io);

@@ -4,11 +4,6 @@
 
 #include "args.h"
 
-#define FILE_SUFFIX ".gpz"
-
-/* Whether name ends in the suffix and has something before it. */
-bool code_file_has_suffix(const char *name);
-
 /* The state of a run over several files. */
 typedef struct {
     const args *a;

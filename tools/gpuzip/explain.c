@@ -277,6 +277,8 @@ static bool check(const args *a)
         wrong = "explain takes one file";
     else if (a->remove_source)
         wrong = "explain does not remove the file";
+    else if (args_takes_part(a))
+        wrong = "explain takes the whole file";
     if (wrong)
         message_error(NULL, "%s", wrong);
     return !wrong;

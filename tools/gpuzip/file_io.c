@@ -57,7 +57,8 @@ static const char *unsuitable(const struct stat *st, file_kinds kinds)
 bool file_open_source(file_source *source, const char *path, file_kinds kinds)
 {
     bool is_stdin = strcmp(path, "-") == 0;
-    *source = (file_source){.name = is_stdin ? "(stdin)" : path, .path = is_stdin ? NULL : path};
+    *source = (file_source){
+        .name = is_stdin ? "(stdin)" : path, .path = is_stdin ? NULL : path, .left = UINT64_MAX};
     if (is_stdin) {
         source->fd = STDIN_FILENO;
         if (fstat(source->fd, &source->st) != 0) {
@@ -122,8 +123,51 @@ void file_close_source(file_source *source)
     source->fd = -1;
 }
 
+bool file_is_seekable(const file_source *source)
+{
+    return S_ISREG(source->st.st_mode) && (source->path || lseek(source->fd, 0, SEEK_CUR) == 0);
+}
+
+/* Counts bytes that were read against the limit. */
+static void take_left(file_source *source, size_t got)
+{
+    if (source->left != UINT64_MAX)
+        source->left -= got;
+}
+
+bool file_limit_source(file_source *source, uint64_t offset, uint64_t length)
+{
+    if (lseek(source->fd, (off_t)offset, SEEK_SET) < 0) {
+        message_error(source->name, "cannot read: %s", strerror(errno));
+        return false;
+    }
+    source->left = length;
+    source->begin = source->end = 0;
+    return true;
+}
+
+int file_read_at(file_source *source, uint64_t offset, void *data, size_t size, size_t *got)
+{
+    ssize_t done;
+    do
+        done = pread(source->fd, data, size, (off_t)offset);
+    while (done < 0 && errno == EINTR);
+    if (done < 0) {
+        message_error(source->name, "cannot read: %s", strerror(errno));
+        source->failed = true;
+        return -1;
+    }
+    *got = (size_t)done;
+    return 0;
+}
+
 int file_read(file_source *source, void *data, size_t size, size_t *got)
 {
+    if (size > source->left)
+        size = (size_t)source->left;
+    *got = 0;
+    if (size == 0)
+        return 0;
     /* Headers are asked for in a few bytes, blocks in megabytes: only the former
      * take the way through the buffer. */
     bool buffered = size < FILE_BUFFER_SIZE;
@@ -133,6 +177,7 @@ int file_read(file_source *source, void *data, size_t size, size_t *got)
         if (done >= 0) {
             if (!buffered || done == 0) {
                 *got = (size_t)done;
+                take_left(source, *got);
                 return 0;
             }
             source->begin = 0;
@@ -149,6 +194,7 @@ int file_read(file_source *source, void *data, size_t size, size_t *got)
     *got = size < left ? size : left;
     memcpy(data, source->buffer + source->begin, *got);
     source->begin += *got;
+    take_left(source, *got);
     return 0;
 }
 
@@ -250,8 +296,30 @@ static bool refuse_input(const file_target *target, const struct stat *st,
     return true;
 }
 
+/* Asks the user at the terminal, if there is one, whether the target may be replaced, which is set
+ * then. */
+static bool may_overwrite(file_target *target)
+{
+    char *line = NULL;
+    size_t room = 0;
+    struct stat st;
+    if (message_is_muted() || message_verbosity() < VERBOSITY_NORMAL || !isatty(STDIN_FILENO) ||
+        !isatty(STDERR_FILENO) || lstat(target->path, &st) != 0 || !S_ISREG(st.st_mode))
+        return false;
+    message_line("");
+    message_put(stderr, target->path);
+    fputs(": already exists; overwrite? (y/n) ", stderr);
+    fflush(stderr);
+    if (getline(&line, &room, stdin) > 0)
+        target->replace = *line == 'y' || *line == 'Y';
+    else
+        fputc('\n', stderr);
+    free(line);
+    return target->replace;
+}
+
 /* Refuses a path at which no file can be made or where a file must stay. Returns whether it did. */
-static bool refuse_path(const file_target *target, const file_source *source)
+static bool refuse_path(file_target *target, const file_source *source)
 {
     struct stat st;
     if (stat(target->path, &st) == 0 && refuse_input(target, &st, source))
@@ -262,7 +330,7 @@ static bool refuse_path(const file_target *target, const file_source *source)
         message_error(target->path, "cannot create: %s", strerror(errno)); /* a name too long */
         return true;
     }
-    if (!target->replace)
+    if (!target->replace && !may_overwrite(target))
         message_error(target->path, "already exists, not touched; -f overwrites it");
     return !target->replace;
 }

@@ -27,6 +27,7 @@ typedef struct {
     struct stat st;
     bool failed;       /* a read failed, and the user was told */
     bool changed;      /* seen to have changed when it was closed */
+    uint64_t left;     /* bytes that may still be read; UINT64_MAX: to the end */
     size_t begin, end; /* buffer[begin, end) was read but not yet asked for */
     uint8_t buffer[FILE_BUFFER_SIZE];
 } file_source;
@@ -61,6 +62,15 @@ void file_close_source(file_source *source); /* a second call does nothing */
 /* Reads up to size bytes: *got > 0 bytes, or 0 at the end. Nonzero: failed. */
 int file_read(file_source *source, void *data, size_t size, size_t *got);
 
+/* Whether the source is a regular file that is read from its beginning on. */
+bool file_is_seekable(const file_source *source);
+
+/* Limits reading of a regular file to `length` bytes from `offset` on. */
+bool file_limit_source(file_source *source, uint64_t offset, uint64_t length);
+
+/* As read_at of gpuzip_source, of a regular file: no place changes. */
+int file_read_at(file_source *source, uint64_t offset, void *data, size_t size, size_t *got);
+
 /* Whether path, the last link followed or not, is the file that st describes. */
 bool file_is_same(const char *path, bool follow, const struct stat *st);
 
@@ -77,8 +87,8 @@ bool file_source_unchanged(const file_source *source);
 bool file_remove_source(const file_source *source);
 
 /* Begins the target path, or standard output for NULL. An existing regular file is
- * refused unless replace is set, and in any case when it is the source itself (NULL:
- * none) or the run reads it (inputs.h). path must outlive the target. */
+ * refused unless replace is set or the user at the terminal agrees, and in any case when it is the
+ * source itself (NULL: none) or the run reads it (inputs.h). path must outlive the target. */
 bool file_open_target(file_target *target, const char *path, bool replace,
                       const file_source *source);
 

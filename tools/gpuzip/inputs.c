@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,6 +94,96 @@ void inputs_add_model(const char *source)
         strcpy(slash ? slash + 1 : path, ".");
         add_folder(path, is_tokenizer);
     }
+}
+
+/* ---- lists of names -------------------------------------------------------- */
+
+static char **listed; /* [listed_count] of [listed_room], and one more for NULL */
+static size_t listed_count, listed_room;
+static bool list_read;
+
+static void add_name(char *name)
+{
+    if (listed_count == listed_room) {
+        size_t more = 2 * listed_room + 16;
+        char **grown = realloc(listed, (more + 1) * sizeof *grown);
+        if (!grown) {
+            message_error(NULL, "%s", strerror(ENOMEM));
+            exit(EXIT_CODE_ERROR);
+        }
+        listed = grown;
+        listed_room = more;
+    }
+    listed[listed_count++] = name;
+    listed[listed_count] = NULL;
+}
+
+/* Reads a whole stream, with a NUL behind it; NULL: failed. */
+static char *read_stream(FILE *f, size_t *size)
+{
+    char *data = NULL;
+    size_t room = 0;
+    *size = 0;
+    for (;;) {
+        if (room - *size < 2) {
+            char *grown = realloc(data, room = 2 * room + 4096);
+            if (!grown)
+                break;
+            data = grown;
+        }
+        size_t got = fread(data + *size, 1, room - *size - 1, f);
+        *size += got;
+        if (got == 0) {
+            if (ferror(f))
+                break;
+            data[*size] = '\0';
+            return data;
+        }
+    }
+    free(data);
+    return NULL;
+}
+
+bool inputs_read_list(const char *path)
+{
+    bool from_stdin = strcmp(path, "-") == 0;
+    size_t size;
+    errno = 0;
+    FILE *f = from_stdin ? stdin : fopen(path, "re");
+    char *data = f ? read_stream(f, &size) : NULL; /* the names stay in it */
+    if (!data)
+        message_error(path, "cannot read the list: %s", strerror(errno ? errno : EIO));
+    if (f && !from_stdin)
+        fclose(f);
+    if (!data)
+        return false;
+    list_read = true;
+    char end = memchr(data, '\0', size) ? '\0' : '\n';
+    for (char *name = data; name < data + size;) {
+        char *at = memchr(name, end, (size_t)(data + size - name));
+        if (at)
+            *at = '\0';
+        if (*name)
+            add_name(name);
+        name = at ? at + 1 : data + size;
+    }
+    return true;
+}
+
+bool inputs_join(char ***file, int *files)
+{
+    if (!list_read || listed_count > INT_MAX / 2)
+        return list_read;
+    size_t count = listed_count;
+    for (int i = 0; i < *files; i++)
+        add_name((*file)[i]);
+    if (*files > 0) { /* the operands come first */
+        memmove(listed + *files, listed, count * sizeof *listed);
+        memcpy(listed, *file, (size_t)*files * sizeof *listed);
+    }
+    *file = listed;
+    *files = (int)listed_count;
+    return true;
 }
 
 /* Orders inputs by file; of one file the higher kind comes first. */

@@ -17,6 +17,41 @@ static int on_read(void *context, void *data, size_t size, size_t *got)
     return file_read(context, data, size, got);
 }
 
+static int on_read_at(void *context, uint64_t offset, void *data, size_t size, size_t *got)
+{
+    return file_read_at(context, offset, data, size, got);
+}
+
+static const char *block_name(gpuzip_block_kind kind)
+{
+    return kind == GPUZIP_BLOCK_STORED ? "stored" : kind == GPUZIP_BLOCK_CODED ? "coded" : "packed";
+}
+
+/* The table of blocks behind the paragraph. */
+static void print_blocks(const gpuzip_archive *archive)
+{
+    gpuzip_block b;
+    puts("   block  frame  kind         offset       size  original offset   original");
+    for (uint64_t i = 0; gpuzip_archive_block(archive, i, &b) == GPUZIP_OK; i++)
+        printf("%8llu %6llu  %-6s %12llu %10lu %16llu %10lu\n", (unsigned long long)i,
+               (unsigned long long)b.frame, block_name(b.kind), (unsigned long long)b.offset,
+               (unsigned long)b.size, (unsigned long long)b.content_offset,
+               (unsigned long)b.content_size);
+}
+
+static json_t *blocks_to_json(const gpuzip_archive *archive)
+{
+    json_t *blocks = json_array();
+    gpuzip_block b;
+    for (uint64_t i = 0; gpuzip_archive_block(archive, i, &b) == GPUZIP_OK; i++)
+        json_array_append_new(blocks, json_pack("{sI ss sI sI sI sI}", "frame", (json_int_t)b.frame,
+                                                "kind", block_name(b.kind), "offset",
+                                                (json_int_t)b.offset, "size", (json_int_t)b.size,
+                                                "original_offset", (json_int_t)b.content_offset,
+                                                "original_bytes", (json_int_t)b.content_size));
+    return blocks;
+}
+
 static const char *kind_name(gpuzip_expert_kind kind)
 {
     return kind == GPUZIP_EXPERT_NAIVE_BAYES ? "naive-bayes" : "model";
@@ -46,7 +81,8 @@ static void print_row(const char *name, const gpuzip_info *info, list_totals *to
     putchar('\n');
 }
 
-static void print_paragraph(const char *name, const gpuzip_info *info)
+static void print_paragraph(const char *name, const gpuzip_info *info,
+                            const gpuzip_archive *archive)
 {
     char window[64];
     if (info->hop)
@@ -58,13 +94,14 @@ static void print_paragraph(const char *name, const gpuzip_info *info)
            "  compressed   %llu bytes, %.3f bits/byte\n"
            "  frames       %llu\n"
            "  blocks       %llu, of which stored %llu, packed %llu\n"
+           "  index        %llu bytes\n"
            "  format       version %d\n"
            "  window       %s\n",
            (unsigned long long)info->size, (unsigned long long)info->compressed_size,
            report_bits_per_byte(info->size, info->compressed_size),
            (unsigned long long)info->frames, (unsigned long long)info->blocks,
            (unsigned long long)info->stored_blocks, (unsigned long long)info->packed_blocks,
-           info->version, window);
+           (unsigned long long)info->index_size, info->version, window);
     for (int i = 0; i < info->experts; i++) {
         char id[2 * sizeof info->expert[i].model_id + 1] = "";
         if (info->expert[i].kind == GPUZIP_EXPERT_MODEL)
@@ -79,6 +116,8 @@ static void print_paragraph(const char *name, const gpuzip_info *info)
     printf("  models       %s\n", info->model_known
                                       ? "at hand"
                                       : "not among those given with --model (or the built-in one)");
+    if (archive)
+        print_blocks(archive);
 }
 
 static json_t *to_json(const char *name, const gpuzip_info *info)
@@ -95,14 +134,31 @@ static json_t *to_json(const char *name, const gpuzip_info *info)
     json_t *adapts = json_pack("{sb sb sb sb si}", "contexts", (int)info->contexts, "biases",
                                (int)info->biases, "alphas", (int)info->learn_alphas, "weights",
                                (int)info->learn_weights, "update_interval", info->update_interval);
-    return json_pack("{so sI sI sI sI sI sI sf si si si so so sb}", "file",
+    return json_pack("{so sI sI sI sI sI sI sI sf si si si so so sb}", "file",
                      report_json_string(name), "frames", (json_int_t)info->frames, "blocks",
                      (json_int_t)info->blocks, "stored_blocks", (json_int_t)info->stored_blocks,
-                     "packed_blocks", (json_int_t)info->packed_blocks, "original_bytes",
-                     (json_int_t)info->size, "compressed_bytes", (json_int_t)info->compressed_size,
-                     "bits_per_byte", report_bits_per_byte(info->size, info->compressed_size),
-                     "version", info->version, "window", info->window, "hop", info->hop, "experts",
-                     experts, "adapts", adapts, "model_known", (int)info->model_known);
+                     "packed_blocks", (json_int_t)info->packed_blocks, "index_bytes",
+                     (json_int_t)info->index_size, "original_bytes", (json_int_t)info->size,
+                     "compressed_bytes", (json_int_t)info->compressed_size, "bits_per_byte",
+                     report_bits_per_byte(info->size, info->compressed_size), "version",
+                     info->version, "window", info->window, "hop", info->hop, "experts", experts,
+                     "adapts", adapts, "model_known", (int)info->model_known);
+}
+
+static void print_info(const args *a, const char *name, const gpuzip_info *info,
+                       const gpuzip_archive *archive, list_totals *totals)
+{
+    if (a->json) {
+        json_t *object = to_json(name, info);
+        if (archive)
+            json_object_set_new(object, "block_list", blocks_to_json(archive));
+        report_print_json(stdout, object);
+    } else if (message_verbosity() >= VERBOSITY_SUMMARY) {
+        print_paragraph(name, info, archive);
+    } else {
+        print_row(name, info, totals);
+    }
+    message_flush(); /* before messages on the next file reach stderr */
 }
 
 void list_file(gpuzip *gz, const args *a, const char *path, list_totals *totals)
@@ -120,23 +176,24 @@ void list_file(gpuzip *gz, const args *a, const char *path, list_totals *totals)
     if (!file_open_source(source, path, a->force ? FILE_ANYTHING : FILE_THROUGH_LINKS))
         goto out;
     gpuzip_io io = {.context = source, .read = on_read};
+    gpuzip_source random = {
+        .context = source, .read_at = on_read_at, .size = file_source_size(source)};
+    gpuzip_archive *archive = NULL;
+    bool seekable = file_is_seekable(source); /* before it is read */
     gpuzip_status status = gpuzip_peek(gz, &io, &info);
+    if (status == GPUZIP_OK && message_verbosity() >= VERBOSITY_SUMMARY && seekable)
+        status = gpuzip_archive_open(&archive, gz, &random);
     if (status == GPUZIP_OK) {
         totals->files++;
         totals->frames += info.frames;
         totals->blocks += info.blocks;
         totals->compressed += info.compressed_size;
         totals->original += info.size;
-        if (a->json)
-            report_print_json(stdout, to_json(source->name, &info));
-        else if (message_verbosity() >= VERBOSITY_SUMMARY)
-            print_paragraph(source->name, &info);
-        else
-            print_row(source->name, &info, totals);
-        message_flush(); /* before messages on the next file reach stderr */
+        print_info(a, source->name, &info, archive, totals);
     } else if (!source->failed) {
         message_status(source->name, status, gpuzip_error(gz));
     }
+    gpuzip_archive_close(archive);
     file_close_source(source);
 out:
     free(source);

@@ -15,6 +15,7 @@
 #include <fts.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 /* The state of a run over all files. */
 typedef struct {
@@ -49,7 +50,7 @@ static int by_name(const FTSENT **one, const FTSENT **other)
  * suffix doesn't fit the operation are skipped without a warning. */
 static bool is_selected(const args *a, const FTSENT *entry)
 {
-    bool compressed = code_file_has_suffix(entry->fts_name);
+    bool compressed = args_has_suffix(a, entry->fts_name);
     if (entry->fts_info != FTS_F)
         return false;
     if (file_is_temporary(entry->fts_name)) {
@@ -114,9 +115,10 @@ static bool has_name_too_long(const args *a)
 {
     struct stat st;
     char *name;
-    bool derives = a->mode == MODE_COMPRESS && !a->to_stdout && !a->output && !a->recursive;
+    bool derives =
+        a->mode == MODE_COMPRESS && !a->to_stdout && !a->output && !a->folder && !a->recursive;
     if (!derives || a->files != 1 || strcmp(a->file[0], "-") == 0 ||
-        asprintf(&name, "%s%s", a->file[0], FILE_SUFFIX) < 0)
+        asprintf(&name, "%s%s", a->file[0], a->suffix) < 0)
         return false;
     bool too_long = lstat(name, &st) != 0 && errno == ENAMETOOLONG;
     if (too_long)
@@ -133,13 +135,23 @@ static void confine(const args *a)
     bool names = a->mode == MODE_DECOMPRESS && !a->to_stdout;
     if (!decodes || (gpuzip_count_devices() > 1 && (!a->device || strcmp(a->device, "cpu") != 0)))
         return;
-    sandbox_begin(a->file, names && (!a->output || a->remove_source) ? a->files : 0, a->output);
+    const char *elsewhere = a->folder ? a->folder : a->output;
+    sandbox_begin(a->file, names && (!elsewhere || a->remove_source) ? a->files : 0, elsewhere);
+}
+
+/* Makes the folder of --output-dir-flat if it is missing. Returns false after an error message. */
+static bool make_folder(const args *a)
+{
+    if (!a->folder || mkdir(a->folder, 0777) == 0 || errno == EEXIST)
+        return true;
+    message_error(a->folder, "cannot create: %s", strerror(errno));
+    return false;
 }
 
 static void work_on_all(const args *a)
 {
     work w = {.a = a};
-    if (!has_name_too_long(a) && open_library(&w)) {
+    if (make_folder(a) && !has_name_too_long(a) && open_library(&w)) {
         w.run = (code_run){.a = a, .gz = w.gz};
         confine(a);
         for (int i = 0; i < a->files; i++) {
@@ -153,6 +165,10 @@ static void work_on_all(const args *a)
             list_end(a, &w.totals);
     }
     gpuzip_close(w.gz);
+    struct rusage usage;
+    if (getrusage(RUSAGE_SELF, &usage) == 0)
+        message_info(VERBOSITY_SUMMARY + 1, NULL, "peak memory %.1f MiB",
+                     (double)usage.ru_maxrss / 1024);
 }
 
 /* Moves the word `explain` or `model` before -q and -v that precede it. */

@@ -23,15 +23,19 @@ _gpuzip() {
         before=${COMP_WORDS[COMP_CWORD - 2]}
     fi
     case $before in
-    --adapt) _gpuzip_words 'all none contexts biases alphas' "$word" ;;
+    --adapt) _gpuzip_words 'all none contexts biases alphas weights' "$word" ;;
     --alpha) _gpuzip_words 'learn fit' "$word" ;;
     --device) _gpuzip_words 'auto cpu cuda' "$word" ;;
     --weight-bits | --activation-bits) _gpuzip_words '8 15' "$word" ;;
     --kv-bits) _gpuzip_words '8 12' "$word" ;;
     --model) _gpuzip_files .gpzm "$word" ;;
-    -o | --output | --tokenizer) _gpuzip_files '' "$word" ;;
+    --output-dir-flat)
+        mapfile -t COMPREPLY < <(compgen -d -- "$word")
+        compopt -o filenames 2>/dev/null
+        ;;
+    -o | --output | --tokenizer | --files-from) _gpuzip_files '' "$word" ;;
     -i | -T | --threads | -M | --memory | --window | --hop | --streams | --block-size | --update | \
-        --size | --name) COMPREPLY=() ;; # a number or a name
+        --size | --name | -S | --suffix | --range | --part) COMPREPLY=() ;; # a number or a name
     *) _gpuzip_operand "$word" "$line" ;;
     esac
 }
@@ -52,7 +56,8 @@ _gpuzip_operand() {
     elif [[ $word == -* ]]; then
         _gpuzip_words '-1 -2 -3 -4 -5 -6 -7 -8 -9 -z --compress -d --decompress --uncompress
             -t --test -l --list -b --benchmark -i -k --keep --rm -c --stdout --to-stdout -o --output
-            -f --force -r --recursive --window --hop --streams --block-size --no-verify --no-pack
+            -f --force -r --recursive -S --suffix --output-dir-flat --files-from --range --part
+            --no-index --no-progress --window --hop --streams --block-size --no-verify --no-pack
             --keep-going
             --model --naive-bayes --alpha --adapt --update --window-scope --device --list-devices
             -T --threads -M --memory -q --quiet -v --verbose --stats --json -h --help

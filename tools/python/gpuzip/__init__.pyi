@@ -30,6 +30,7 @@ class _Options(_Session, total=False):
     fit_alphas: Optional[bool]
     verify: bool
     packing: bool
+    index: Optional[bool]
 
 LEVEL_DEFAULT: Final = 6
 library_version: str

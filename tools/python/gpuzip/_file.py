@@ -1,11 +1,12 @@
 """File objects, after the manner of gzip and lzma."""
 
+import bisect
 import builtins
 import io
 import os
 
 from . import _gpuzip
-from ._session import session_key
+from ._session import borrowed_session, session_key
 from ._stream import GpuzipCompressor, _open_stream
 
 READ_SIZE = 64 << 10  # bytes a read of the compressed file
@@ -13,16 +14,18 @@ WRITE_SIZE = 64 << 10  # bytes that write() collects, since each part changes th
 
 
 class _Reader(io.RawIOBase):
-    """The content of all frames of a file."""
+    """The content of all frames of a file.
+
+    It is read as a stream until the first seek(); from then on by blocks, of which the index or the
+    headers tell the places.
+    """
 
     def __init__(self, file, key):
         self._file = file
         self._key = key
         self._start = None
-        self._rewind()
-
-    def _rewind(self):
         self._stream = None
+        self._archive = None
         self._at = 0
         self._ended = False
 
@@ -42,9 +45,18 @@ class _Reader(io.RawIOBase):
         return len(data)
 
     def _read(self, size):
+        if self._archive is not None:
+            # Up to the end of a block: a buffer that reads ahead is to decode no further one.
+            block = bisect.bisect_right(self._ends, self._at)
+            if block == len(self._ends):
+                return b""
+            size = min(size, self._ends[block] - self._at)
+            with borrowed_session(self._key) as session:
+                data = self._archive.read(session, self._at, size)
+            self._at += len(data)
+            return data
         if self._stream is None:
-            if self._start is None and self._file.seekable():
-                self._start = self._file.tell()
+            self._find_start()
             self._stream = _open_stream(self, self._key, _gpuzip.Session.decompress_stream)
         while True:
             data = self._stream.take(size)
@@ -58,24 +70,43 @@ class _Reader(io.RawIOBase):
                 self._ended = True
                 self._stream.end()
 
+    def _find_start(self):
+        if self._start is None and self._file.seekable():
+            self._start = self._file.tell()
+
+    def _read_at(self, offset, size):
+        self._file.seek(self._start + offset)
+        return bytes(self._file.read(size))
+
+    def _open_archive(self):
+        """From now on the file is read by blocks."""
+        self._find_start()
+        if self._start is None:
+            raise io.UnsupportedOperation("the compressed file cannot be sought in")
+        size = self._file.seek(0, io.SEEK_END) - self._start
+        with borrowed_session(self._key) as session:
+            self._archive = _gpuzip.Archive(session, self._read_at, max(size, 0))
+        self._ends = [at + raw for _, _, _, _, at, raw in self._archive.blocks()]
+        self._size = self._ends[-1] if self._ends else 0
+        self._cancel()
+
     def seek(self, offset, whence=io.SEEK_SET):
-        """Decompresses from the beginning to get back."""
+        """Goes to a place in the content, at most its end. Decompresses nothing."""
         if whence == io.SEEK_CUR:
             offset += self._at
-        elif whence == io.SEEK_END:
-            while self._read(READ_SIZE):
-                pass
-            offset += self._at
-        elif whence != io.SEEK_SET:
+        elif whence not in (io.SEEK_SET, io.SEEK_END):
             raise ValueError(f"invalid value of whence: {whence}")
+        if whence != io.SEEK_END and offset < 0:
+            raise ValueError(f"negative position: {offset}")
+        if whence != io.SEEK_END and offset == self._at:
+            return self._at
+        if self._archive is None:
+            self._open_archive()
+        if whence == io.SEEK_END:
+            offset += self._size
         if offset < 0:
             raise ValueError(f"negative position: {offset}")
-        if offset < self._at:
-            self._file.seek(self._start)
-            self._cancel()
-            self._rewind()
-        while self._at < offset and self._read(min(READ_SIZE, offset - self._at)):
-            pass
+        self._at = min(offset, self._size)
         return self._at
 
     def _cancel(self):
@@ -92,7 +123,8 @@ class GpuzipFile(io.BufferedIOBase):
 
     file: a path, or a binary file object, which stays open. mode: "r", "w" (replaces), "x" (must
     not be there), "a" (one frame more), with or without "b". options: as for compress() or
-    decompress(). Reading goes on over all frames; seeking back decompresses from the beginning.
+    decompress(). Reading goes on over all frames. After seek(), which needs a file that can be sought
+    in, a read decompresses the blocks that it needs alone.
     """
 
     def __init__(self, file, mode="r", level=None, **options):

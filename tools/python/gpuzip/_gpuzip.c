@@ -88,11 +88,9 @@ static int write_memory(void *context, const void *data, size_t size)
     return 0;
 }
 
-static int read_python(void *context, void *data, size_t size, size_t *got)
+/* Takes the result of a function that reads, NULL after an exception. Returns 1 on failure. */
+static int take_result(exchange *x, PyObject *bytes, void *data, size_t size, size_t *got)
 {
-    exchange *x = context;
-    PyGILState_STATE gil = PyGILState_Ensure();
-    PyObject *bytes = PyObject_CallFunction(x->read, "n", (Py_ssize_t)size);
     char *src;
     Py_ssize_t length;
     int failed = !bytes || PyBytes_AsStringAndSize(bytes, &src, &length) != 0;
@@ -107,6 +105,15 @@ static int read_python(void *context, void *data, size_t size, size_t *got)
         *got = (size_t)length;
     }
     Py_XDECREF(bytes);
+    return failed;
+}
+
+static int read_python(void *context, void *data, size_t size, size_t *got)
+{
+    exchange *x = context;
+    PyGILState_STATE gil = PyGILState_Ensure();
+    PyObject *bytes = PyObject_CallFunction(x->read, "n", (Py_ssize_t)size);
+    int failed = take_result(x, bytes, data, size, got);
     PyGILState_Release(gil);
     return failed;
 }
@@ -255,14 +262,14 @@ static int read_experts(PyObject *experts, gpuzip_options *options)
 /* Reads the tuple that _session.py makes. Returns 0, or -1 with an exception. */
 static int read_options(PyObject *tuple, gpuzip_options *options)
 {
-    int window_scope, fit_alphas, no_verify, no_packing;
+    int window_scope, fit_alphas, no_verify, no_packing, index;
     Py_ssize_t block_size;
     PyObject *experts;
     gpuzip_init_options(options);
-    if (!PyArg_ParseTuple(tuple, "iiiiipInpppO!:options", &options->level, &options->window,
+    if (!PyArg_ParseTuple(tuple, "iiiiipInpppiO!:options", &options->level, &options->window,
                           &options->hop, &options->streams, &options->update_interval,
                           &window_scope, &options->adapt, &block_size, &fit_alphas, &no_verify,
-                          &no_packing, &PyTuple_Type, &experts))
+                          &no_packing, &index, &PyTuple_Type, &experts))
         return -1;
     if (block_size < 0 || (size_t)block_size > GPUZIP_BLOCK_MAX) {
         PyErr_SetString(PyExc_ValueError, "block_size is not in 0 .. 16 MiB");
@@ -273,6 +280,7 @@ static int read_options(PyObject *tuple, gpuzip_options *options)
     options->fit_alphas = fit_alphas;
     options->no_verify = no_verify;
     options->no_packing = no_packing;
+    options->index = (gpuzip_index)index;
     return read_experts(experts, options);
 }
 
@@ -372,6 +380,161 @@ static PyType_Spec session_spec = {.name = "gpuzip._gpuzip.Session",
                                    .flags = Py_TPFLAGS_DEFAULT,
                                    .slots = session_slots};
 
+/* ---- archives in any order -------------------------------------------------- */
+
+typedef struct {
+    PyObject_HEAD gpuzip_archive *archive;
+    PyObject *read_at; /* read_at(offset, size) -> bytes */
+    exchange *x;       /* of the call under way: keeps the exception of read_at() */
+    int busy;          /* a call is under way; guarded by the GIL */
+} archive;
+
+static int read_at_python(void *context, uint64_t offset, void *data, size_t size, size_t *got)
+{
+    archive *self = context;
+    PyGILState_STATE gil = PyGILState_Ensure();
+    PyObject *bytes =
+        PyObject_CallFunction(self->read_at, "Kn", (unsigned long long)offset, (Py_ssize_t)size);
+    int failed = take_result(self->x, bytes, data, size, got);
+    PyGILState_Release(gil);
+    return failed;
+}
+
+/* Begins a call of the archive with a session. Returns 0, or -1 with an exception. */
+static int begin_call(archive *self, session *with, exchange *x)
+{
+    if (self->busy || with->busy || with->process != getpid()) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "this archive or session is in use by another thread or process");
+        return -1;
+    }
+    self->busy = with->busy = 1;
+    self->x = x;
+    return 0;
+}
+
+/* Ends it. Returns 0, or -1 with an exception. */
+static int end_call(archive *self, session *with, exchange *x, gpuzip_status status)
+{
+    self->busy = with->busy = 0;
+    self->x = NULL;
+    if (x->type)
+        PyErr_Restore(x->type, x->value, x->traceback);
+    else if (status != GPUZIP_OK)
+        raise_status(status, gpuzip_error(with->gz));
+    else
+        return 0;
+    return -1;
+}
+
+static PyObject *session_type; /* of the module */
+
+/* Archive(session, read_at, size) */
+static PyObject *archive_new_py(PyTypeObject *type, PyObject *args, PyObject *keywords)
+{
+    PyObject *with, *read_at;
+    unsigned long long size;
+    exchange x = {0};
+    (void)keywords;
+    if (!PyArg_ParseTuple(args, "O!OK:Archive", session_type, &with, &read_at, &size))
+        return NULL;
+    allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    archive *self = (archive *)alloc(type, 0);
+    if (!self)
+        return NULL;
+    Py_INCREF(self->read_at = read_at);
+    if (begin_call(self, (session *)with, &x) != 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    const gpuzip_source source = {.context = self, .read_at = read_at_python, .size = size};
+    gpuzip_status status;
+    Py_BEGIN_ALLOW_THREADS status =
+        gpuzip_archive_open(&self->archive, ((session *)with)->gz, &source);
+    Py_END_ALLOW_THREADS if (status != GPUZIP_OK) self->archive = NULL;
+    if (end_call(self, (session *)with, &x, status) == 0)
+        return (PyObject *)self;
+    Py_DECREF(self);
+    return NULL;
+}
+
+static void archive_dealloc_py(PyObject *object)
+{
+    archive *self = (archive *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    gpuzip_archive_close(self->archive);
+    Py_XDECREF(self->read_at);
+    release(self);
+    Py_DECREF(type);
+}
+
+/* read(session, offset: int, size: int) -> bytes; fewer only at the end */
+static PyObject *archive_read_py(PyObject *object, PyObject *args)
+{
+    archive *self = (archive *)object;
+    PyObject *with;
+    unsigned long long offset;
+    Py_ssize_t size;
+    exchange x = {0};
+    if (!PyArg_ParseTuple(args, "O!Kn:read", session_type, &with, &offset, &size))
+        return NULL;
+    uint64_t whole = gpuzip_archive_size(self->archive), left = offset < whole ? whole - offset : 0;
+    if (size < 0 || (uint64_t)size > left)
+        size = (Py_ssize_t)left;
+    PyObject *result = PyBytes_FromStringAndSize(NULL, size);
+    if (!result || begin_call(self, (session *)with, &x) != 0) {
+        Py_XDECREF(result);
+        return NULL;
+    }
+    char *dst = PyBytes_AsString(result);
+    gpuzip_status status;
+    size_t got = 0;
+    Py_BEGIN_ALLOW_THREADS status =
+        gpuzip_archive_read(((session *)with)->gz, self->archive, offset, dst, (size_t)size, &got);
+    Py_END_ALLOW_THREADS if (end_call(self, (session *)with, &x, status) != 0)
+    {
+        Py_DECREF(result);
+        return NULL;
+    }
+    return result; /* got == size: the range is within the content */
+}
+
+/* blocks() -> list of (kind, frame, offset, size, content offset, content size) */
+static PyObject *archive_blocks_py(PyObject *object, PyObject *unused)
+{
+    const gpuzip_archive *a = ((archive *)object)->archive;
+    PyObject *list = PyList_New(0);
+    gpuzip_block b;
+    (void)unused;
+    for (uint64_t i = 0; list && gpuzip_archive_block(a, i, &b) == GPUZIP_OK; i++) {
+        PyObject *item =
+            Py_BuildValue("iKKkKk", (int)b.kind, (unsigned long long)b.frame,
+                          (unsigned long long)b.offset, (unsigned long)b.size,
+                          (unsigned long long)b.content_offset, (unsigned long)b.content_size);
+        if (!item || PyList_Append(list, item) != 0) {
+            Py_DECREF(list);
+            list = NULL;
+        }
+        Py_XDECREF(item);
+    }
+    return list;
+}
+
+static PyMethodDef archive_methods[] = {{"read", archive_read_py, METH_VARARGS, NULL},
+                                        {"blocks", archive_blocks_py, METH_NOARGS, NULL},
+                                        {NULL, NULL, 0, NULL}};
+
+static PyType_Slot archive_slots[] = {{Py_tp_new, archive_new_py},
+                                      {Py_tp_dealloc, archive_dealloc_py},
+                                      {Py_tp_methods, archive_methods},
+                                      {0, NULL}};
+
+static PyType_Spec archive_spec = {.name = "gpuzip._gpuzip.Archive",
+                                   .basicsize = sizeof(archive),
+                                   .flags = Py_TPFLAGS_DEFAULT,
+                                   .slots = archive_slots};
+
 /* ---- the module ------------------------------------------------------------ */
 
 /* content_size(data: bytes) -> int */
@@ -423,8 +586,12 @@ PyMODINIT_FUNC PyInit__gpuzip(void)
             "libgpuzip's message for data or settings that it refuses; `status` is a Status.", NULL,
             NULL);
     Py_XINCREF(error_type);
+    if (!session_type)
+        session_type = PyType_FromSpec(&session_spec);
+    Py_XINCREF(session_type);
     if (add_object(module, "GpuzipError", error_type) != 0 ||
-        add_object(module, "Session", PyType_FromSpec(&session_spec)) != 0 ||
+        add_object(module, "Session", session_type) != 0 ||
+        add_object(module, "Archive", PyType_FromSpec(&archive_spec)) != 0 ||
         PyModule_AddStringConstant(module, "library_version", gpuzip_version()) != 0) {
         Py_DECREF(module);
         return NULL;

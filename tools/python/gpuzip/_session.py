@@ -114,7 +114,7 @@ def _experts(models, alphas, naive_bayes):
 def compress_settings(level=None, *, models=(), device=None, threads=0, memory_limit=None, window=0,
                       hop=0, streams=0, update_interval=0, window_scope=False, adapt=None,
                       block_size=0, alphas=None, naive_bayes=False, fit_alphas=None, verify=True,
-                      packing=True):
+                      packing=True, index=None):
     """The session's key and the options' tuple of a call that compresses."""
     level = LEVEL_DEFAULT if level is None else level
     if not 1 <= level <= 9:
@@ -129,7 +129,8 @@ def compress_settings(level=None, *, models=(), device=None, threads=0, memory_l
         fit_alphas = count > 1 and alphas is None
     experts = _experts(count, alphas, naive_bayes)
     return key, (level, window, hop, streams, update_interval, bool(window_scope), int(adapt),
-                 block_size, bool(fit_alphas), not verify, not packing, experts)
+                 block_size, bool(fit_alphas), not verify, not packing,
+                 0 if index is None else 2 if index else 1, experts)
 
 
 def compress(data, level=None, **options):
@@ -145,6 +146,7 @@ def compress(data, level=None, **options):
     fit_alphas    replace alphas by those that code the first 1 MiB best
     verify        decode each block after compressing it
     packing       pack a block with LZMA2 or zstd where that is smaller
+    index         write an index of blocks behind the frame, or not; None: if it has several
     device, threads, memory_limit
                   as in gpuzip_open() and gpuzip_set_memory_limit(), in bytes
     """

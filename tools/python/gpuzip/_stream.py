@@ -317,7 +317,8 @@ class FrameScanner:
 class GpuzipDecompressor:
     """Decompresses one frame that comes in parts. Not to be used by two threads at the same time.
 
-    A file may have several frames: begin another object with unused_data. Content is returned when
+    A file may have several frames, and an index of blocks behind a frame is one without content:
+    begin another object with unused_data. Content is returned when
     the checksum of its block has been verified.
     """
 
