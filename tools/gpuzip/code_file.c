@@ -158,11 +158,14 @@ static void complete(transfer *t)
     if (a->mode != MODE_TEST && !file_commit_target(&t->target, &t->source, &named))
         return;
     bool unchanged = file_source_unchanged(&t->source);
+    bool damaged = t->call.stats.damaged_indexes > 0;
+    if (damaged)
+        message_warning(t->source.name, "the index of blocks is damaged; the content is whole");
     print_summary(a, &t->call, t->progress.shown > 0);
     if (a->stats || a->json) /* beside the data, not among them */
         report_print(a->mode == MODE_TEST || t->target.path ? stdout : stderr, a->json, t->run->gz,
                      &t->call);
-    if (a->remove_source && named && unchanged && t->source.path &&
+    if (a->remove_source && named && unchanged && !damaged && t->source.path &&
         file_sync_folder(t->target.path) && file_source_unchanged(&t->source))
         file_remove_source(&t->source);
 }
