@@ -48,7 +48,7 @@ done <"$work/offsets"
 ended=$(date +%s.%N)
 
 while read -r offset; do
-    tail -c +$((offset + 1)) "$work/x" | head -c "$length" | cmp - "$work/part.$offset"
+    tail -c +$((offset + 1)) "$work/x" | head -c "$length" | cmp - "$work/part.$offset" >&2
     sed -n 's/.*"blocks":\([0-9]*\).*/\1/p' "$work/json.$offset"
 done <"$work/offsets" >"$work/blocks"
 awk -v size="$size" -v packed="$(wc -c <"$work/x.gpz")" -v seconds="$(echo "$ended $begun" |
