@@ -246,7 +246,7 @@ reference.c|s/learner_reset(c->learner.k.);/continue;/|weights-scope
 reference.c|s/wanted && c->learn ?/c->learn ?/|weights-hops
 range.c|s/d->range - d->unit \* start/d->unit * freq/|level6
 END
-flags='-std=gnu17 -O2 -ffp-contract=off'
+flags='-std=gnu17 -O1 -ffp-contract=off'
 for file in "$here"/*.c; do
     "$cc" $flags -c "$file" -o "$(basename "$file" .c).o" || fail "cannot compile $file"
 done
