@@ -244,9 +244,9 @@ reference.c|s/n >= LEARN_TOKENS/n > LEARN_TOKENS/|weights-post
 reference.c|s/ends = hop &&/ends = false \&\&/|weights-hops
 reference.c|s/learner_reset(c->learner.k.);/continue;/|weights-scope
 reference.c|s/wanted && c->learn ?/c->learn ?/|weights-hops
-reference.c|s/d->range - d->unit \* start/d->unit * freq/|level6
+range.c|s/d->range - d->unit \* start/d->unit * freq/|level6
 END
-flags='-std=gnu17 -O2 -ffp-contract=off'
+flags='-std=gnu17 -O1 -ffp-contract=off'
 for file in "$here"/*.c; do
     "$cc" $flags -c "$file" -o "$(basename "$file" .c).o" || fail "cannot compile $file"
 done
