@@ -13,7 +13,7 @@
 #   tests/gpu.sh [-o OUT] [-k KEEP] [-t SECONDS] [-s STEP,...] [-a ARCHITECTURE] [-p PACK] [BUILD_DIR]
 #   tests/gpu.sh -m PACK [-a ARCHITECTURE] [BUILD_DIR]
 #
-# -o  the folder for the results, six files; default: BUILD_DIR (default: build-gpu). Each line is
+# -o  the folder for the results, seven files; default: BUILD_DIR (default: build-gpu). Each line is
 #     written when it is known: a run that is cut off keeps all before
 # -k  a folder that remembers the finished steps: the next call with it takes up the rest, and
 #     has the earlier lines in its OUT as well. A copy of an earlier OUT will do
@@ -241,7 +241,12 @@ if [ "$pack" ]; then
         pack=$keep/pack
     fi
     pack=$(cd "$pack" && pwd) || exit 1
-    export LD_LIBRARY_PATH=$pack/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+    # Only the libraries that the system lacks, for python3 and the profilers see them too.
+    mkdir "$work/lib"
+    # shellcheck disable=SC2086 # a list
+    (cd "$pack" && ldd $programs 2>/dev/null) | awk '/=> not found/ { print $1 }' | sort -u |
+        while read -r library; do ln -s "$pack/lib/$library" "$work/lib/"; done
+    export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$work/lib
 elif wanted build; then
     if [ -z "$architecture" ]; then
         architecture=$(smi compute_cap | tr -d '. ')
@@ -332,15 +337,15 @@ run_quietly() {
     "$@" 2>"$work/stderr"
     local code=$?
     cat "$work/stderr" >&2
-    [ $code -eq 0 ] && ! grep -aq '^gpuzip: ' "$work/stderr"
+    [ "$code" -eq 0 ] && ! grep -aq '^gpuzip: ' "$work/stderr"
 }
 
 # cross FILE OPTIONS...: both ways over both devices. Decoding knows its options from the archive,
 # all but the model.
 cross() {
-    local file=$1 device other model=()
+    local file=$1 device other decode=()
     shift
-    [ "${1:-}" = --model ] && model=("$1" "$2")
+    [ "${1:-}" = --model ] && decode=("$1" "$2")
     for device in cuda cpu; do
         run_quietly "$gpuzip" --device "$device" --no-verify "$@" -c "$file" >"$work/$device.gpz" ||
             return 1
@@ -349,7 +354,7 @@ cross() {
     for device in cpu cuda; do
         other=cuda
         [ "$device" = cuda ] && other=cpu
-        run_quietly "$gpuzip" --device "$other" "${model[@]}" -dc "$work/$device.gpz" \
+        run_quietly "$gpuzip" --device "$other" "${decode[@]}" -dc "$work/$device.gpz" \
             >"$work/back" || return 1
         cmp "$file" "$work/back" || return 1
     done
@@ -457,10 +462,10 @@ profile() {
 export -f profile
 if wanted profile; then
     step 'ncu: linear out' 25 profile --nvtx-include 'linear out/'
-    step 'ncu: attention_tile' 25 profile -k regex:attention_tile
+    step 'ncu: attention_tile' 25 profile -k regex:attention_tile_kernel
     step 'ncu: attention, decode' 25 profile -k 'regex:^attention_kernel'
-    step 'ncu: mix_decode' 25 profile -k regex:mix_decode
-    step 'ncu: norm' 25 profile -k regex:norm_kernel
+    step 'ncu: mix_decode' 25 profile -k regex:mix_decode_kernel
+    step 'ncu: norm' 25 profile -k 'regex:^norm_'
     step 'ncu: linear up' 25 profile --nvtx-include 'linear up/'
 fi
 
