@@ -150,7 +150,7 @@ if [ "$make_pack" ]; then
     names=$(cd "$work" && ls -d ./*)
     # shellcheck disable=SC2086 # a list
     tar -cf - -C "$work" --owner=0 --group=0 $names |
-        xz -T1 --lzma2=preset=5,dict="${GPU_DICTIONARY:-128MiB}" >"$make_pack"
+        xz -T1 --lzma2="${GPU_XZ:-preset=5,dict=128MiB}" >"$make_pack"
     size=$(wc -c <"$make_pack")
     echo "$make_pack: $size bytes"
     [ "$size" -le 34000000 ] || die 'more than 34,000,000 bytes: build for one architecture (-a 90a)'

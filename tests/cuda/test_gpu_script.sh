@@ -87,7 +87,7 @@ echo 'exit 127' | script tools/nvidia-smi # as on a machine without it
 
 # ---- the pack -----------------------------------------------------------------------------------
 
-export GPU_TEXT=150 GPU_FILE=60 GPU_DICTIONARY=32MiB GPUZIP_DATA=$folder/empty
+export GPU_TEXT=150 GPU_FILE=60 GPU_XZ=preset=0,dict=32MiB GPUZIP_DATA=$folder/empty
 bash "$source/tests/gpu.sh" -m pack.tar.xz build >/dev/null || fail 'no pack'
 [ "$(wc -c <pack.tar.xz)" -lt 1000000 ] || fail 'the pack has the built-in model'
 
