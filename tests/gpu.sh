@@ -401,7 +401,8 @@ large() {
 # measure OPTIONS...: each line is in OUT as soon as it is measured.
 measure() {
     local code
-    "$bench" --device cuda:0 --quick --text "$work/large" --log >(cat >>"$out/bench.jsonl") "$@"
+    "$bench" --device cuda:0 --quick --text "$work/large" \
+        --log >(trap '' TERM && cat >>"$out/bench.jsonl") "$@"
     code=$?
     wait $!
     smi clocks.sm,clocks.max.sm,temperature.gpu,power.draw

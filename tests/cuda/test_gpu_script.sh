@@ -127,12 +127,26 @@ for line in 'decode, 3584 streams: of the floor *>= 60 % *60.0 % (copy)' \
 done
 [ "$(grep -c 12.34 out/ncu.txt)" -eq 6 ] || fail 'not six kernels'
 
-# Without time every step is skipped; a GPU that is given up and a wrong kernel fail.
-run 0 -s archives -t 0
-has skipped 'archives: sources -1'
+# A test without a GPU and a GPU that is given up are failures; no later call repeats them.
 echo 'exit 77' | script keep/pack/test_cuda_mix_adaptive
-PATH=$folder/tools:$PATH GPUZIP_EMULATOR_FAIL_CALL=40 bash "$source/tests/gpu.sh" -p keep/pack \
-    -o out -s kernels,archives >output 2>&1 && fail 'a GPU that was given up passed'
+mkdir given_up
+grep '^devices ' out/summary.txt >given_up/summary.txt
+GPUZIP_EMULATOR_FAIL_CALL=40 run 1 -k given_up -p keep/pack -s kernels,archives
 has FAILED test_cuda_mix_adaptive
 has FAILED 'archives: sources -1'
-exit 0
+grep -q '^gpuzip: .*cuda' out/log.txt || fail 'it failed for another reason'
+run 0 -k given_up -p keep/pack -s kernels
+
+# A step that is cut off keeps the lines before it, and the next call repeats it.
+mkdir cut
+cp given_up/summary.txt cut
+sed -i '/^test_cuda_linear /d; /^test_cuda_ops /d' cut/summary.txt
+echo 'echo half; exec sleep 100' | script keep/pack/test_cuda_linear
+run 1 -k cut -p keep/pack -s kernels -t 12
+has 'cut off' test_cuda_linear
+has skipped test_cuda_ops
+grep -q '^half$' out/log.txt || fail 'a line is lost'
+echo 'exit 0' | script keep/pack/test_cuda_linear
+run 0 -k cut -p keep/pack -s kernels
+has ok test_cuda_linear
+has ok test_cuda_ops
