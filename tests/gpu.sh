@@ -3,14 +3,15 @@
 #
 #   build        for this GPU's architecture alone; not with a pack
 #   kernels      the kernels against the CPU's, memcmp; a missing GPU is a failure
-#   archives     four files coded on the CPU and on the GPU: the same bytes, each decoded by the other
-#   bench        the program's default mode, 10 MB both ways; gpuzip-bench: GPT-2 124M, built-in model
+#   archives     four files coded on the CPU and on the GPU: the same bytes; each decodes the other's
+#   bench        the program's default mode, 10 MB both ways; gpuzip-bench: GPT-2 124M, built-in
 #   torch        the same forward pass in PyTorch, if it is there
-#   sanitizer    memcheck (linear, engine) and racecheck (linear) of compute-sanitizer, if it is there
+#   sanitizer    compute-sanitizer's memcheck (linear, engine) and racecheck (linear), if there
 #   profile      six kernels under ncu, if it is there
 #   more         further archives, and the program's own tests on the GPU
 #
-#   tests/gpu.sh [-o OUT] [-k KEEP] [-t SECONDS] [-s STEP,...] [-a ARCHITECTURE] [-p PACK] [BUILD_DIR]
+#   tests/gpu.sh [-o OUT] [-k KEEP] [-t SECONDS] [-s STEP,...] [-a ARCHITECTURE] [BUILD_DIR]
+#   tests/gpu.sh [-o OUT] [-k KEEP] [-t SECONDS] [-s STEP,...] -p PACK
 #   tests/gpu.sh -m PACK [-a ARCHITECTURE] [BUILD_DIR]
 #
 # -o  the folder for the results, seven files; default: BUILD_DIR (default: build-gpu). Each line is
@@ -22,8 +23,8 @@
 # -a  the architecture to build for; default: this GPU's
 # -m  makes a pack PACK.tar.xz for a machine that has a GPU and this source tree, but not the
 #     libraries of the build: the programs of BUILD_DIR with their libraries, and texts and small
-#     models of GPUZIP_DATA. With -a it builds them first, by nvcc (90a for an H100 or H200). Keep it
-#     below 34 MB: the machine takes 64 MiB together with the tree
+#     models of GPUZIP_DATA. With -a it builds them first, by nvcc (90a for an H100 or H200). It is
+#     below 34 MB, for such a machine takes 64 MiB together with the tree
 # -p  takes the programs of such a pack, or of its unpacked folder, instead of building
 #
 # There, in one call:  tests/gpu.sh -p .gpu/pack.tar.xz -k /tmp/gpu -o "$OUT" -t 560
@@ -153,7 +154,7 @@ if [ "$make_pack" ]; then
         xz -T1 --lzma2="${GPU_XZ:-preset=5,dict=128MiB}" >"$make_pack"
     size=$(wc -c <"$make_pack")
     echo "$make_pack: $size bytes"
-    [ "$size" -le 34000000 ] || die 'more than 34,000,000 bytes: build for one architecture (-a 90a)'
+    [ "$size" -le 34000000 ] || die 'over 34,000,000 bytes: build for one architecture (-a 90a)'
     exit 0
 fi
 
@@ -312,7 +313,7 @@ fi
 
 texts=$work/texts
 mkdir "$texts"
-find "$source"/coder "$source"/host "$source"/kernels "$source"/tests "$source"/tools "$source"/weights \
+find "$source"/{coder,host,kernels,tests,tools,weights} \
     -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' | LC_ALL=C sort | xargs cat >"$work/sources"
 head -c "$file_bytes" "$work/sources" >"$texts/sources"
 head -c "$file_bytes" "$source/README.md" >"$texts/README.md"
@@ -327,7 +328,9 @@ done
 # 10 MB in which nothing repeats, for matches would be found too often; without a pack's text
 # it is shorter.
 {
-    cat "$data/large" "$data"/dev/{enwik6,wiki.valid.tokens,math_test.txt,german_dev.txt} 2>/dev/null
+    for name in large dev/enwik6 dev/wiki.valid.tokens dev/math_test.txt dev/german_dev.txt; do
+        [ ! -f "$data/$name" ] || cat "$data/$name"
+    done
     cat "$source/tests/data/alice29.txt" "$work/sources"
 } | head -c "$text_bytes" >"$work/large"
 
@@ -410,8 +413,8 @@ measure() {
 }
 torch() {
     command -v python3 >/dev/null || return 77
-    python3 "$source/tests/cuda/bench_torch.py" --gpuzip "$out/bench.jsonl" --log "$out/torch.jsonl" \
-        --batches 8,32 --mode "$1"
+    python3 "$source/tests/cuda/bench_torch.py" --gpuzip "$out/bench.jsonl" \
+        --log "$out/torch.jsonl" --batches 8,32 --mode "$1"
 }
 export -f large measure torch
 gpt2='--model gpt2-124m --random'

@@ -83,7 +83,8 @@ def main():
         line(f"{what}: of the floor", aim, floor(row))
         line("    rate, context", "", f"{rate(row)}, {row['context']:.0f}")
         if row["bytes"] > 0:
-            line("    text", ">= 5 MB/s" if name == "decode" else "", speed(row))
+            aim = ">= 5 MB/s" if (model, name) == ("builtin", "decode") else ""
+            line("    text", aim, speed(row))
         line("    mixing, by its kernel", "<= 10 %", mixing(row))
         line("    waiting for the GPU, host's range coder", "", shares(row))
     best = max((r["tokens_per_second"] for r in torch), default=0)
