@@ -3,7 +3,7 @@
 #
 #   build        for this GPU's architecture alone; not with a pack
 #   kernels      the kernels against the CPU's, memcmp; a missing GPU is a failure
-#   archives     four files coded on the CPU and on the GPU: the same bytes; each decodes the other's
+#   archives     four files coded on the CPU and on the GPU: the same bytes, decoded crosswise
 #   bench        the program's default mode, 10 MB both ways; gpuzip-bench: GPT-2 124M, built-in
 #   torch        the same forward pass in PyTorch, if it is there
 #   sanitizer    compute-sanitizer's memcheck (linear, engine) and racecheck (linear), if there
@@ -14,7 +14,7 @@
 #   tests/gpu.sh [-o OUT] [-k KEEP] [-t SECONDS] [-s STEP,...] -p PACK
 #   tests/gpu.sh -m PACK [-a ARCHITECTURE] [BUILD_DIR]
 #
-# -o  the folder for the results, seven files; default: BUILD_DIR (default: build-gpu). Each line is
+# -o  the folder for the results, eight files; default: BUILD_DIR (default: build-gpu). Each line is
 #     written when it is known: a run that is cut off keeps all before
 # -k  a folder that remembers the finished steps: the next call with it takes up the rest, and
 #     has the earlier lines in its OUT as well. A copy of an earlier OUT will do
@@ -458,6 +458,9 @@ profile() {
     ncu --clock-control none --set full --nvtx "$1" "$2" -c 2 --kill yes -f -o "$work/profile" \
         "$bench" --device cuda:0 --kernels --quick --seconds 1 --model gpt2-124m --random
     [ -f "$work/profile.ncu-rep" ] || return 1
+    mkdir -p "$keep/ncu"
+    cp "$work/profile.ncu-rep" "$keep/ncu/${2//[^a-z_]/}.ncu-rep"
+    tar -cf "$out/ncu.tar" -C "$keep" ncu
     ncu --import "$work/profile.ncu-rep" --page details >"$work/details" || return 1
     cat "$work/details" >>"$out/ncu.txt"
     sed -n 's/^ *Duration *\([a-z]*\) *\([0-9.,]*\) *$/\2 \1/p' "$work/details" | paste -sd' ' \

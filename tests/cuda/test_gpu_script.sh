@@ -126,6 +126,8 @@ for line in 'decode, 3584 streams: of the floor *>= 60 % *60.0 % (copy)' \
     grep -q "$line" out/table.txt || fail "the table lacks $line: $(cat out/table.txt)"
 done
 [ "$(grep -c 12.34 out/ncu.txt)" -eq 6 ] || fail 'not six kernels'
+[ "$(tar -tf out/ncu.tar | grep -c 'ncu-rep$')" -eq 6 ] || fail 'not six reports'
+[ "$(find out -type f | wc -l)" -le 8 ] || fail 'more files than come back'
 
 # A test without a GPU and a GPU that is given up are failures; no later call repeats them.
 echo 'exit 77' | script keep/pack/test_cuda_mix_adaptive
