@@ -12,7 +12,7 @@ for shape in gpt2-124m gpt2-355m gpt2-774m gpt2-1558m llama-3.2-1b smollm2-135m;
 done
 
 for options in --bogus '-T x' '--streams 0' '--streams 1,,2' '--streams 1,x' '--window 1' \
-    '--kv-bits 15' '--seconds 0' '--seconds x' '--device gpu' text -T; do
+    '--kv-bits 15' '--seconds 0' '--seconds x' '--device gpu' '--bounds H100' text -T; do
     run 1 "$gz" -q $options
     says '^gpuzip-bench: '
 done
@@ -51,6 +51,28 @@ import csv, sys
 rows = list(csv.DictReader(open(sys.argv[1])))
 assert [r["name"] for r in rows] == ["forward pass", "encode", "decode"], rows
 assert all(None not in r and float(r["seconds"]) > 0 for r in rows)
+PYTHON
+
+# Bounds need no device, and measure nothing.
+run 0 "$gz" --bounds --streams 1,100
+prints 'not a measurement'
+prints '^### builtin, encode, window 1024'
+prints '^### gpt2-124m, decode, 100 streams'
+prints '^| linear up | 100 x 3072 x 768 | 12 |'
+run 0 "$gz" --bounds 4090 --model gpt2-124m --json
+python3 - $out <<'PYTHON' || fail "the bounds' JSON lines are not as they should be"
+import json, sys
+lines = [json.loads(line) for line in open(sys.argv[1])]
+assert all(l["device"] == "4090" and l["model"] == "gpt2-124m" for l in lines)
+resources = ("issue", "tensor", "pipes", "shared", "L2", "DRAM", "latency")
+kernels = [l for l in lines if l["type"] == "bound" and l["name"] != "reading again"]
+assert all(l["seconds"] == max(l[r] for r in resources) == l[l["binding"]] for l in kernels)
+steps = [l for l in lines if l["type"] == "bound step"]
+assert [l["step"] for l in steps] == ["encode"] + 5 * ["decode"]
+for step in steps:
+    parts = [l for l in lines if l["type"] == "bound" and l["step"] == step["step"] and
+             l["streams"] == step["streams"]]
+    assert abs(sum(l["calls"] * l["seconds"] for l in parts) / step["seconds"] - 1) < 1e-4
 PYTHON
 
 run 1 "$gz" -q --device cpu --log no/such/folder

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench_bounds.h"
 #include "container.h"
 #include "message.h"
 
@@ -24,6 +25,7 @@ enum {
     OPT_SECONDS,
     OPT_QUICK,
     OPT_LIST,
+    OPT_BOUNDS,
     OPT_LOG,
     OPT_JSON,
     OPT_CSV
@@ -45,6 +47,7 @@ static const struct option options[] = {
     {"seconds", required_argument, NULL, OPT_SECONDS},
     {"quick", no_argument, NULL, OPT_QUICK},
     {"list", no_argument, NULL, OPT_LIST},
+    {"bounds", optional_argument, NULL, OPT_BOUNDS},
     {"log", required_argument, NULL, OPT_LOG},
     {"json", no_argument, NULL, OPT_JSON},
     {"csv", no_argument, NULL, OPT_CSV},
@@ -79,6 +82,10 @@ static void print_help(void)
           "                       a sixtieth\n"
           "      --quick          fewer shapes, about 3 seconds instead of 20\n"
           "      --list           list the shapes\n"
+          "      --bounds [H200|4090]\n"
+          "                       measure nothing: print the least times of kernels and steps on\n"
+          "                       such a GPU, by a model of it; of builtin and gpt2-124m, unless\n"
+          "                       --model is given\n"
           "      --json  --csv    a JSON object a line; comma-separated values\n"
           "      --log FILE       write the JSON lines to FILE as well\n"
           "  -q, --quiet          no warnings\n"
@@ -199,6 +206,9 @@ static bool take(bench_args *a, int option, const char *text)
     case OPT_LIST:
         a->list = true;
         return true;
+    case OPT_BOUNDS:
+        a->bounds = text ? text : "H200";
+        return bounds_device_named(a->bounds) || refuse("--bounds", a->bounds, "H200 or 4090");
     case OPT_LOG:
         a->log = text;
         return true;
@@ -233,6 +243,9 @@ bench_args_result bench_args_parse(bench_args *a, int argc, char **argv)
                           option == ':' ? "needs an argument" : "is not an option");
             goto wrong;
         }
+        /* getopt takes an optional argument behind "=" only. */
+        if (option == OPT_BOUNDS && !optarg && optind < argc && argv[optind][0] != '-')
+            optarg = argv[optind++];
         if (!take(a, option, optarg))
             goto wrong;
     }
@@ -240,8 +253,11 @@ bench_args_result bench_args_parse(bench_args *a, int argc, char **argv)
         message_error(NULL, "%s: there are no operands; a text is given by --text", argv[optind]);
         goto wrong;
     }
-    if (a->models == 0)
+    if (a->models == 0) {
         a->model[a->models++] = "builtin";
+        if (a->bounds)
+            a->model[a->models++] = "gpt2-124m";
+    }
     if (!a->kernels && !a->whole)
         a->kernels = a->whole = true;
     return BENCH_ARGS_RUN;

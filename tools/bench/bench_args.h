@@ -19,9 +19,10 @@ typedef struct {
     double seconds; /* coding takes at most, about; 0: not given */
     int window;     /* 0: not given */
     uint32_t streams[BENCH_STREAM_COUNTS];
-    int stream_counts; /* 0: not given */
-    const char *text;  /* NULL: none */
-    const char *log;   /* NULL: none */
+    int stream_counts;  /* 0: not given */
+    const char *text;   /* NULL: none */
+    const char *log;    /* NULL: none */
+    const char *bounds; /* of this GPU, printed instead of measurements; NULL: none */
     bench_format format;
 } bench_args;
 

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench_args.h"
+#include "bench_bounds_report.h"
 #include "bench_clock.h"
 #include "cores.h"
 #include "device.h"
@@ -168,6 +168,8 @@ int main(int argc, char **argv)
     if (bench_args_parse(&a, argc, argv) == BENCH_ARGS_RUN) {
         if (a.list)
             list_shapes();
+        else if (a.bounds)
+            bench_print_bounds(&a);
         else
             run(&a);
     }
