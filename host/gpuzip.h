@@ -217,7 +217,8 @@ typedef struct {
     /* Decompressing only: go on behind damage. Called for each range [offset, offset + size) of
      * the original that is lost, in order; zeros are written in its place. size 0: some bytes,
      * nobody knows how many, are lost before this offset of the output, and none are written.
-     * The call then ends with CORRUPT. NULL: stop at the first damage. */
+     * The call then ends with CORRUPT; not where all that is damaged are indexes of blocks, which
+     * gpuzip_stats counts. NULL: stop at the first damage. */
     void (*lost)(void *context, uint64_t offset, uint64_t size);
 } gpuzip_io;
 
@@ -362,15 +363,17 @@ typedef enum {
 /* Results of a call. Cross-entropies are in bits, summed over the coded tokens. */
 typedef struct gpuzip_stats {
     uint64_t bytes_in, bytes_out;
-    uint64_t blocks;        /* coded, stored and packed ones */
-    uint64_t stored_blocks; /* content copied */
-    uint64_t packed_blocks; /* packed by LZMA2 or zstd, whose result was smaller */
-    uint64_t tokens;        /* coded with the model (other blocks have none) */
-    uint64_t model_bytes;   /* raw bytes of the blocks coded with the model */
-    int batch_blocks;       /* of the largest batch that had a block of this file, the others'
-                               blocks included */
-    double model_bits;      /* sum of -log2(freq / 2^30) over the tokens */
-    double coder_bits;      /* bits of the range coder's output for them */
+    uint64_t blocks;          /* coded, stored and packed ones */
+    uint64_t stored_blocks;   /* content copied */
+    uint64_t packed_blocks;   /* packed by LZMA2 or zstd, whose result was smaller */
+    uint64_t damaged_indexes; /* decompressing with io.lost: index frames that were damaged, without
+                                 any loss of content */
+    uint64_t tokens;          /* coded with the model (other blocks have none) */
+    uint64_t model_bytes;     /* raw bytes of the blocks coded with the model */
+    int batch_blocks;         /* of the largest batch that had a block of this file, the others'
+                                 blocks included */
+    double model_bits;        /* sum of -log2(freq / 2^30) over the tokens */
+    double coder_bits;        /* bits of the range coder's output for them */
     double seconds[GPUZIP_PHASES];
     double forward_ops; /* s8 multiply-adds times 2 of the linear layers and of attention */
 

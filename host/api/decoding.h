@@ -4,6 +4,7 @@
 
 #include "archive_input.h"
 #include "coding_file.h"
+#include "salvage_index.h"
 
 typedef struct {
     coding_file f;
@@ -15,6 +16,7 @@ typedef struct {
     uint64_t frame_bytes; /* of a frame's content written, zeros for lost bytes included */
     uint64_t frames;      /* read whole */
     bool recognised;      /* salvaging: an intact part of an archive was found */
+    salvage_index index;  /* salvaging: of the frame being read */
     bool frame_damaged;   /* the frame being written lost bytes: its hash cannot fit */
     bool frame_inexact;   /* nobody knows how many */
     bool damaged;         /* bytes were lost, and io.lost was told */

@@ -12,6 +12,7 @@ static void file_done(pipeline_job *job)
         status = session_fail(d->f.gz, GPUZIP_ERR_CORRUPT,
                               "truncated or damaged; the intact blocks were decompressed");
     coding_end(&d->f, archive_fail(d->f.gz, status, d->frames));
+    free(d->index.entry);
     free(d->in.data);
     free(d);
 }

@@ -61,10 +61,11 @@ static gpuzip_status look_for_end(decoding *d, size_t ahead, size_t size, place 
     place behind = {.kind = PLACE_DAMAGED};
     if (!d->recognised)
         return GPUZIP_OK; /* a file of zeros has many */
-    TRY(look(d, ahead, size + 1, &bytes, &have));
+    TRY(look(d, ahead, size + (d->index.head_size ? CONTAINER_INDEX_MAX : 1), &bytes, &have));
     if (container_read_end(&found->end, bytes, have < size ? have : size) != GPUZIP_OK)
         return GPUZIP_OK;
-    bool fits = have == size || bytes[size] == 0;
+    bool fits = have == size || bytes[size] == 0 ||
+                salvage_index_match(&d->index, bytes + size, have - size);
     if (!fits)
         TRY(look_for_frame(d, ahead + size, &behind));
     if (fits || behind.kind == PLACE_FRAME) {
@@ -145,6 +146,35 @@ static gpuzip_status pass_zeros(decoding *d)
     }
 }
 
+/* Passes the index frame that is due here, intact or damaged; *passed: whether there was one. Its
+ * loss is no loss of content. */
+static gpuzip_status pass_index(decoding *d, bool *passed)
+{
+    const uint8_t *bytes;
+    size_t have;
+    container_index read;
+    TRY(look(d, 0, CONTAINER_INDEX_MAX, &bytes, &have));
+    size_t size = salvage_index_match(&d->index, bytes, have);
+    *passed = size > 0;
+    if (size == 0)
+        return GPUZIP_OK;
+    if (container_read_index(&read, bytes, size) != GPUZIP_OK)
+        d->f.way.stats.damaged_indexes++;
+    d->in.first += size;
+    d->index.piece++;
+    return GPUZIP_OK;
+}
+
+/* Passes all index frames behind a frame's end mark, and padding. */
+static gpuzip_status pass_behind_end(decoding *d)
+{
+    bool passed = true;
+    while (passed)
+        TRY(pass_index(d, &passed));
+    salvage_index_begin(&d->index, NULL, 0);
+    return pass_zeros(d);
+}
+
 gpuzip_status salvage_file(decoding *d)
 {
     place here, first = {.kind = PLACE_DAMAGED}; /* first.frame: the current frame's settings */
@@ -161,11 +191,13 @@ gpuzip_status salvage_file(decoding *d)
                 TRY(decoding_gap(d, 0)); /* the end mark is missing */
             first = here;
             within = d->recognised = true;
+            salvage_index_begin(&d->index, &here.frame, here.size);
             d->in.first += here.size;
             break;
         case PLACE_BLOCK:
             if (!within)
                 TRY(decoding_gap(d, 0)); /* its header is missing */
+            TRY(salvage_index_add(&d->index, &here.block, here.size));
             TRY(take_block(d, within && first.kind == PLACE_FRAME ? &first.frame : NULL, &here));
             within = d->recognised = true;
             break;
@@ -174,9 +206,10 @@ gpuzip_status salvage_file(decoding *d)
             TRY(decoding_end(d, &here.end));
             within = false;
             first.kind = PLACE_DAMAGED;
-            TRY(pass_zeros(d));
+            TRY(pass_behind_end(d));
             break;
         default:
+            salvage_index_begin(&d->index, NULL, 0);
             TRY(pass_damage(d, &here));
             within = true; /* whatever was there */
         }

@@ -71,31 +71,53 @@ static __device__ __forceinline__ long long dot_of(const int acc[3], bool planes
     return planes ? dot * 128 + acc[2] : dot;
 }
 
+/* 16 elements of a key. */
+typedef struct {
+    int4 hi, lo; /* lo: hi again for 8 bits */
+} key_part;
+
+static __device__ __forceinline__ key_part load_key(const struct ops_kv *kv, const row_window *w,
+                                                    int j, int c)
+{
+    size_t at = window_at(kv, w, j) * kv->pitch;
+    key_part k;
+    k.hi = ((const int4 *)(kv->k_hi + at))[c];
+    k.lo = kv->k_lo != NULL ? ((const int4 *)(kv->k_lo + at))[c] : k.hi;
+    return k;
+}
+
 /* Scores of a window's positions first .. first + count - 1 into s->score. Returns, to the lanes
- * that saw them, maxima in max[]. */
+ * that saw them, maxima in max[]. With one query, which leaves registers for it, a lane reads a
+ * part of a key while it multiplies the one before. */
 template <int QUERIES>
 static __device__ __forceinline__ void score_chunk(attention_shared<QUERIES> *s,
                                                    const attention_args *p, const row_window *w,
                                                    int first, int count, float max[QUERIES])
 {
     const struct ops_kv *kv = &p->kv;
-    int part = threadIdx.x % KEY_LANES;
+    int part = threadIdx.x % KEY_LANES, j = threadIdx.x / KEY_LANES, chunks = kv->pitch / 16;
     bool planes = kv->k_lo != NULL;
-    for (int base = 0; base < count; base += THREADS / KEY_LANES) {
-        int j = base + threadIdx.x / KEY_LANES;
+    key_part k, next;
+    if (QUERIES == 1 && part < chunks)
+        next = load_key(kv, w, first + (j < count ? j : 0), part);
+    for (int base = 0; base < count; base += THREADS / KEY_LANES, j += THREADS / KEY_LANES) {
         int acc[QUERIES][3];
 #pragma unroll
         for (int i = 0; i < QUERIES; i++)
             acc[i][0] = acc[i][1] = acc[i][2] = 0;
-        size_t at = window_at(kv, w, first + (j < count ? j : 0)) * kv->pitch;
-        for (int c = part; c < kv->pitch / 16; c += KEY_LANES) {
-            int4 k_hi = ((const int4 *)(kv->k_hi + at))[c];
-            int4 k_lo = k_hi;
-            if (planes)
-                k_lo = ((const int4 *)(kv->k_lo + at))[c];
+        for (int c = part; c < chunks; c += KEY_LANES) {
+            if (QUERIES == 1) {
+                bool last = c + KEY_LANES >= chunks; /* of this key */
+                int then = last ? j + THREADS / KEY_LANES : j;
+                k = next;
+                next =
+                    load_key(kv, w, first + (then < count ? then : 0), last ? part : c + KEY_LANES);
+            } else {
+                k = load_key(kv, w, first + (j < count ? j : 0), c);
+            }
 #pragma unroll
             for (int i = 0; i < QUERIES; i++)
-                dot16(acc[i], s->q_hi[i][c], s->q_lo[i][c], k_hi, k_lo, planes);
+                dot16(acc[i], s->q_hi[i][c], s->q_lo[i][c], k.hi, k.lo, planes);
         }
 #pragma unroll
         for (int i = 0; i < QUERIES; i++) {
@@ -289,10 +311,11 @@ static __device__ __forceinline__ void attend_row(const attention_args *p,
     }
 }
 
-/* Block y takes one of the tiles that a KV head's queries make. Without a plan, block x has row x;
- * with one, blocks x share the single rows, for which the compiler finds too few registers. */
+/* Block y takes one of the tiles that a KV head's queries make. Without a plan, block x has row x,
+ * and three blocks of one query or two of more share a multiprocessor; with a plan, blocks x share
+ * the single rows, and the loop's registers leave room for one block less. */
 template <int QUERIES, bool PLANNED>
-static __global__ void __launch_bounds__(THREADS, PLANNED &&QUERIES > 1 ? 1 : 2)
+static __global__ void __launch_bounds__(THREADS, (QUERIES == 1 ? 3 : 2) - PLANNED)
     attention_kernel(attention_args p)
 {
     DYNAMIC_SHARED(shared);

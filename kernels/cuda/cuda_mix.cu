@@ -9,7 +9,7 @@
 
 /* Learning takes so many registers that a multiprocessor may hold no more than a block; for
  * the rest, the compiler decides. */
-#define BLOCKS(kind) ((kind) == ADAPTIVE ? 1 : 0)
+#define BLOCKS(kind) (IS_ADAPTIVE(kind) ? 1 : 0)
 
 static __device__ __forceinline__ mix_source source_of(const ops_mix *mix)
 {
@@ -27,7 +27,7 @@ static __device__ __forceinline__ unsigned long long final_weight(const mix_args
                                                                   mix_source from, int i)
 {
     unsigned w = mix_weight<KIND>(p, row, from, i);
-    return KIND == ADAPTIVE ? changed_weight(changes, i, w) : w;
+    return IS_ADAPTIVE(KIND) ? changed_weight(changes, i, w) : w;
 }
 
 /* -- encoding ------------------------------------------------------------------- */
@@ -52,8 +52,8 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS(KIND)) mix_encode_kerne
     }
     sum = (unsigned long long)block_sum((long long)sum, row.scratch);
     before = (unsigned long long)block_sum((long long)before, row.scratch);
-    if constexpr (KIND == ADAPTIVE) {
-        mix_change(&p, &row, &changes, from, sum);
+    if constexpr (IS_ADAPTIVE(KIND)) {
+        mix_change<KIND>(&p, &row, &changes, from, sum);
         sum += changes_before(&changes, mix->vocab);
         before += changes_before(&changes, symbol);
     }
@@ -68,8 +68,8 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS(KIND)) mix_encode_kerne
         }
         p.interval[blockIdx.x] = mix_interval_of(&m, before, after, symbol);
     }
-    if constexpr (KIND == ADAPTIVE)
-        mix_add(&p, &row, &changes, from, symbol, m.total);
+    if constexpr (IS_ADAPTIVE(KIND))
+        mix_add<KIND>(&p, &row, &changes, from, symbol, m.total);
 }
 
 /* -- decoding ------------------------------------------------------------------- */
@@ -100,8 +100,8 @@ static __device__ void tile_sums(const mix_args *p, mix_row *row, mix_changes *c
     if (tile == 0)
         before[0] = 0;
     __syncthreads();
-    if constexpr (KIND == ADAPTIVE) {
-        mix_change(p, row, changes, from, before[tiles]);
+    if constexpr (IS_ADAPTIVE(KIND)) {
+        mix_change<KIND>(p, row, changes, from, before[tiles]);
         if (tile < tiles)
             before[tile + 1] += changes_before(changes, (tile + 1) * TILE);
         __syncthreads();
@@ -169,9 +169,9 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS(KIND)) mix_decode_kerne
     tile_sums<KIND>(&p, &row, &changes, from, tiles, before);
     mix_total m = mix_total_of(before[tiles], p.mix.vocab, p.mix.escapes);
     find_symbol<KIND>(&p, &row, &changes, from, &m, tiles, before, &found_tile);
-    if constexpr (KIND == ADAPTIVE) {
+    if constexpr (IS_ADAPTIVE(KIND)) {
         __syncthreads(); /* one thread has found the symbol */
-        mix_add(&p, &row, &changes, from, p.found[blockIdx.x].symbol, m.total);
+        mix_add<KIND>(&p, &row, &changes, from, p.found[blockIdx.x].symbol, m.total);
     }
 }
 
@@ -215,7 +215,7 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS(KIND)) mix_cdf_kernel(m
 /* -- launching ------------------------------------------------------------------- */
 
 /* kernel: [mix_kind]. */
-static gpuzip_status launch(ops_context *ctx, void (*const kernel[3])(mix_args), int rows,
+static gpuzip_status launch(ops_context *ctx, void (*const kernel[MIX_KINDS])(mix_args), int rows,
                             mix_args p)
 {
     const ops_expert *x = p.mix.expert;
@@ -224,7 +224,7 @@ static gpuzip_status launch(ops_context *ctx, void (*const kernel[3])(mix_args),
     if (rows == 0)
         return GPUZIP_OK;
     if (a != NULL) {
-        kind = ADAPTIVE;
+        kind = kind == SINGLE ? ADAPTIVE_SINGLE : ADAPTIVE;
         p.adaptive = a->state;
         if (!a->config.bias)
             p.adaptive.zero.bias = NULL;
@@ -239,13 +239,13 @@ static gpuzip_status launch(ops_context *ctx, void (*const kernel[3])(mix_args),
 
 #define KINDS(kernel)                                                                              \
     {                                                                                              \
-        kernel<SINGLE>, kernel<PRODUCT>, kernel<ADAPTIVE>                                          \
+        kernel<SINGLE>, kernel<PRODUCT>, kernel<ADAPTIVE>, kernel<ADAPTIVE_SINGLE>                 \
     }
 
 gpuzip_status cuda_mix_encode(ops_context *ctx, const ops_mix *mix, int rows, const int32_t *symbol,
                               ops_interval *out)
 {
-    void (*const kernel[3])(mix_args) = KINDS(mix_encode_kernel);
+    void (*const kernel[MIX_KINDS])(mix_args) = KINDS(mix_encode_kernel);
     mix_args p = {*mix, symbol, NULL, out, NULL, NULL, {}};
     return launch(ctx, kernel, rows, p);
 }
@@ -253,15 +253,16 @@ gpuzip_status cuda_mix_encode(ops_context *ctx, const ops_mix *mix, int rows, co
 gpuzip_status cuda_mix_decode(ops_context *ctx, const ops_mix *mix, int rows,
                               const uint32_t *target, ops_symbol *out)
 {
-    void (*const kernel[3])(mix_args) = KINDS(mix_decode_kernel);
+    void (*const kernel[MIX_KINDS])(mix_args) = KINDS(mix_decode_kernel);
     mix_args p = {*mix, NULL, target, NULL, out, NULL, {}};
     return launch(ctx, kernel, rows, p);
 }
 
 gpuzip_status cuda_mix_cdf(ops_context *ctx, const ops_mix *mix, int rows, uint32_t *start)
 {
-    void (*const kernel[3])(mix_args) = {mix_cdf_kernel<PRODUCT>, mix_cdf_kernel<PRODUCT>,
-                                         mix_cdf_kernel<ADAPTIVE>};
+    void (*const kernel[MIX_KINDS])(mix_args) = {mix_cdf_kernel<PRODUCT>, mix_cdf_kernel<PRODUCT>,
+                                                 mix_cdf_kernel<ADAPTIVE>,
+                                                 mix_cdf_kernel<ADAPTIVE>};
     mix_args p = {*mix, NULL, NULL, NULL, NULL, start, {}};
     return launch(ctx, kernel, rows, p);
 }

@@ -1,8 +1,8 @@
 /* mix.cuh: the weights w[i] of ops.h's mix. A block has a row, and nothing of it is kept:
  * weights are computed again where they are needed.
  *
- * One model alone is the usual case, and its weights take half the work: SINGLE. Its largest
- * t is 0, at its largest logit.
+ * One model alone is the usual case, and its weights take half the work: SINGLE, and
+ * ADAPTIVE_SINGLE. Without biases its largest t is 0, at its largest logit.
  */
 #ifndef GPUZIP_MIX_CUH
 #define GPUZIP_MIX_CUH
@@ -17,8 +17,11 @@
 #define TILES_MAX (OPS_MAX_VOCAB / TILE) /* at most THREADS: a scan takes one a thread */
 #define PER_LANE  (TILE / 32)
 
-/* Kernels are compiled for: one model alone; any experts; experts with an adaptive state. */
-enum mix_kind { SINGLE, PRODUCT, ADAPTIVE };
+/* Kernels are compiled for: one model alone; any experts; experts with an adaptive state; one model
+ * with such. */
+enum mix_kind { SINGLE, PRODUCT, ADAPTIVE, ADAPTIVE_SINGLE, MIX_KINDS };
+
+#define IS_ADAPTIVE(kind) ((kind) == ADAPTIVE || (kind) == ADAPTIVE_SINGLE)
 
 typedef struct {
     ops_mix mix;
@@ -50,11 +53,12 @@ static __device__ __forceinline__ float mix_logit(const ops_expert *x, mix_sourc
 }
 
 /* l_k[i]. */
+template <mix_kind KIND>
 static __device__ __forceinline__ int mix_expert_log(const mix_args *p, const mix_row *row, int k,
                                                      mix_source from, int i)
 {
     const ops_expert *x = &p->mix.expert[k];
-    if (x->logits == NULL)
+    if (KIND != ADAPTIVE_SINGLE && x->logits == NULL)
         return x->counts[(size_t)from.state * p->mix.vocab + i];
     return mix_log_of_logit(mix_logit(x, from, i), row->max_logit[k]);
 }
@@ -65,11 +69,12 @@ static __device__ __forceinline__ long long mix_log(const mix_args *p, const mix
                                                     mix_source from, int i)
 {
     long long t = 0;
-    if (KIND == ADAPTIVE && p->adaptive.zero.bias != NULL)
+    if (IS_ADAPTIVE(KIND) && p->adaptive.zero.bias != NULL)
         t = (long long)in_state(p->adaptive.zero.bias, p->adaptive.stride, from.state)[i] * MIX_ONE;
-    for (int k = 0; k < p->mix.experts; k++) {
-        uint32_t alpha = KIND == ADAPTIVE ? row->alpha[k] : p->mix.expert[k].alpha;
-        t += (long long)alpha * mix_expert_log(p, row, k, from, i);
+    int experts = KIND == ADAPTIVE_SINGLE ? 1 : p->mix.experts;
+    for (int k = 0; k < experts; k++) {
+        uint32_t alpha = IS_ADAPTIVE(KIND) ? row->alpha[k] : p->mix.expert[k].alpha;
+        t += (long long)alpha * mix_expert_log<KIND>(p, row, k, from, i);
     }
     return t;
 }
@@ -102,8 +107,8 @@ template <mix_kind KIND>
 static __device__ void mix_measure(const mix_args *p, mix_row *row, mix_source from)
 {
     const ops_mix *mix = &p->mix;
-    const uint32_t *alpha = KIND == ADAPTIVE ? state_at(&p->adaptive, from.state).alpha : NULL;
-    if (KIND == ADAPTIVE && (int)threadIdx.x < mix->experts)
+    const uint32_t *alpha = IS_ADAPTIVE(KIND) ? state_at(&p->adaptive, from.state).alpha : NULL;
+    if (IS_ADAPTIVE(KIND) && (int)threadIdx.x < mix->experts)
         row->alpha[threadIdx.x] =
             alpha != NULL ? alpha[threadIdx.x] : mix->expert[threadIdx.x].alpha;
     for (int k = 0; k < mix->experts; k++) {
@@ -117,8 +122,11 @@ static __device__ void mix_measure(const mix_args *p, mix_row *row, mix_source f
         if (threadIdx.x == 0)
             row->max_logit[k] = max;
     }
+    bool zero = KIND == ADAPTIVE_SINGLE && p->adaptive.zero.bias == NULL;
+    if (zero && threadIdx.x == 0)
+        row->max_t = 0;
     __syncthreads();
-    if (KIND == SINGLE)
+    if (KIND == SINGLE || zero)
         return;
     long long max = -((long long)1 << 62);
     for (int i = threadIdx.x; i < mix->vocab; i += THREADS) {

@@ -33,11 +33,12 @@ static __device__ __forceinline__ int candidate_input(const mix_args *p, const m
     return j == OPS_FEATURES ? ch->logit[c] : MIX_CONSTANT;
 }
 
+template <mix_kind KIND>
 static __device__ void change_one(const mix_args *p, const mix_row *row, mix_changes *ch,
                                   mix_source from, int c, unsigned long long z)
 {
     const ops_candidate *x = row_candidate(p, c);
-    int d = mix_depth<ADAPTIVE>(p, row, from, x->symbol);
+    int d = mix_depth<KIND>(p, row, from, x->symbol);
     unsigned w = mix_weight_of(d);
     int logit = mix_logit_of(d, w, z), set = mix_set_of(x->order, x->hits, logit);
     ch->symbol[c] = x->symbol;
@@ -61,6 +62,7 @@ static __device__ void change_one(const mix_args *p, const mix_row *row, mix_cha
 }
 
 /* Fills in *ch (shared) for a row of weights that sum to z; the whole block calls it. */
+template <mix_kind KIND>
 static __device__ void mix_change(const mix_args *p, const mix_row *row, mix_changes *ch,
                                   mix_source from, unsigned long long z)
 {
@@ -68,7 +70,7 @@ static __device__ void mix_change(const mix_args *p, const mix_row *row, mix_cha
     if (threadIdx.x == 0)
         ch->count = max(count, 0);
     if ((int)threadIdx.x < count)
-        change_one(p, row, ch, from, threadIdx.x, z);
+        change_one<KIND>(p, row, ch, from, threadIdx.x, z);
     __syncthreads();
 }
 
@@ -108,6 +110,7 @@ static __device__ __forceinline__ void add_s64(unsigned long long *sum, long lon
 
 /* Subtracts the candidates' symbols from the sums for expert k and adds the rest to the adaptive
  * state; called by the first warp. */
+template <mix_kind KIND>
 static __device__ void add_alpha(const mix_args *p, const adaptive_state *s, const mix_row *row,
                                  const mix_changes *ch, mix_source from, int k, int coded,
                                  mix_moments m)
@@ -116,7 +119,7 @@ static __device__ void add_alpha(const mix_args *p, const adaptive_state *s, con
     long long a = 0, v = 0, pc = 0;
     if (c < ch->count) {
         a = mix_coarse_weight_of(ch->old[c]);
-        v = mix_coarse_log_of(mix_expert_log(p, row, k, from, ch->symbol[c]));
+        v = mix_coarse_log_of(mix_expert_log<KIND>(p, row, k, from, ch->symbol[c]));
         pc = ch->p[c];
     }
     m.s0 -= warp_sum(a);
@@ -126,26 +129,27 @@ static __device__ void add_alpha(const mix_args *p, const adaptive_state *s, con
     m.p1 = warp_sum(pc * v);
     m.p2 = warp_sum(pc * v * v);
     if (c == 0) {
-        mix_alpha_slope slope = mix_alpha_slope_of(m, mix_expert_log(p, row, k, from, coded));
+        mix_alpha_slope slope = mix_alpha_slope_of(m, mix_expert_log<KIND>(p, row, k, from, coded));
         add_s64(&s->g[k], slope.g);
         add_s64(&s->h[k], slope.h);
     }
 }
 
 /* One pass over the vocabulary: E if `expected`, and the sums for expert k if alpha. */
+template <mix_kind KIND>
 static __device__ void add_symbols(const mix_args *p, const adaptive_state *s, mix_row *row,
                                    const mix_changes *ch, mix_source from, int k, int coded,
                                    float inv, bool expected, bool alpha)
 {
     mix_moments m = {0, 0, 0, 0, 0, 0};
     for (int i = threadIdx.x; i < p->mix.vocab; i += THREADS) {
-        unsigned w = mix_weight<ADAPTIVE>(p, row, from, i);
+        unsigned w = mix_weight<KIND>(p, row, from, i);
         int pi = expected ? probability(w, inv) : 0;
         if (pi != 0)
             add_s64(&s->expected[i], pi);
         if (alpha) {
             long long a = mix_coarse_weight_of(w);
-            int v = mix_coarse_log_of(mix_expert_log(p, row, k, from, i));
+            int v = mix_coarse_log_of(mix_expert_log<KIND>(p, row, k, from, i));
             m.s0 += a;
             m.s1 += a * v;
             m.s2 += a * (v * v);
@@ -157,7 +161,7 @@ static __device__ void add_symbols(const mix_args *p, const adaptive_state *s, m
     m.s1 = block_sum(m.s1, row->scratch);
     m.s2 = block_sum(m.s2, row->scratch);
     if (threadIdx.x < 32)
-        add_alpha(p, s, row, ch, from, k, coded, m);
+        add_alpha<KIND>(p, s, row, ch, from, k, coded, m);
 }
 
 /* G, A and R of a candidate's sets, for one j of F. */
@@ -176,6 +180,7 @@ static __device__ void add_weight(const mix_args *p, const adaptive_state *s, co
 
 /* Adds the row, whose symbol is `coded`, to the sums; total is Z' of ops.h. The whole block
  * calls it. */
+template <mix_kind KIND>
 static __device__ void mix_add(const mix_args *p, mix_row *row, mix_changes *ch, mix_source from,
                                int coded, unsigned long long total)
 {
@@ -198,9 +203,9 @@ static __device__ void mix_add(const mix_args *p, mix_row *row, mix_changes *ch,
 
     bool bias = s.bias != NULL, alpha = s.alpha != NULL && coded < p->mix.vocab;
     if (bias || alpha)
-        add_symbols(p, &s, row, ch, from, 0, coded, inv, bias, alpha);
-    for (int k = 1; alpha && k < p->mix.experts; k++)
-        add_symbols(p, &s, row, ch, from, k, coded, inv, false, true);
+        add_symbols<KIND>(p, &s, row, ch, from, 0, coded, inv, bias, alpha);
+    for (int k = 1; KIND == ADAPTIVE && alpha && k < p->mix.experts; k++)
+        add_symbols<KIND>(p, &s, row, ch, from, k, coded, inv, false, true);
 }
 
 #endif

@@ -22,6 +22,8 @@ silent
 same $out all
 run 0 "$gz" -lv all.gpz
 size=$(wc -c <all.gpz)
+run 0 "$gz" --no-index $model --naive-bayes --alpha 0,1 --block-size 100 -c all
+bare=$(wc -c <$out) # the index begins there
 
 # damage POSITION VALUE: d/x.gpz with another byte at POSITION
 damage() {
@@ -91,10 +93,40 @@ run 1 "$gz" -d $model --keep-going -c d/x.gpz
 cat all.gpz all.gpz >two.gpz
 run 0 "$gz" -d $model --keep-going -c two.gpz
 cp two.gpz d/x.gpz
-printf '\177' | dd of=d/x.gpz bs=1 seek=$((size - 11)) conv=notrunc 2>/dev/null
+printf '\177' | dd of=d/x.gpz bs=1 seek=$((bare - 11)) conv=notrunc 2>/dev/null
 head -c 5000 /dev/zero >>d/x.gpz
 run 1 "$gz" -d $model --keep-going -c d/x.gpz
 cat all all | cmp - $out || fail 'a damaged end mark'
+
+# The index alone: the content is whole, and the warning has an exit code of its own.
+same_index() {
+    run 1 "$gz" -d $model -c d/x.gpz
+    run 2 "$gz" -d $model --keep-going -c d/x.gpz
+    says 'd/x.gpz: warning: the index of blocks is damaged; the content is whole'
+    cmp -s $out "$1" || fail "not $1 with a damaged index"
+}
+for position in 0 1 5 8 30 $((size - bare - 14)) $((size - bare - 10)) $((size - bare - 1)); do
+    damage $((bare + position)) '\377'
+    same_index all
+    cat all.gpz d/x.gpz all.gpz >d/three.gpz
+    mv d/three.gpz d/x.gpz
+    cat all all all >three
+    same_index three
+done
+for cut in 1 11 20 $((size - bare - 8)); do
+    head -c $((size - cut)) all.gpz >d/x.gpz # perhaps a frame followed
+    run 1 "$gz" -d $model --keep-going -c d/x.gpz
+    same $out all
+done
+damage $((size - 1)) '\377'
+run 2 "$gz" -t $model --keep-going d/x.gpz
+run 2 "$gz" -d $model --keep-going --rm d/x.gpz
+exists d/x.gpz
+same d/x all
+rm d/x
+# Other bytes where the index was may have been content.
+{ head -c $bare all.gpz && head -c $((size - bare)) /dev/urandom | tr '\000' x; } >d/x.gpz
+run 1 "$gz" -d $model --keep-going -c d/x.gpz
 
 # Other files are no archives, and what fails for another reason leaves nothing.
 run 1 "$gz" -d --keep-going -o d/none all

@@ -2,7 +2,7 @@
 . "$(dirname "$0")/check.sh"
 
 run 0 "$gz" -v text
-says 'text: [0-9.]*% (400 => [0-9]* bytes, [0-9.]* bits/byte) [0-9.]* .*B/s$'
+says 'text: [0-9.]*% (400 => [0-9]* bytes, [0-9.]* bits/byte) [0-9.]* .*B/s  [0-9]* token/s\(  [a-z0-9:,]*\)\?$'
 size=$(wc -c <text.gpz)
 
 run 0 "$gz" -l text.gpz

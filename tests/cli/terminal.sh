@@ -38,6 +38,14 @@ long_name=a_name_that_is_longer_than_the_window_is_wide
 head -c 120000 "$data/alice29.txt" >$long_name
 on_terminal "stty cols 30; '$gz' --device cpu -T1 -1 -f $long_name"
 tr '\r' '\n' <shown | awk 'length > 30 && !/ => .*bits\/byte/ { exit 1 }' || fail "a line is too wide"
+
+# With room there are the tokens of a second and the device, too.
+on_terminal "stty cols 70; '$gz' --device cpu -v -T1 -1 -f text"
+grep -q 'token/s' shown && fail "tokens in a narrow terminal"
+on_terminal "stty cols 150; '$gz' --device cpu -v -T1 -1 -f text"
+grep -q 'bits/byte.* [0-9]* token/s  cpu' shown || fail "neither tokens nor device"
+on_terminal "stty cols 150; timeout 10 '$gz' --device cpu -9 -fo other long"
+tr '\r' '\n' <shown | grep -q 'long: .*left  cpu' || fail "no device in the progress"
 on_terminal "'$gz' --device cpu -T1 -1 -f --no-progress $long_name"
 [ ! -s shown ] || fail "progress was shown"
 

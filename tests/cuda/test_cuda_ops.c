@@ -272,6 +272,7 @@ static void attention_cuda(void **state)
     static const attention_shape shapes[] = {
         {3, 3, 64, 12, false, 96, 1}, {4, 1, 64, 12, true, 96, 1},  {6, 2, 40, 8, true, 96, 1},
         {5, 1, 128, 8, false, 96, 1}, {2, 1, 256, 12, true, 96, 1}, {1, 1, 2, 12, true, 96, 1},
+        {2, 2, 144, 12, true, 96, 1},
     };
     /* 1, 2, 7, 33 and 130 rows, in runs of one slot and in ragged ones. */
     static const int runs[][SLOTS] = {{0, 1, 0, 0, 0},   {1, 0, 0, 0, 1},   {3, 0, 4, 0, 0},

@@ -187,8 +187,12 @@ static void try(const archive *a, const uint8_t *data, size_t size)
         complain(gpuzip_status_name(status));
     io = memory_callbacks(&s.io);
     io.lost = on_lost;
-    gpuzip_status salvage = gpuzip_decompress_stream(gz, &io, NULL);
-    if ((salvage == GPUZIP_OK) != (status == GPUZIP_OK))
+    gpuzip_stats stats = {0};
+    gpuzip_status salvage = gpuzip_decompress_stream(gz, &io, &stats);
+    bool index_only = salvage == GPUZIP_OK && stats.damaged_indexes > 0; /* and nothing else */
+    if (index_only && (s.io.out_size != a->text_size || !is_rest_right(a, &s)))
+        complain("--keep-going takes lost content for an index");
+    if (!index_only && (salvage == GPUZIP_OK) != (status == GPUZIP_OK))
         complain("--keep-going ends otherwise");
     if (salvage == GPUZIP_ERR_CORRUPT && s.ranges == 0)
         complain("--keep-going names no lost range");

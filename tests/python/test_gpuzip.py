@@ -168,7 +168,29 @@ class Objects(unittest.TestCase):
                     data = decompressor.unused_data + data[i + 5003:]
                     break
             frames += 1
-        self.assertEqual((content, frames), (BINARY + bytes(9999), 4))  # two indexes
+        self.assertEqual((content, frames), (BINARY + bytes(9999), 2))
+
+    def test_an_index_belongs_to_the_frame_before_it(self):
+        indexed = gpuzip.compress(bytes(9999), block_size=4000)
+        many = gpuzip.compress(random.Random(2).randbytes(5000), block_size=10)  # two index frames
+        for first, size in ((indexed, 9999), (many, 5000)):
+            for tail in (b"", b"tail", PACKED, EMPTY):
+                decompressor = gpuzip.GpuzipDecompressor()
+                self.assertEqual(len(decompressor.decompress(first + tail)), size)
+                self.assertEqual((decompressor.eof, decompressor.unused_data), (True, tail))
+        whole = indexed.rfind(b"\xb7g\r\n")  # the index begins there
+        for piece in (1, 7):  # it comes later: eof does not wait for it, as nobody knows of it
+            decompressor = gpuzip.GpuzipDecompressor()
+            for i in range(0, whole, piece):
+                self.assertFalse(decompressor.eof)
+                decompressor.decompress(indexed[i:min(i + piece, whole)])
+            self.assertEqual((decompressor.eof, decompressor.unused_data), (True, b""))
+        decompressor = gpuzip.GpuzipDecompressor()
+        self.assertEqual(decompressor.decompress(indexed[whole:] + PACKED + b"x"), TEXT)
+        self.assertEqual((decompressor.eof, decompressor.unused_data), (True, b"x"))
+        decompressor = gpuzip.GpuzipDecompressor()
+        self.assertEqual(decompressor.decompress(indexed[whole:]), b"")
+        self.assertTrue(decompressor.eof)
 
     def test_errors(self):
         for data in (b"no gpuzip data", PACKED[:30] + b"\xff" * 60):

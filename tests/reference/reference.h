@@ -4,7 +4,8 @@
  * host/tokenizer/tokenizer_blob.h). It shares no code with the product. It reads
  * trusted files of tests: a wrong file ends the program with a message. Little-endian machines.
  *
- *     reference.c  the file: frames, blocks, streams, the range coder, the order of steps
+ *     reference.c  the file: frames, blocks, streams, the order of steps
+ *     range.c      the range coder
  *     contexts.c   tokens' bytes and the context models
  *     forward.c    the model file and the forward pass
  *     learning.c   the weights that learn
@@ -45,6 +46,23 @@ void sha256(const void *data, size_t size, uint8_t hash[32]);
 
 /* floor(log2(n) * 2^16) of the upper 32 bits of n; n >= 1. */
 int32_t log2_q16(uint64_t n);
+
+/* ---- range.c ----------------------------------------------------------------------------------
+ */
+
+typedef struct {
+    const uint8_t *at, *end;
+    uint64_t code, range, unit;
+    uint64_t last; /* the 8 bytes read last */
+} range_decoder;
+
+/* Begins a stream of `size` bytes. */
+void range_begin(range_decoder *d, const uint8_t *data, uint64_t size);
+/* The target of the next interval, then the interval that holds it. */
+uint32_t range_target(range_decoder *d);
+void range_narrow(range_decoder *d, uint64_t start, uint64_t freq);
+/* Fails unless the stream ends with the last interval. */
+void range_end(const range_decoder *d);
 
 /* ---- forward.c --------------------------------------------------------------------------------
  */

@@ -113,7 +113,7 @@ code weights9 novel narrow -9 --streams 5
 code weights-rows torn pieces -8 --streams 300
 code weights-sink novel wide -8 --window 9 --streams 3
 code weights-hops novel erf -8 --window 24 --hop 7 --streams 2
-code weights-scope novel tanh -8 --window 32 --hop 32 --window-scope --streams 3
+code weights-scope novel tanh -8 --window 32 --hop 32 --window-scope --streams 12
 code weights-post bytes post -8 --window 17 --streams 30
 code weights-several novel 'tanh erf' -8 --streams 4
 
@@ -189,7 +189,7 @@ learning.c|s/? 1.0f : 128.0f/? 2.0f : 128.0f/|weights-rows
 learning.c|s/weight_at(w, (size_t)n \* (size_t)w->k + (size_t)k)/weight_at(w, (size_t)k * (size_t)w->n + (size_t)n)/|weights-scope
 learning.c|s/r = first; r < l->rows/r = first; r + 1 < l->rows/|weights-scope
 learning.c|s/size_t r = 0; r < rows; r++) {/size_t r = 1; r < rows; r++) {/|weights-scope
-learning.c|s/max) \* 0x1.715476p+0f/max) * 0x1.715478p+0f/|weights-scope
+learning.c|s/max) \* 0x1.715476p+0f/max) * 0x1.71p+0f/|weights-scope
 learning.c|s/row->target < (uint32_t)m->vocab ? g/true ? g/|weights-rows
 learning.c|s/&m->head, e, 16256/\&m->head, e, activation_max(m)/|weights-rows
 learning.c|s/m->norm == NORM_LAYER ? ((float)sum/m->norm != NORM_LAYER ? ((float)sum/|weights-scope
@@ -244,9 +244,9 @@ reference.c|s/n >= LEARN_TOKENS/n > LEARN_TOKENS/|weights-post
 reference.c|s/ends = hop &&/ends = false \&\&/|weights-hops
 reference.c|s/learner_reset(c->learner.k.);/continue;/|weights-scope
 reference.c|s/wanted && c->learn ?/c->learn ?/|weights-hops
-reference.c|s/d->range - d->unit \* start/d->unit * freq/|level6
+range.c|s/d->range - d->unit \* start/d->unit * freq/|level6
 END
-flags='-std=gnu17 -O2 -ffp-contract=off'
+flags='-std=gnu17 -O1 -ffp-contract=off'
 for file in "$here"/*.c; do
     "$cc" $flags -c "$file" -o "$(basename "$file" .c).o" || fail "cannot compile $file"
 done

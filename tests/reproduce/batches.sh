@@ -2,7 +2,8 @@
 # Shows that blocks share batches at the default level, with the bytes that each file has alone:
 # compresses eight files of SIZE bytes, each in a call of its own and all in one call, then one
 # file of LARGE bytes; decompresses every archive in another process and compares. Prints the
-# blocks of the largest batch.
+# blocks of the largest batch: on a CPU as many as give each thread enough streams, on a GPU as many as
+# fit.
 #
 #     batches.sh GPUZIP TEXT SIZE LARGE [OPTION...]
 #
@@ -25,7 +26,7 @@ while [ $i -lt 8 ]; do
     i=$((i + 1))
 done
 set -- --no-verify "$@"
-"$gpuzip" -q "$@" --json "$work"/[0-7] 2>"$work/json"
+"$gpuzip" -q "$@" --json "$work"/[0-7] >"$work/json"
 echo "eight files of $size bytes: up to $(batch "$work/json") blocks a batch"
 i=0
 while [ $i -lt 8 ]; do
@@ -38,7 +39,7 @@ echo "the same bytes as alone, decompressed with up to $(batch "$work/json") blo
 
 [ "$large" -gt 0 ] || exit 0
 head -c "$large" "$text" >"$work/large"
-"$gpuzip" -q "$@" --json "$work/large" 2>"$work/json"
+"$gpuzip" -q "$@" --json "$work/large" >"$work/json"
 blocks=$(sed 's/.*"blocks":\([0-9]*\),"stored.*/\1/' "$work/json")
 echo "one file of $large bytes: $blocks blocks, up to $(batch "$work/json") a batch"
 "$gpuzip" -q -dc "$@" "$work/large.gpz" | cmp - "$work/large"

@@ -20,7 +20,7 @@
 typedef enum {
     EXIT_CODE_OK = 0,
     EXIT_CODE_ERROR = 1,    /* an operation failed */
-    EXIT_CODE_WARNING = 2,  /* a file was skipped for a harmless reason */
+    EXIT_CODE_WARNING = 2,  /* a file was skipped for a harmless reason, or its index is bad */
     EXIT_CODE_MODEL = 3,    /* a model is missing or is not the one that compressed the file */
     EXIT_CODE_SELF_TEST = 4 /* the device failed its self-test */
 } exit_code;

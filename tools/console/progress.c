@@ -90,6 +90,13 @@ static int columns(void)
     return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : INT_MAX;
 }
 
+void progress_append(char *line, size_t size, size_t beside, const char *text)
+{
+    size_t length = strlen(line), all = length + 2 + strlen(text);
+    if (all < size && beside + all < (size_t)columns())
+        snprintf(line + length, size - length, "  %s", text);
+}
+
 /* Shortens a line to the terminal's width, less one column, so that it is never wrapped: the
  * beginning of the name goes first, then the end of the figures. A character beyond ASCII counts as
  * its bytes, so that the line may be shorter than it must be. */
@@ -107,7 +114,7 @@ static char *fit(char *line, size_t name)
 
 void progress_update(progress *p, uint64_t bytes_in, uint64_t bytes_out)
 {
-    char figures[96], line[128];
+    char figures[96], line[160];
     double now = progress_seconds(), passed = now - p->begun;
     if (signals_took_usr1()) {
         format_figures(figures, p, passed, bytes_in, bytes_out);
@@ -123,6 +130,8 @@ void progress_update(progress *p, uint64_t bytes_in, uint64_t bytes_out)
         name++;
     format_figures(figures, p, passed, bytes_in, bytes_out);
     snprintf(line, sizeof line, "%s: %s", name, figures);
+    if (p->device)
+        progress_append(line, sizeof line, 0, p->device);
     message_line(fit(line, strlen(name)));
 }
 

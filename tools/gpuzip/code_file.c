@@ -121,6 +121,15 @@ static bool refuse_terminal(const args *a, bool from_stdin, bool to_stdout)
     return false;
 }
 
+/* The device's name for the user; NULL where the library chooses among several. */
+static const char *device_shown(const args *a)
+{
+    const char *wanted = a->device ? a->device : getenv("GPUZIP_DEVICE");
+    if (wanted && strcmp(wanted, "auto") != 0)
+        return wanted;
+    return gpuzip_count_devices() == 1 ? "cpu" : NULL;
+}
+
 /* With -v, and where a progress line has made the user wait. */
 static void print_summary(const args *a, const report_call *call, bool was_shown)
 {
@@ -128,17 +137,26 @@ static void print_summary(const args *a, const report_call *call, bool was_shown
     const gpuzip_stats *s = &call->stats;
     uint64_t original = call->decompressed ? s->bytes_out : s->bytes_in;
     uint64_t compressed = call->decompressed ? s->bytes_in : s->bytes_out;
-    char rate[20];
+    size_t beside = strlen("gpuzip: : ") + strlen(call->input);
+    const char *device = device_shown(a);
+    char rate[20], line[256], tokens[40];
     progress_format_rate(rate, (double)original, call->seconds);
     if (a->mode == MODE_COMPRESS)
-        message_info(level, call->input, "%.2f%% (%llu => %llu bytes, %.3f bits/byte) %s",
-                     original > 0 ? 100.0 * (double)compressed / (double)original : 100.0,
-                     (unsigned long long)original, (unsigned long long)compressed,
-                     report_bits_per_byte(original, compressed), rate);
+        snprintf(line, sizeof line, "%.2f%% (%llu => %llu bytes, %.3f bits/byte) %s",
+                 original > 0 ? 100.0 * (double)compressed / (double)original : 100.0,
+                 (unsigned long long)original, (unsigned long long)compressed,
+                 report_bits_per_byte(original, compressed), rate);
     else
-        message_info(level, call->input, "%s%llu => %llu bytes, %s",
-                     a->mode == MODE_TEST ? "good, " : "", (unsigned long long)compressed,
-                     (unsigned long long)original, rate);
+        snprintf(line, sizeof line, "%s%llu => %llu bytes, %s",
+                 a->mode == MODE_TEST ? "good, " : "", (unsigned long long)compressed,
+                 (unsigned long long)original, rate);
+    snprintf(tokens, sizeof tokens, "%.0f token/s",
+             call->seconds > 0 ? (double)s->tokens / call->seconds : 0);
+    if (s->tokens > 0)
+        progress_append(line, sizeof line, beside, tokens);
+    if (device)
+        progress_append(line, sizeof line, beside, device);
+    message_info(level, call->input, "%s", line);
 }
 
 static void free_transfer(transfer *t)
@@ -158,11 +176,14 @@ static void complete(transfer *t)
     if (a->mode != MODE_TEST && !file_commit_target(&t->target, &t->source, &named))
         return;
     bool unchanged = file_source_unchanged(&t->source);
+    bool damaged = t->call.stats.damaged_indexes > 0;
+    if (damaged)
+        message_warning(t->source.name, "the index of blocks is damaged; the content is whole");
     print_summary(a, &t->call, t->progress.shown > 0);
     if (a->stats || a->json) /* beside the data, not among them */
         report_print(a->mode == MODE_TEST || t->target.path ? stdout : stderr, a->json, t->run->gz,
                      &t->call);
-    if (a->remove_source && named && unchanged && t->source.path &&
+    if (a->remove_source && named && unchanged && !damaged && t->source.path &&
         file_sync_folder(t->target.path) && file_source_unchanged(&t->source))
         file_remove_source(&t->source);
 }
@@ -335,6 +356,7 @@ static void begin(transfer *t)
                             .decompressed = a->mode != MODE_COMPRESS};
     progress_begin(&t->progress, t->source.name, file_source_size(&t->source),
                    t->call.decompressed);
+    t->progress.device = device_shown(a);
     t->begun = progress_seconds();
     if (t->call.decompressed && args_takes_part(a)) {
         decompress_part(t, &io);

@@ -261,6 +261,9 @@ class FrameScanner:
         self._in_header = True
         self._last = False  # the part is the end mark
         self._skip = 0  # bytes that belong to the frame
+        self._size = 0  # of the header
+        self._tail = b""  # the header's last bytes
+        self._blocks = 0
         self.ended = False
 
     @staticmethod
@@ -293,6 +296,9 @@ class FrameScanner:
         while not self.ended and at < len(data):
             if self._skip:
                 step = min(self._skip, len(data) - at)
+                if not self._blocks and not self._last:
+                    self._tail = (self._tail + data[at:at + step])[-6:]
+                    self._size += step
                 at += step
                 self._skip -= step
             else:
@@ -308,18 +314,40 @@ class FrameScanner:
         if rest is not None:
             self._skip = rest
             self._last = not self._in_header and self._head[0] == 0
+            if self._in_header:
+                self._size = len(self._head)
+            elif not self._last:
+                self._blocks += 1
             self._in_header = False
             self._head.clear()
         elif len(self._head) > 20:  # longer than any: damaged, which the library reports
             self._skip = 1 << 62
 
+    @property
+    def is_index(self):
+        """The frame that has ended has no blocks, and its header ends with the frame's size, as an
+        index's does: any other would by a chance of 1 : 65536. The end mark has 10 bytes."""
+        return (self.ended and not self._blocks
+                and int.from_bytes(self._tail[:2], "little") == self._size + 10)
+
+
+def skip_indexes(data):
+    """Returns data behind the indexes at its beginning."""
+    while True:
+        scanner = FrameScanner()
+        used = scanner.scan(data)
+        if not scanner.is_index:
+            return data
+        data = data[used:]
+
 
 class GpuzipDecompressor:
     """Decompresses one frame that comes in parts. Not to be used by two threads at the same time.
 
-    A file may have several frames, and an index of blocks behind a frame is one without content:
-    begin another object with unused_data. Content is returned when
-    the checksum of its block has been verified.
+    A file may have several frames: begin another object with unused_data. An index of blocks belongs
+    to the frame before it: unused_data begins behind it, and an object that is given an index goes
+    on to the frame behind it; only if nothing follows in that call, it is done. Content is returned
+    when the checksum of its block has been verified.
     """
 
     def __init__(self, models=(), *, device=None, threads=0, memory_limit=None):
@@ -349,11 +377,18 @@ class GpuzipDecompressor:
                 return b""
             self._stream = _open_stream(self, self._key, _gpuzip.Session.decompress_stream)
         if self._scanner.ended:
-            self.unused_data += data
+            self.unused_data = skip_indexes(self.unused_data + data)
         else:
-            used = self._scanner.scan(data)
-            self.unused_data = data[used:]
-            self._stream.feed(data[:used])
-            if self._scanner.ended:
-                self._stream.end()
+            self._feed(data)
         return self._stream.take_all() if max_length < 0 else self._stream.take(max_length)
+
+    def _feed(self, data):
+        """Gives the stream data up to the end of the frame."""
+        used = self._scanner.scan(data)
+        while self._scanner.is_index and used < len(data):  # no more of it than the frame behind it
+            self._scanner = FrameScanner()
+            used += self._scanner.scan(data[used:])
+        self._stream.feed(data[:used])
+        if self._scanner.ended:
+            self._stream.end()
+            self.unused_data = skip_indexes(data[used:])
