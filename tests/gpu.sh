@@ -300,8 +300,8 @@ kernels() {
     fi
     "$bin/$1"
     local code=$?
-    [ $code -ne 77 ] || echo 'no GPU' >"$work/note"
-    [ $code -eq 0 ]
+    [ "$code" -ne 77 ] || echo 'no GPU' >"$work/note"
+    [ "$code" -eq 0 ]
 }
 export -f kernels
 if wanted kernels; then
