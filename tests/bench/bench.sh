@@ -54,7 +54,7 @@ assert all(None not in r and float(r["seconds"]) > 0 for r in rows)
 PYTHON
 
 # Bounds need no device, and measure nothing.
-run 0 "$gz" --bounds --streams 1,100
+run 0 "$gz" --bounds H200 --streams 1,100
 prints 'not a measurement'
 prints '^### builtin, encode, window 1024'
 prints '^### gpt2-124m, decode, 100 streams'

@@ -164,7 +164,7 @@ mutations=(
     'model_learn||kernels/cpu/learn/cpu_attention_back_isa.c|s/key_error\[j - first\] = e\[j\] \* scale;/key_error[j - first] = e[j];/'
     'model_learn||kernels/cpu/learn/cpu_attention_back_isa.c|s/e\[j\] \*= s->scratch->k_scale\[j\];/;/'
     'model_learn||kernels/cpu/learn/cpu_attention_back_isa.c|s/(x & 0xffff0000u) << 16/(x \& 0xffff0000u)/'
-    'model_learn||kernels/cpu/learn/cpu_attention_back_isa.c|s/begin = s->begin\[query\] > first ? s->begin\[query\] : first;/begin = first > 0 ? first : 0;/'
+    'attention_back||kernels/cpu/learn/cpu_attention_back_isa.c|s/begin = s->begin\[query\] > first ? s->begin\[query\] : first;/begin = first > 0 ? first : 0;/'
     'model_learn||kernels/cpu/learn/cpu_attention_back.c|s/return x->slot < y->slot ? -1 : 1;/return 0;/'
     'model_learn||kernels/cpu/learn/cpu_attention_back.c|s/s->kv_head \* item.heads \* c->groups + //'
     'attention_back||kernels/cpu/learn/cpu_attention_back_isa.c|s/first = key \* group \/ ATTENTION_SEGMENT/first = (key * group + 63) \/ ATTENTION_SEGMENT/'

@@ -3,7 +3,7 @@
 here=$(cd "$(dirname "$0")" && pwd)
 . "$(dirname "$0")/../cli/check.sh"
 
-cp "$here"/*.gpz .
+cp "$here"/archives/*.gpz .
 for i in 1 2 3 4 5 6 7 8 9 10; do cat "$here/golden.txt"; done >golden10
 model="--model $here/../reproduce/50K.gpzm"
 for file in good-*.gpz; do

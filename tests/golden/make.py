@@ -78,7 +78,7 @@ def main():
     made["unsupported-feature"] = sealed(header[:6] + b"\x60" + header[7:-4]) + coded[head:]
     (folder / "golden.txt").write_bytes(TEXT)
     for name, data in made.items():
-        (folder / f"{name}.gpz").write_bytes(data)
+        (folder / "archives" / f"{name}.gpz").write_bytes(data)
 
 
 if __name__ == "__main__":

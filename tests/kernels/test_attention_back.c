@@ -293,6 +293,7 @@ static void all_shapes(void **state)
         {4, 1, 64, 12, 100, 16, 2, 50, true, 0.003},  /* the window is not full */
         {4, 2, 64, 12, 100, 13, 2, 333, true, 0.003}, /* the ring has wrapped */
         {4, 1, 64, 12, 130, 70, 1, 290, true, 0.003}, /* rows of several segments */
+        {4, 2, 32, 12, 20, 90, 2, 70, true, 0.003},   /* a pass of several windows */
         {20, 1, 80, 12, 66, 5, 1, 100, true, 0.003},  /* two parts of a group, of a head */
         {3, 3, 256, 12, 40, 9, 1, 31, true, 0.003},
         {2, 1, 6, 12, 200, 20, 3, 20, false, 0.003}, /* no rotation */

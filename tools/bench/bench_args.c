@@ -47,7 +47,7 @@ static const struct option options[] = {
     {"seconds", required_argument, NULL, OPT_SECONDS},
     {"quick", no_argument, NULL, OPT_QUICK},
     {"list", no_argument, NULL, OPT_LIST},
-    {"bounds", optional_argument, NULL, OPT_BOUNDS},
+    {"bounds", required_argument, NULL, OPT_BOUNDS},
     {"log", required_argument, NULL, OPT_LOG},
     {"json", no_argument, NULL, OPT_JSON},
     {"csv", no_argument, NULL, OPT_CSV},
@@ -82,10 +82,9 @@ static void print_help(void)
           "                       a sixtieth\n"
           "      --quick          fewer shapes, about 3 seconds instead of 20\n"
           "      --list           list the shapes\n"
-          "      --bounds [H200|4090]\n"
-          "                       measure nothing: print the least times of kernels and steps on\n"
-          "                       such a GPU, by a model of it; of builtin and gpt2-124m, unless\n"
-          "                       --model is given\n"
+          "      --bounds GPU     measure nothing: print the least times of kernels and steps on\n"
+          "                       a GPU, H200 or 4090, by a model of it; of builtin and\n"
+          "                       gpt2-124m, unless --model is given\n"
           "      --json  --csv    a JSON object a line; comma-separated values\n"
           "      --log FILE       write the JSON lines to FILE as well\n"
           "  -q, --quiet          no warnings\n"
@@ -207,7 +206,7 @@ static bool take(bench_args *a, int option, const char *text)
         a->list = true;
         return true;
     case OPT_BOUNDS:
-        a->bounds = text ? text : "H200";
+        a->bounds = text;
         return bounds_device_named(a->bounds) || refuse("--bounds", a->bounds, "H200 or 4090");
     case OPT_LOG:
         a->log = text;

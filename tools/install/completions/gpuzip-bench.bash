@@ -14,6 +14,7 @@ _gpuzip_bench() {
     --model) words="builtin all $("${COMP_WORDS[0]}" --list 2>/dev/null | awk 'NR > 1 { print $1 }')" ;;
     --weight-bits | --activation-bits) words='8 15' ;;
     --kv-bits) words='8 12' ;;
+    --bounds) words='H200 4090' ;;
     -T | --threads | --streams | --window | --seconds) return ;;
     --text | --log)
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
@@ -22,7 +23,7 @@ _gpuzip_bench() {
         ;;
     *)
         words='--device -T --threads --model --random --weight-bits --activation-bits --kv-bits
-            --kernels --coding --streams --window --text --seconds --quick --list --json --csv --log
+            --kernels --coding --streams --window --text --seconds --quick --list --bounds --json --csv --log
             -q --quiet -h --help -V --version'
         ;;
     esac
