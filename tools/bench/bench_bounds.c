@@ -46,8 +46,8 @@ static const struct {
     /* Four elements of each lane, read and quantised; normalised; with GELU; with SwiGLU. A row's
      * reductions. embed: 32 elements without and with a position. qkv: a head. */
     double quantize, norm, gelu, swiglu, reduce, embed, embed_position, head;
-    /* mix: 32 symbols, encoded, decoded, adaptive with one expert: 3 for the maximum of logits,
-     * 71 of t, 93 for the sum, 134 for the sums that learn. A row. */
+    /* mix: 32 symbols, encoded, decoded, adaptive with one expert: 2 for the maximum of logits,
+     * 19 of t, 46 for the sum, 75 for the sums that learn. A row. */
     double mix_encode, mix_decode, mix_adaptive, mix_row;
 } instructions = {
     .step = 48,
@@ -78,7 +78,7 @@ static const struct {
     .head = 300,
     .mix_encode = 35,
     .mix_decode = 40,
-    .mix_adaptive = 300,
+    .mix_adaptive = 142,
     .mix_row = 4000,
 };
 
@@ -395,7 +395,7 @@ bounds_work bounds_attend(const bounds_model *m, int rows, double positions)
     double waits = 4 + positions / 64 + width * 2 * positions / 16 / 8 / 2;
     return (bounds_work){
         .blocks = blocks,
-        .resident = 2,
+        .resident = queries == 1 ? 3 : 2,
         .issue = seen * width * (instructions.position + query * queries) + blocks * 8 * 400,
         .dp4a = seen * queries * 2 * 2 * kv_planes * c->head_dim / 4,
         .convert = seen * queries * 2,
@@ -416,10 +416,11 @@ bounds_work bounds_mix(const bounds_model *m, int rows, bool decode, bool adapti
     double each = adaptive ? instructions.mix_adaptive
                   : decode ? instructions.mix_decode
                            : instructions.mix_encode;
-    /* The maximum, 16 loads at a time; then weights, 4 at a time, in one or three passes. */
-    double waits = ceil(symbols / 512 / 16) + (adaptive ? 3 : 1) * ceil(symbols / 512 / 4);
+    /* The maximum, 16 loads at a time; then weights, 4 at a time; of an adaptive
+     * mix, t 4 at a time and two passes 2 at a time. */
+    double waits = ceil(symbols / 512 / 16) + (adaptive ? 5 : 1) * ceil(symbols / 512 / 4);
     return (bounds_work){.blocks = rows,
-                         .resident = adaptive ? 1 : 4,
+                         .resident = adaptive ? 2 : 4,
                          .issue = rows * (symbols / 32 * each + instructions.mix_row),
                          .convert = rows * symbols * (adaptive ? 6 : 2),
                          .l2 = bytes,
