@@ -16,7 +16,7 @@ static bounds_model gpt2_on(const char *device)
     c.weight_bits = 8;
     c.activation_bits = 15;
     c.kv_bits = 12;
-    return bounds_model_of(bounds_device_named(device), &c, 0);
+    return bounds_model_of(bounds_device_named(device), &c);
 }
 
 static void assert_near(double value, double expected)

@@ -242,9 +242,6 @@ bench_args_result bench_args_parse(bench_args *a, int argc, char **argv)
                           option == ':' ? "needs an argument" : "is not an option");
             goto wrong;
         }
-        /* getopt takes an optional argument behind "=" only. */
-        if (option == OPT_BOUNDS && !optarg && optind < argc && argv[optind][0] != '-')
-            optarg = argv[optind++];
         if (!take(a, option, optarg))
             goto wrong;
     }

@@ -26,10 +26,31 @@
  * of wgmma. L2 and DRAM: the rates that copies reach, estimated. Waits for memory are the shortest
  * that are published: for the H100 in PMC10448217 (table 3); L2 of an AD102 in arXiv 2606.22588. */
 static const bounds_device devices[] = {
-    {"H200", "H200 (132 multiprocessors, 1.8 GHz)", 132, 1.8e9, 4096, 2500, 16, 5.5e12, 4.3e12,
-     50e6, 150.8e9, 200, 400, 227 << 10},
-    {"4090", "RTX 4090 (128 multiprocessors, 2.5 GHz)", 128, 2.5e9, 0, 1024, 2, 5.0e12, 0.95e12,
-     72e6, 24e9, 222, 400, 99 << 10},
+    {.name = "H200",
+     .title = "H200 (132 multiprocessors, 1.8 GHz)",
+     .processors = 132,
+     .clock = 1.8e9,
+     .wgmma = 4096,
+     .mma = 2500,
+     .convert64 = 16,
+     .l2 = 5.5e12,
+     .dram = 4.3e12,
+     .l2_bytes = 50e6,
+     .memory = 150.8e9,
+     .l2_wait = 200,
+     .dram_wait = 400},
+    {.name = "4090",
+     .title = "RTX 4090 (128 multiprocessors, 2.5 GHz)",
+     .processors = 128,
+     .clock = 2.5e9,
+     .mma = 1024,
+     .convert64 = 2,
+     .l2 = 5.0e12,
+     .dram = 0.95e12,
+     .l2_bytes = 72e6,
+     .memory = 24e9,
+     .l2_wait = 222,
+     .dram_wait = 400},
 };
 
 /* Warp instructions a unit of work. */
@@ -41,8 +62,9 @@ static const struct {
     double begin;
     /* attention_tile_kernel, a warp's 16 queries with 32 keys: in the first and second pass, one
      * plane; for one plane more; its queries and outputs. attention_kernel, a position: a query's
-     * scores, its weights, its values; that which queries share. */
-    double tile_first, tile_second, tile_plane, tile, score, weigh, value, position;
+     * scores, its weights, its values; that which queries share. A warp's
+     * queries, reductions and outputs. */
+    double tile_first, tile_second, tile_plane, tile, score, weigh, value, position, attend;
     /* Four elements of each lane, read and quantised; normalised; with GELU; with SwiGLU. A row's
      * reductions. embed: 32 elements without and with a position. qkv: a head. */
     double quantize, norm, gelu, swiglu, reduce, embed, embed_position, head;
@@ -68,6 +90,7 @@ static const struct {
     .weigh = 1.2,
     .value = 2.5,
     .position = 9,
+    .attend = 400,
     .quantize = 36,
     .norm = 44,
     .gelu = 160,
@@ -106,13 +129,13 @@ static int up_columns(const weights_config *c)
     return c->ffn * (c->act == WEIGHTS_ACT_SWIGLU ? 2 : 1);
 }
 
-bounds_model bounds_model_of(const bounds_device *device, const weights_config *config, int escapes)
+bounds_model bounds_model_of(const bounds_device *device, const weights_config *config)
 {
     const weights_config *c = config;
     double att = (double)c->heads * c->head_dim;
     double layer = (double)c->dim * (qkv_columns(c) + att + up_columns(c) + c->ffn);
     double head = (double)c->vocab * c->dim;
-    return (bounds_model){device, *c, escapes, (c->layers * layer + head) * planes(c->weight_bits)};
+    return (bounds_model){device, *c, (c->layers * layer + head) * planes(c->weight_bits)};
 }
 
 /* ---- from work to time ---------------------------------------------------- */
@@ -393,19 +416,20 @@ bounds_work bounds_attend(const bounds_model *m, int rows, double positions)
     double query = instructions.score + instructions.weigh + instructions.value * kv_planes;
     /* Scores wait for keys each time, values for each pair of 16. */
     double waits = 4 + positions / 64 + width * 2 * positions / 16 / 8 / 2;
-    return (bounds_work){
-        .blocks = blocks,
-        .resident = queries == 1 ? 3 : 2,
-        .issue = seen * width * (instructions.position + query * queries) + blocks * 8 * 400,
-        .dp4a = seen * queries * 2 * 2 * kv_planes * c->head_dim / 4,
-        .convert = seen * queries * 2,
-        .convert64 = seen * queries,
-        .shared = seen * queries * width * (2.0 / 8 + 2 * 2.0 / 16) * 128,
-        .l2 = seen * position_bytes(c),
-        .dram = rows > 0 && bytes * position_bytes(c) * c->layers > m->device->l2_bytes
-                    ? bytes * position_bytes(c)
-                    : 0,
-        .wait = waits * m->device->dram_wait};
+    return (bounds_work){.blocks = blocks,
+                         .resident = queries == 1 ? 3 : 2,
+                         .issue = seen * width * (instructions.position + query * queries) +
+                                  blocks * 8 * instructions.attend,
+                         .dp4a = seen * queries * 2 * 2 * kv_planes * c->head_dim / 4,
+                         .convert = seen * queries * 2,
+                         .convert64 = seen * queries,
+                         .shared = seen * queries * width * (2.0 / 8 + 2 * 2.0 / 16) * 128,
+                         .l2 = seen * position_bytes(c),
+                         .dram =
+                             rows > 0 && bytes * position_bytes(c) * c->layers > m->device->l2_bytes
+                                 ? bytes * position_bytes(c)
+                                 : 0,
+                         .wait = waits * m->device->dram_wait};
 }
 
 /* ---- mixing ---------------------------------------------------------------- */

@@ -30,7 +30,6 @@ typedef struct {
     double l2, dram;           /* bytes a second, as copies reach them */
     double l2_bytes, memory;   /* bytes of L2, of the device */
     double l2_wait, dram_wait; /* clocks until a load is answered */
-    int max_shared;            /* bytes of a block */
 } bounds_device;
 
 /* The device of that name, "H200" or "4090"; NULL: unknown. */
@@ -40,13 +39,11 @@ const bounds_device *bounds_device_named(const char *name);
 typedef struct {
     const bounds_device *device;
     weights_config config;
-    int escapes;         /* symbols beside the vocabulary: 0 or 256 */
     double weight_bytes; /* of all matrices, which L2 holds if they are few */
 } bounds_model;
 
 /* Counts weight_bytes. */
-bounds_model bounds_model_of(const bounds_device *device, const weights_config *config,
-                             int escapes);
+bounds_model bounds_model_of(const bounds_device *device, const weights_config *config);
 
 /* What a launch does, on all multiprocessors together. */
 typedef struct {

@@ -113,7 +113,7 @@ static void print_model(const bench_args *a, const char *name, const bounds_mode
 
 /* The configuration of a model, of which shapes need no weights. Returns false after an error
  * message. */
-static bool read_config(const bench_args *a, const char *name, weights_config *config, int *escapes)
+static bool read_config(const bench_args *a, const char *name, weights_config *config)
 {
     bench_model m;
     char error[CHECKPOINT_ERROR_BYTES];
@@ -123,7 +123,6 @@ static bool read_config(const bench_args *a, const char *name, weights_config *c
             config->weight_bits = a->widths.weight_bits ? a->widths.weight_bits : 8;
             config->activation_bits = a->widths.activation_bits ? a->widths.activation_bits : 15;
             config->kv_bits = a->widths.kv_bits ? a->widths.kv_bits : 12;
-            *escapes = 0;
             return true;
         }
     gpuzip_status status = bench_model_open(&m, name, false, &a->widths, error);
@@ -134,7 +133,6 @@ static bool read_config(const bench_args *a, const char *name, weights_config *c
         return false;
     }
     *config = m.weights->config;
-    *escapes = m.t ? (int)tokenizer_escapes(m.t) : 0;
     bench_model_close(&m);
     return true;
 }
@@ -153,10 +151,9 @@ void bench_print_bounds(const bench_args *a)
             d->title);
     for (int i = 0; i < a->models; i++) {
         weights_config config;
-        int escapes;
-        if (!read_config(a, a->model[i], &config, &escapes))
+        if (!read_config(a, a->model[i], &config))
             continue;
-        bounds_model m = bounds_model_of(d, &config, escapes);
+        bounds_model m = bounds_model_of(d, &config);
         print_model(a, a->model[i], &m);
     }
 }
