@@ -1,8 +1,8 @@
 """Holds the machine code of linear layers and attention to a golden table.
 
-    sass_budget.py ARCHIVE COMPILER VERSION TABLE [--write]
+    sass_budget.py ARCHIVE COMPILER TABLE [--write]
 
-ARCHIVE is libgpuzip_cuda.a, COMPILER and VERSION the nvcc that built it. For each kernel and
+ARCHIVE is libgpuzip_cuda.a, COMPILER the nvcc that built it. For each kernel and
 architecture of TABLE: registers, bytes of stack (spills), instructions; and in its innermost loops
 with products: instructions, branches, conversions to and from 64 bits. Registers and instructions
 may exceed the table's by 3 %, the others by none. Another compiler's code isn't comparable: then,
@@ -42,6 +42,11 @@ def find_tools(compiler):
         if all(shutil.which(tool, path=folder) for tool in ("cuobjdump", "nvdisasm")):
             return folder
     skip("no cuobjdump and nvdisasm")
+
+
+def find_version(compiler):
+    shown = subprocess.run([compiler, "--version"], check=True, capture_output=True, text=True)
+    return re.search(r"\bV(\d[\d.]*)", shown.stdout).group(1)
 
 
 def demangle(name):
@@ -162,8 +167,8 @@ def compare(table, measured):
 
 
 def main():
-    archive, compiler, version, path = sys.argv[1:5]
-    tools = find_tools(compiler)
+    archive, compiler, path = sys.argv[1:4]
+    tools, version = find_tools(compiler), find_version(compiler)
     if "--write" not in sys.argv:
         golden, table = read_table(path)
         if golden != version:
