@@ -95,7 +95,7 @@ void model_state_learn(model_state *s, model_learner *l);
 void model_learner_forget(model_learner *l);
 
 /* The rate, of the summed gradient, for a step of so many rows, those without a target included:
- * 0.0125f / sqrtf(max(rows, 256)). A row counts the same up to 256 rows, and less beyond, with the
+ * 0.00625f / sqrtf(max(rows, 256)). A row counts the same up to 256 rows, and less beyond, with the
  * root of their number. The optimum is flat: half the rate or twice costs about 1 % of a text at
  * most. */
 float model_learning_rate(int rows);

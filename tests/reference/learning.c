@@ -496,7 +496,7 @@ void learner_step(learner *l, const cache *cache, size_t stride, uint32_t window
     const model *m = &l->model;
     size_t rows = l->rows, dim = (size_t)m->dim, ffn = (size_t)m->ffn;
     size_t attention = (size_t)(m->heads * m->head_dim), up = (size_t)m->layer[0].up.n;
-    float rate = 0.0125f / sqrtf((float)(rows < 256 ? 256 : rows));
+    float rate = 0.00625f / sqrtf((float)(rows < 256 ? 256 : rows));
     void *scratch = mark();
     float *G = take(rows * dim, 4), *dn = take(rows * dim, 4), *da = take(rows * ffn, 4);
     float *du = take(rows * up, 4), *dout = take(rows * attention, 4);

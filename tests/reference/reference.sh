@@ -181,7 +181,7 @@ forward.c|s/if (m->post_norm)/if (!m->post_norm)/|post
 learning.c|s/master.at. - (int64_t)/master[at] + (int64_t)/|weights-scope
 learning.c|s/30011u/30013u/|weights-scope
 learning.c|s/& 65535;/\& 32767;/|weights-scope
-learning.c|s/0.0125f/0.0124f/|weights-scope
+learning.c|s/0.00625f/0.0062f/|weights-scope
 learning.c|s/< 256 ? 256 : rows/> 0 ? 256 : rows/|weights-rows
 learning.c|s/most = w->bits == 8 ? 0x1p17f/most = w->bits == 8 ? 0x1p15f/|weights-scope
 learning.c|s/+ 64) >> 7/+ 63) >> 7/|weights-scope
