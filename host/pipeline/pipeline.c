@@ -105,6 +105,8 @@ static gpuzip_status open_workers(pipeline *p)
     if (!p->worker)
         return FAIL(GPUZIP_ERR_MEMORY);
     bool cpu_only = p->plan.config.learn_weights; /* no GPU's backend has the operations */
+    if (cpu_only && gz->gpus > 0)
+        session_note(gz, GPUZIP_NOTE_DETAIL, "weights learn on the CPU: the GPUs are not used");
     for (int i = 0; i < gz->gpus && !cpu_only; i++)
         if (!gz->gpu[i].lost)
             p->worker[p->workers++] =
