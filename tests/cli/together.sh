@@ -64,8 +64,8 @@ messages() {
 messages cpu "-v --model ../checkpoint/tiny.bin"
 messages cuda "-v --model ../checkpoint/tiny.bin"
 cd ..
-messages=$(sed -n 's/, [0-9.]* [KM]*B\/s$//; /^cuda:/d; /^cpu:/d; p' messages.cpu)
-[ "$messages" = "$(sed -n 's/, [0-9.]* [KM]*B\/s$//; /^cuda:/d; /^cpu:/d; p' messages.cuda)" ] ||
+messages=$(sed -n 's/,* [0-9.]* [KM]*B\/s.*//; /^cuda:/d; /^cpu:/d; p' messages.cpu)
+[ "$messages" = "$(sed -n 's/,* [0-9.]* [KM]*B\/s.*//; /^cuda:/d; /^cpu:/d; p' messages.cuda)" ] ||
     fail "other messages than from the CPU"
 
 # The same source twice, a target that is the next source; --rm and -f.
