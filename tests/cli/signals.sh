@@ -19,7 +19,7 @@ begins() {
 }
 
 # AddressSanitizer would handle faults itself.
-export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}handle_segv=0"
+export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}handle_segv=0:handle_sigbus=0"
 for signal in INT TERM HUP PIPE QUIT ALRM VTALRM PROF XCPU USR2 ABRT SEGV; do
     # A shell's background commands ignore INT; env brings the standard handling back.
     env --default-signal=INT,QUIT,TERM,HUP,PIPE "$gz" --device cpu -9 d/long &

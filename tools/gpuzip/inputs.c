@@ -158,6 +158,7 @@ bool inputs_read_list(const char *path)
     if (!data)
         return false;
     list_read = true;
+    size_t before = listed_count;
     char end = memchr(data, '\0', size) ? '\0' : '\n';
     for (char *name = data; name < data + size;) {
         char *at = memchr(name, end, (size_t)(data + size - name));
@@ -167,6 +168,8 @@ bool inputs_read_list(const char *path)
             add_name(name);
         name = at ? at + 1 : data + size;
     }
+    if (listed_count == before)
+        free(data);
     return true;
 }
 
