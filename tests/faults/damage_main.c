@@ -217,7 +217,8 @@ static size_t splice(uint8_t *to, const archive *a, size_t at, const uint8_t *mi
                      size_t rest)
 {
     memcpy(to, a->data, at);
-    memcpy(to + at, middle, size);
+    if (size > 0)
+        memcpy(to + at, middle, size);
     memcpy(to + at + size, a->data + rest, a->size - rest);
     return at + size + a->size - rest;
 }
