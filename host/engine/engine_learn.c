@@ -4,12 +4,15 @@
 
 #include "engine_state.h"
 
-/* Lays out the arrays of a step of so many rows; memory may be NULL, to count bytes only. */
-static size_t lay_out(learn_rows *p, int rows, int32_t *memory)
+/* Bytes of the arrays of a step of so many rows. */
+static size_t rows_bytes(int rows)
 {
-    size_t n = (size_t)rows;
-    *p = (learn_rows){memory, memory + n, memory + 2 * n};
-    return 3 * n * sizeof(int32_t);
+    return 3 * (size_t)rows * sizeof(int32_t);
+}
+
+static learn_rows lay_out(int rows, int32_t *memory)
+{
+    return (learn_rows){memory, memory + rows, memory + 2 * (size_t)rows};
 }
 
 static model_learner_sizes sizes_of(const engine *e, int streams)
@@ -25,7 +28,7 @@ size_t learn_bytes(const engine *e, int streams)
     if (!e->config.learn_weights)
         return 0;
     model_learner_sizes sizes = sizes_of(e, streams);
-    size_t bytes = 3 * (size_t)sizes.rows * sizeof(int32_t);
+    size_t bytes = rows_bytes(sizes.rows);
     for (int k = 0; k < e->config.experts; k++)
         if (is_model(e, k))
             bytes += model_learner_bytes(e->ops->learn, model_weights(e->config.expert[k].m),
@@ -45,10 +48,10 @@ gpuzip_status learn_open(engine *e, int streams)
 {
     model_learner_sizes sizes = sizes_of(e, streams);
     int rows = e->learn_most = sizes.rows;
-    TRY(e->ops->alloc(e->ctx, &e->learn_memory, 3 * (size_t)rows * sizeof(int32_t)));
-    TRY(e->ops->host_alloc(e->ctx, &e->learn_host_memory, 3 * (size_t)rows * sizeof(int32_t)));
-    (void)lay_out(&e->learn, rows, e->learn_memory);
-    (void)lay_out(&e->learn_host, rows, e->learn_host_memory);
+    TRY(e->ops->alloc(e->ctx, &e->learn_memory, rows_bytes(rows)));
+    TRY(e->ops->host_alloc(e->ctx, &e->learn_host_memory, rows_bytes(rows)));
+    e->learn = lay_out(rows, e->learn_memory);
+    e->learn_host = lay_out(rows, e->learn_host_memory);
     for (int k = 0; k < e->config.experts; k++) {
         model *m = e->config.expert[k].m;
         if (!is_model(e, k))
@@ -92,7 +95,8 @@ size_t learn_next_update(const engine_job *job, size_t t, size_t end)
         return SIZE_MAX;
     size_t interval = schedule_weight_interval((size_t)job->streams);
     size_t next = e->origin + ((t - e->origin) / interval + 1) * interval;
-    return next < end ? next : end;
+    next = next < end ? next : end;
+    return next < job->steps ? next : SIZE_MAX;
 }
 
 void learn_record(engine_job *job, int32_t slot, int32_t pos)

@@ -264,7 +264,7 @@ size_t learn_bytes(const engine *e, int streams);
 gpuzip_status learn_reset(engine_job *job);
 
 /* The end of the rows, from step t on, that the next step of the weights learns from: at most
- * `end`, the window's. SIZE_MAX if the weights do not learn. */
+ * `end`, the window's. SIZE_MAX if the weights do not learn, or no row is left to use the step. */
 size_t learn_next_update(const engine_job *job, size_t t, size_t end);
 
 /* Remembers a row of a pass with logits, for the next step of the weights. */
